@@ -1,0 +1,2 @@
+//! The `stdpkt` command.
+fn main() {}
