@@ -1,1 +1,67 @@
-//! A lock-free ring of frames.
+//! A lock-free ring of variable-size frames in shared memory, reached through
+//! the pipe that two processes already share.
+//!
+//! - [`Producer`] and [`Consumer`] are the two ends of one ring: whole frames,
+//!   written and read in place, batches, a pollable descriptor to sleep on.
+//! - [`Rendezvous`] turns a pipe, FIFO or Unix socket that two processes hold
+//!   into a [`Link`]: no name, no daemon, no byte in the pipe. The pipe's
+//!   `(st_dev, st_ino)` is the address.
+//! - [`observe`] lists the rings of other processes with their counters.
+//!
+//! The neighbour is never trusted: whatever it writes into the shared memory or
+//! sends over the socket, this side gets an error and nothing worse.
+//!
+//! ```
+//! use shmring::{Offer, PipeEnd, Rendezvous, RuntimeDir};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let dir = RuntimeDir::at(&scratch.path().join("run"))?;
+//! // Usually: RuntimeDir::for_user()? and the two ends in two processes.
+//! let (read, write) = std::io::pipe()?;
+//! let offer = Offer { label: "example".into(), ..Offer::default() };
+//! let mut right = Rendezvous::new(PipeEnd::new(write, "standard output")?, &dir, offer.clone())?;
+//! let mut left = Rendezvous::new(PipeEnd::new(read, "standard input")?, &dir, offer)?;
+//! let reader = std::thread::spawn(move || left.wait());
+//! let mut to = right.wait()?.tx.expect("a writer's link has a sender");
+//! let mut from = reader.join().unwrap()?.rx.expect("a reader's link has a receiver");
+//!
+//! let mut room = to.reserve(5)?;
+//! room.fill(|bytes| bytes.copy_from(0, b"hello"));
+//! room.stage(5);
+//! to.publish();
+//! from.wait(None)?;
+//! let mut frame = from.borrow()?;
+//! assert_eq!(frame.bytes().to_vec(), b"hello");
+//! frame.release();
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod bell;
+mod channel;
+mod error;
+mod framed;
+mod handshake;
+pub mod layout;
+mod link;
+pub mod observe;
+mod region;
+mod rendezvous;
+mod ring;
+mod runtime_dir;
+mod scm;
+mod slot;
+mod spin;
+mod sync;
+
+pub use address::{PipeEnd, Role};
+pub use channel::{Borrowed, Room, Rx, Tx};
+pub use error::{LinkError, RecvError, SendError};
+pub use handshake::{Channel, Offer};
+pub use link::{Link, Peer, loopback};
+pub use rendezvous::Rendezvous;
+pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
+pub use runtime_dir::RuntimeDir;
+pub use slot::{Bytes, BytesMut};

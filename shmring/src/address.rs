@@ -1,0 +1,226 @@
+//! The end of a pipe that is the address of a link.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::error::LinkError;
+
+/// Which end of a pipe a process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads the pipe: listens at its address.
+    Reader,
+    /// Writes the pipe: connects to its address.
+    Writer,
+    /// Holds a FIFO by path, as its neighbour does: whoever is first listens.
+    Either,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Reader => "reader",
+            Role::Writer => "writer",
+            Role::Either => "pair of neighbours",
+        })
+    }
+}
+
+/// A descriptor of a pipe, a FIFO or a Unix socket, and what it is.
+pub struct PipeEnd {
+    fd: OwnedFd,
+    what: String,
+    role: Role,
+    id: (u64, u64),
+    is_socket: bool,
+}
+
+impl PipeEnd {
+    /// Takes a descriptor; `what` names it in errors, e.g. `standard input`.
+    ///
+    /// # Errors
+    /// [`LinkError::NotAPipe`] for anything but a pipe, FIFO or Unix stream socket.
+    pub fn new(fd: impl Into<OwnedFd>, what: &str) -> Result<PipeEnd, LinkError> {
+        let fd = fd.into();
+        let system = |call| move |source| LinkError::System { what: what.into(), call, source };
+        let stat = rustix::fs::fstat(&fd).map_err(system("fstat"))?;
+        let is_socket = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => false,
+            FileType::Socket if is_unix_stream(&fd) => true,
+            other => {
+                let found = describe(other, &fd);
+                return Err(LinkError::NotAPipe { what: what.into(), found });
+            }
+        };
+        let role = match access_mode(&fd).map_err(system("fcntl(F_GETFL)"))? {
+            OFlags::RDONLY => Role::Reader,
+            OFlags::WRONLY => Role::Writer,
+            _ => Role::Either,
+        };
+        Ok(PipeEnd { fd, what: what.into(), role, id: identity(&stat), is_socket })
+    }
+
+    /// Opens a FIFO by path, without waiting for anybody. It is opened for
+    /// reading and writing, so it stays usable while neighbours come and go.
+    ///
+    /// # Errors
+    /// [`LinkError::System`] when it cannot be opened, [`LinkError::NotAPipe`]
+    /// when it is something else.
+    pub fn open(path: &Path, role: Role) -> Result<PipeEnd, LinkError> {
+        let what = path.display().to_string();
+        let system = |call| {
+            let what = what.clone();
+            move |source| LinkError::System { what, call, source }
+        };
+        // Looked at before it is opened: opening a device can have effects.
+        let stat = rustix::fs::stat(path).map_err(system("open"))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Fifo {
+            return Err(LinkError::NotAPipe { found: name_of(kind), what });
+        }
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(system("open"))?;
+        Ok(PipeEnd { role, ..PipeEnd::new(fd, &what)? })
+    }
+
+    /// Overrides the role that the access mode suggests: a descriptor opened
+    /// for reading and writing may be used for one of them, and a socket on
+    /// standard input is read.
+    pub fn with_role(mut self, role: Role) -> PipeEnd {
+        self.role = role;
+        self
+    }
+
+    /// The descriptor's name for people.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// `(st_dev, st_ino)`.
+    pub fn id(&self) -> (u64, u64) {
+        self.id
+    }
+
+    /// Whether this is a Unix socket (ksh93 makes its pipes of them).
+    pub fn is_socket(&self) -> bool {
+        self.is_socket
+    }
+
+    /// Whether `fd`, sent by a neighbour in `role`, proves that it holds an end
+    /// of this pipe which lets it act in that role.
+    pub(crate) fn is_proved_by(&self, fd: &OwnedFd, role: Role) -> bool {
+        let Ok(stat) = rustix::fs::fstat(fd) else { return false };
+        let Ok(flags) = rustix::fs::fcntl_getfl(fd) else { return false };
+        // An O_PATH descriptor needs no permission on the FIFO, so it proves nothing.
+        if identity(&stat) != self.id
+            || FileType::from_raw_mode(stat.st_mode) != FileType::Fifo
+            || flags.contains(OFlags::PATH)
+        {
+            return false;
+        }
+        match flags & OFlags::RWMODE {
+            OFlags::RDWR => true,
+            OFlags::RDONLY => role == Role::Reader,
+            OFlags::WRONLY => role == Role::Writer,
+            _ => false,
+        }
+    }
+
+    /// The same pipe under a file description of our own, so that making it
+    /// non-blocking changes nothing for those who share the old one.
+    pub(crate) fn reopen(&self, access: OFlags) -> Result<OwnedFd, Errno> {
+        use std::os::fd::AsRawFd;
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        rustix::fs::open(path, access | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+    }
+}
+
+impl AsFd for PipeEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+fn access_mode(fd: &OwnedFd) -> Result<OFlags, Errno> {
+    Ok(rustix::fs::fcntl_getfl(fd)? & OFlags::RWMODE)
+}
+
+fn is_unix_stream(fd: &OwnedFd) -> bool {
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(fd) == Ok(SocketType::STREAM)
+}
+
+fn describe(kind: FileType, fd: &OwnedFd) -> &'static str {
+    if rustix::termios::isatty(fd) { "a terminal" } else { name_of(kind) }
+}
+
+fn name_of(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a plain file",
+        FileType::Directory => "a directory",
+        FileType::CharacterDevice => "a character device",
+        FileType::BlockDevice => "a block device",
+        FileType::Socket => "another kind of socket",
+        FileType::Fifo => "a pipe",
+        _ => "something else",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_ends_of_a_pipe_have_one_identity_and_two_roles() {
+        let (read, write) = std::io::pipe().unwrap();
+        let read = PipeEnd::new(read, "r").unwrap();
+        let write = PipeEnd::new(write, "w").unwrap();
+        assert_eq!(read.id(), write.id());
+        assert_eq!((read.role(), write.role()), (Role::Reader, Role::Writer));
+    }
+
+    #[test]
+    fn only_the_right_end_of_the_right_pipe_is_a_proof() {
+        let (read, write) = std::io::pipe().unwrap();
+        let (_other, stranger) = std::io::pipe().unwrap();
+        let end = PipeEnd::new(read.try_clone().unwrap(), "r").unwrap();
+        assert!(end.is_proved_by(&write.into(), Role::Writer));
+        assert!(!end.is_proved_by(&read.into(), Role::Writer));
+        assert!(!end.is_proved_by(&stranger.into(), Role::Writer));
+        let file = tempfile::tempfile().unwrap();
+        assert!(!end.is_proved_by(&file.into(), Role::Writer));
+    }
+
+    #[test]
+    fn what_is_no_pipe_is_named() {
+        let error = |fd: OwnedFd| PipeEnd::new(fd, "standard input").err().unwrap().to_string();
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(
+            error(file.into()),
+            "standard input is a plain file, not a pipe, FIFO or Unix socket"
+        );
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(error(null.into()).contains("a character device"));
+        let missing = PipeEnd::open(Path::new("/nonexistent"), Role::Reader).err().unwrap();
+        assert_eq!(
+            missing.to_string(),
+            "/nonexistent: open: No such file or directory (os error 2)"
+        );
+        let dir = PipeEnd::open(Path::new("/"), Role::Reader).err().unwrap();
+        assert_eq!(dir.to_string(), "/ is a directory, not a pipe, FIFO or Unix socket");
+    }
+}

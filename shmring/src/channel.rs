@@ -1,0 +1,267 @@
+//! One face for the two channels, so that a function need not know which it has.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::error::{RecvError, SendError};
+use crate::framed::{FramedRx, FramedTx};
+use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
+use crate::slot::{Bytes, BytesMut};
+
+/// The sending half of a link: a ring's producer or a pipe.
+pub enum Tx {
+    /// [`Channel::Shm`](crate::Channel::Shm).
+    Ring(Producer),
+    /// [`Channel::Fifo`](crate::Channel::Fifo).
+    Pipe(FramedTx),
+}
+
+/// Calls the same method of whichever channel it is.
+macro_rules! either {
+    ($kind:ident, $self:expr, $half:ident => $call:expr) => {
+        match $self {
+            $kind::Ring($half) => $call,
+            $kind::Pipe($half) => $call,
+        }
+    };
+}
+
+impl Tx {
+    /// See [`Producer::reserve`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Room<'_>, SendError> {
+        match self {
+            Tx::Ring(producer) => producer.reserve(len).map(Room::Ring),
+            Tx::Pipe(pipe) => {
+                pipe.reserve(len)?;
+                Ok(Room::Pipe { pipe, len })
+            }
+        }
+    }
+
+    /// See [`Producer::publish`]; a pipe's frames are visible at once.
+    pub fn publish(&mut self) {
+        if let Tx::Ring(producer) = self {
+            producer.publish();
+        }
+    }
+
+    /// See [`Producer::arm`].
+    pub fn arm(&mut self) -> bool {
+        either!(Tx, self, half => half.arm())
+    }
+
+    /// See [`Producer::woken`].
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`.
+    pub fn woken(&mut self) -> io::Result<()> {
+        either!(Tx, self, half => half.woken())
+    }
+
+    /// See [`Producer::wait`].
+    ///
+    /// # Errors
+    /// Those of `poll(2)`.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Tx::Ring(producer) => producer.wait(timeout),
+            Tx::Pipe(pipe) => {
+                if pipe.arm() {
+                    poll(&*pipe, timeout)?;
+                }
+                pipe.woken()
+            }
+        }
+    }
+
+    /// Whether the neighbour is gone, as far as this side has looked.
+    pub fn is_closed(&self) -> bool {
+        either!(Tx, self, half => half.is_closed())
+    }
+
+    /// Longest frame in bytes.
+    pub fn max_frame(&self) -> usize {
+        either!(Tx, self, half => half.max_frame())
+    }
+
+    /// Counts a frame that could not be sent.
+    pub fn count_drop(&mut self) {
+        either!(Tx, self, half => half.count_drop());
+    }
+
+    /// What this side counted.
+    pub fn counters(&self) -> Counters {
+        either!(Tx, self, half => half.counters())
+    }
+}
+
+impl AsFd for Tx {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(Tx, self, half => half.as_fd())
+    }
+}
+
+/// Room for one frame. Dropping it sends nothing.
+pub enum Room<'a> {
+    /// In the ring.
+    Ring(Reservation<'a>),
+    /// In the buffer before the pipe.
+    Pipe {
+        /// Where it will go.
+        pipe: &'a mut FramedTx,
+        /// Bytes reserved.
+        len: usize,
+    },
+}
+
+impl Room<'_> {
+    /// Fills the room: `fill` gets the bytes and returns what it likes.
+    pub fn fill<T>(&mut self, fill: impl FnOnce(&mut BytesMut<'_>) -> T) -> T {
+        match self {
+            Room::Ring(reservation) => fill(reservation.bytes()),
+            Room::Pipe { pipe, len } => {
+                let mut bytes = pipe.reserve(*len).expect("reserved by Tx::reserve");
+                fill(&mut bytes)
+            }
+        }
+    }
+
+    /// Sends the first `len` bytes; a ring shows them with the next [`Tx::publish`].
+    ///
+    /// # Panics
+    /// If `len` is more than was reserved.
+    #[inline]
+    pub fn stage(self, len: usize) {
+        match self {
+            Room::Ring(reservation) => reservation.stage(len),
+            Room::Pipe { pipe, len: reserved } => {
+                assert!(len <= reserved, "{len} bytes staged, {reserved} reserved");
+                pipe.commit(len);
+            }
+        }
+    }
+}
+
+/// The receiving half of a link: a ring's consumer or a pipe.
+pub enum Rx {
+    /// [`Channel::Shm`](crate::Channel::Shm).
+    Ring(Consumer),
+    /// [`Channel::Fifo`](crate::Channel::Fifo).
+    Pipe(FramedRx),
+}
+
+impl Rx {
+    /// See [`Consumer::borrow`].
+    ///
+    /// # Errors
+    /// [`RecvError`].
+    #[inline]
+    pub fn borrow(&mut self) -> Result<Borrowed<'_>, RecvError> {
+        match self {
+            Rx::Ring(consumer) => consumer.borrow().map(Borrowed::Ring),
+            Rx::Pipe(pipe) => {
+                let len = pipe.borrow()?.len();
+                Ok(Borrowed::Pipe { pipe, len })
+            }
+        }
+    }
+
+    /// See [`Consumer::return_room`].
+    pub fn return_room(&mut self) {
+        if let Rx::Ring(consumer) = self {
+            consumer.return_room();
+        }
+    }
+
+    /// See [`Consumer::arm`].
+    pub fn arm(&mut self) -> bool {
+        either!(Rx, self, half => half.arm())
+    }
+
+    /// See [`Consumer::woken`].
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`.
+    pub fn woken(&mut self) -> io::Result<()> {
+        either!(Rx, self, half => half.woken())
+    }
+
+    /// See [`Consumer::wait`].
+    ///
+    /// # Errors
+    /// Those of `poll(2)`.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Rx::Ring(consumer) => consumer.wait(timeout),
+            Rx::Pipe(pipe) => {
+                if pipe.arm() {
+                    poll(&*pipe, timeout)?;
+                }
+                pipe.woken()
+            }
+        }
+    }
+
+    /// Counts a frame that was released without being delivered.
+    pub fn count_drop(&mut self) {
+        either!(Rx, self, half => half.count_drop());
+    }
+
+    /// What this side counted.
+    pub fn counters(&self) -> Counters {
+        either!(Rx, self, half => half.counters())
+    }
+}
+
+impl AsFd for Rx {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(Rx, self, half => half.as_fd())
+    }
+}
+
+/// One frame that has arrived. Dropping it unreleased leaves it the next one.
+pub enum Borrowed<'a> {
+    /// In the ring.
+    Ring(Frame<'a>),
+    /// In the buffer behind the pipe.
+    Pipe {
+        /// Where it came from.
+        pipe: &'a mut FramedRx,
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+impl Borrowed<'_> {
+    /// The frame itself.
+    pub fn bytes(&mut self) -> Bytes<'_> {
+        match self {
+            Borrowed::Ring(frame) => frame.bytes(),
+            Borrowed::Pipe { pipe, .. } => pipe.borrow().expect("borrowed by Rx::borrow"),
+        }
+    }
+
+    /// Gives the frame's room back.
+    #[inline]
+    pub fn release(self) {
+        match self {
+            Borrowed::Ring(frame) => frame.release(),
+            Borrowed::Pipe { pipe, len } => pipe.release(len),
+        }
+    }
+}
+
+fn poll(fd: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong: one small type for each group of operations.
+
+use crate::address::Role;
+
+/// Why [`Producer::reserve`](crate::Producer::reserve) or a framed pipe gave no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No room now; [`Producer::wait`](crate::Producer::wait) or poll the descriptor.
+    #[error("the ring is full")]
+    Full,
+    /// The frame is longer than the link's largest frame.
+    #[error("a frame of {len} bytes is longer than the link's largest of {max} bytes")]
+    TooLong {
+        /// Bytes asked for.
+        len: usize,
+        /// The link's largest frame in bytes.
+        max: usize,
+    },
+    /// The neighbour closed its end or died.
+    #[error("the neighbour closed the link")]
+    Closed,
+    /// The neighbour wrote an impossible index or state into the shared memory.
+    #[error("the neighbour corrupted the ring ({0})")]
+    Corrupt(&'static str),
+}
+
+/// Why [`Consumer::borrow`](crate::Consumer::borrow) or a framed pipe gave no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// Nothing there now; [`Consumer::wait`](crate::Consumer::wait) or poll the descriptor.
+    #[error("the ring is empty")]
+    Empty,
+    /// Every committed frame was delivered and no more will come.
+    #[error("end of file: the neighbour closed the link")]
+    Ended,
+    /// The neighbour wrote an impossible index or length.
+    #[error("the neighbour corrupted the ring ({0})")]
+    Corrupt(&'static str),
+}
+
+/// Why a rendezvous came to no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The descriptor is neither a pipe, a FIFO nor a Unix socket.
+    #[error("{what} is {found}, not a pipe, FIFO or Unix socket")]
+    NotAPipe {
+        /// The descriptor's name for people.
+        what: String,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// Somebody else already reads this pipe.
+    #[error("{what} already has a {role}; a pipe joins one reader to its writers")]
+    Taken {
+        /// The descriptor's name for people.
+        what: String,
+        /// The role that is taken.
+        role: Role,
+    },
+    /// Every other holder of the pipe is gone.
+    #[error("the neighbour on {what} ended before the link was up")]
+    NeighbourGone {
+        /// The descriptor's name for people.
+        what: String,
+    },
+    /// The pipe carries bytes: whoever writes there does not know of rings.
+    #[error("{what} carries a byte stream, its writer does not speak to rings")]
+    UnawareNeighbour {
+        /// The descriptor's name for people.
+        what: String,
+    },
+    /// The neighbour speaks another version.
+    #[error(
+        "the neighbour on {what} speaks version {theirs} of the handshake, this program {ours}"
+    )]
+    Version {
+        /// The descriptor's name for people.
+        what: String,
+        /// Its version.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// The neighbour sent something that the handshake does not allow.
+    #[error("the neighbour on {what} broke the handshake: {why}")]
+    Protocol {
+        /// The descriptor's name for people.
+        what: String,
+        /// The broken rule.
+        why: &'static str,
+    },
+    /// The runtime directory cannot be trusted or used.
+    #[error("runtime directory {path}: {why}")]
+    RuntimeDir {
+        /// The directory.
+        path: String,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
+    /// A system call failed.
+    #[error("{what}: {call}: {source}")]
+    System {
+        /// The descriptor's name for people.
+        what: String,
+        /// The call.
+        call: &'static str,
+        /// Its error.
+        source: rustix::io::Errno,
+    },
+}

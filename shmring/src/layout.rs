@@ -1,0 +1,160 @@
+//! The shared memory of one ring, field by field.
+//!
+//! A ring is one memfd: a header of [`HEADER_LEN`] bytes, then `capacity`
+//! bytes of records. Both processes map the records twice, back to back, so a
+//! record that runs over the end is still one contiguous slice. All integers
+//! are in the byte order of the machine (a memfd never leaves it).
+//!
+//! | offset | size | field | written by |
+//! |---|---|---|---|
+//! | 0 | 8 | `magic`: the bytes `SHMRING\0` | creator, once |
+//! | 8 | 4 | `version`: [`VERSION`] | creator, once |
+//! | 12 | 4 | `max_frame`: longest frame in bytes | creator, once |
+//! | 16 | 8 | `capacity`: bytes of records, a power of two | creator, once |
+//! | 24 | 8 | `pipe_dev`: `st_dev` of the pipe that is the ring's address | creator, once |
+//! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | creator, once |
+//! | 128 | 8 | `tail`: bytes ever published | producer |
+//! | 136 | 4 | `producer_closed`: 1 after the last frame | producer |
+//! | 256 | 8 | `head`: bytes ever released | consumer |
+//! | 264 | 4 | `consumer_closed`: 1 when nobody reads any more | consumer |
+//! | 384 | 4 | `consumer_waiting`: 1 while the consumer sleeps | set by the consumer, cleared by either |
+//! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
+//! | 640 | 128 | `producer`: [`SideBlock`] | producer |
+//! | 768 | 128 | `consumer`: [`SideBlock`] | consumer |
+//! | 4096 | `capacity` | records | producer |
+//!
+//! `head` and `tail` only grow; the byte at position `p` lies at
+//! `4096 + (p mod capacity)`. A record starts at a multiple of 8: an 8-byte
+//! length, the frame, and padding up to the next multiple of 8.
+//!
+//! Fields that both sides touch while frames flow have a cache line each, 128
+//! bytes apart because x86-64 fetches lines in pairs (as `CachePadded` of
+//! crossbeam-utils does on x86-64 and aarch64; here the distance is part of the
+//! format, so it is the same on every machine).
+//!
+//! Neither side believes what the other wrote: `magic` to `pipe_ino` are
+//! compared with the handshake when the ring is attached and never read again;
+//! `tail`, `head` and each length are read once into private memory and checked
+//! there.
+
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// `SHMRING\0` as it lies in memory.
+pub const MAGIC: [u8; 8] = *b"SHMRING\0";
+/// Version of the layout on this page and of the wake-up protocol.
+pub const VERSION: u32 = 1;
+/// Bytes before the records: one page of 4 KiB, so that the records can be
+/// mapped twice. Kernels with larger pages refuse that mapping, and with it the ring.
+pub const HEADER_LEN: usize = 4096;
+/// Bytes before the frame in each record: its length.
+pub const RECORD_HEADER: usize = 8;
+/// Alignment of records in bytes.
+pub const RECORD_ALIGN: usize = 8;
+/// Smallest capacity in bytes.
+pub const MIN_CAPACITY: usize = 64 << 10;
+/// Largest capacity in bytes; more is a mistake or an attack.
+pub const MAX_CAPACITY: usize = 1 << 30;
+/// Longest name of a link's end, in bytes.
+pub const LABEL_LEN: usize = 32;
+
+/// Who one side is and what it did; for people and `stdpkt ls`, never trusted.
+#[repr(C)]
+pub(crate) struct SideBlock {
+    /// Frames published (producer) or released (consumer).
+    pub frames: AtomicU64,
+    /// Frame bytes, without record headers.
+    pub bytes: AtomicU64,
+    /// Frames the side had to throw away.
+    pub drops: AtomicU64,
+    /// Times the side found the ring full (producer) or empty (consumer) and slept.
+    pub stalls: AtomicU64,
+    /// Times the side rang the other's doorbell.
+    pub wakeups: AtomicU64,
+    /// Process id, as the side itself sees it.
+    pub pid: AtomicU32,
+    /// Bytes of `label` in use.
+    pub label_len: AtomicU32,
+    /// Name of the interface behind this end, UTF-8.
+    pub label: [AtomicU64; LABEL_LEN / 8],
+}
+
+/// The first page of the memfd. Only atomics may be touched while shared; the
+/// plain fields are written before the descriptor is handed over.
+#[repr(C)]
+pub(crate) struct Header {
+    pub magic: [u8; 8],
+    pub version: u32,
+    pub max_frame: u32,
+    pub capacity: u64,
+    pub pipe_dev: u64,
+    pub pipe_ino: u64,
+    pad0: [u8; 88],
+    /// Range: any; grows by whole records. Writer: producer.
+    pub tail: AtomicU64,
+    pub producer_closed: AtomicU32,
+    pad1: [u8; 116],
+    /// Range: `tail - capacity ..= tail`. Writer: consumer.
+    pub head: AtomicU64,
+    pub consumer_closed: AtomicU32,
+    pad2: [u8; 116],
+    pub consumer_waiting: AtomicU32,
+    pad3: [u8; 124],
+    pub producer_waiting: AtomicU32,
+    pad4: [u8; 124],
+    pub producer: SideBlock,
+    pad5: [u8; 128 - size_of::<SideBlock>()],
+    pub consumer: SideBlock,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(Header, version) == 8);
+    assert!(offset_of!(Header, max_frame) == 12);
+    assert!(offset_of!(Header, capacity) == 16);
+    assert!(offset_of!(Header, pipe_dev) == 24);
+    assert!(offset_of!(Header, pipe_ino) == 32);
+    assert!(offset_of!(Header, tail) == 128);
+    assert!(offset_of!(Header, producer_closed) == 136);
+    assert!(offset_of!(Header, head) == 256);
+    assert!(offset_of!(Header, consumer_closed) == 264);
+    assert!(offset_of!(Header, consumer_waiting) == 384);
+    assert!(offset_of!(Header, producer_waiting) == 512);
+    assert!(offset_of!(Header, producer) == 640);
+    assert!(offset_of!(Header, consumer) == 768);
+    assert!(size_of::<Header>() <= HEADER_LEN);
+    assert!(size_of::<SideBlock>() == 80);
+};
+
+/// Bytes a frame of `len` bytes takes in the ring.
+pub(crate) const fn record_len(len: usize) -> usize {
+    (RECORD_HEADER + len + RECORD_ALIGN - 1) & !(RECORD_ALIGN - 1)
+}
+
+/// The capacity for a wish of `wish` bytes and frames of up to `max_frame`
+/// bytes: a power of two that holds two of the largest records, so that a
+/// producer which waits for half the ring always finds room.
+pub(crate) fn fit_capacity(wish: usize, max_frame: usize) -> usize {
+    let needed = (2 * record_len(max_frame)).max(MIN_CAPACITY).max(wish);
+    needed.next_power_of_two().min(MAX_CAPACITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_padded_to_eight_bytes() {
+        assert_eq!(record_len(0), 8);
+        assert_eq!(record_len(1), 16);
+        assert_eq!(record_len(8), 16);
+        assert_eq!(record_len(9), 24);
+    }
+
+    #[test]
+    fn capacity_holds_two_of_the_largest_records() {
+        assert_eq!(fit_capacity(0, 64), MIN_CAPACITY);
+        assert_eq!(fit_capacity(0, 65_600), 256 << 10);
+        assert_eq!(fit_capacity(1_000_000, 64), 1 << 20);
+        assert_eq!(fit_capacity(usize::MAX / 4, 64), MAX_CAPACITY);
+    }
+}

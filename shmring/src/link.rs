@@ -1,0 +1,116 @@
+//! What a rendezvous comes to: the two halves that join two processes.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::{Errno, Result};
+
+use crate::bell::{LinkFds, Ringer, Waiter};
+use crate::channel::{Rx, Tx};
+use crate::framed::{FramedRx, FramedTx};
+use crate::handshake::Channel;
+use crate::region::{Geometry, Region, RegionError};
+use crate::ring::{Consumer, Producer};
+
+/// The process at the other end, as the kernel (`pid`) and it itself (`label`) say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process id when it connected; 0 where the kernel does not tell.
+    pub pid: i32,
+    /// Its name for its end.
+    pub label: String,
+}
+
+/// A link to a neighbour: frames out, frames in, or both.
+pub struct Link {
+    /// Where frames go out; `None` on the reading end of a one-way link.
+    pub tx: Option<Tx>,
+    /// Where frames come in; `None` on the writing end of a one-way link.
+    pub rx: Option<Rx>,
+    /// Who is there.
+    pub peer: Peer,
+    /// How frames cross.
+    pub channel: Channel,
+    /// Features both sides have.
+    pub features: u64,
+    /// Longest frame in bytes, both ways.
+    pub max_frame: usize,
+}
+
+impl Link {
+    /// Whether frames go both ways.
+    pub fn is_duplex(&self) -> bool {
+        self.tx.is_some() && self.rx.is_some()
+    }
+}
+
+/// The medium of one direction, before it is known what is behind it.
+pub(crate) enum Medium {
+    Ring(Region),
+    Pipe(OwnedFd),
+}
+
+/// Makes the halves of a link from what the handshake handed over.
+pub(crate) fn halves(
+    tx: Option<Medium>,
+    rx: Option<Medium>,
+    fds: &Arc<LinkFds>,
+    max_frame: usize,
+    label: &str,
+) -> Result<(Option<Tx>, Option<Rx>)> {
+    let waiter = || Waiter::new(fds.clone());
+    let tx = match tx {
+        None => None,
+        Some(Medium::Ring(region)) => {
+            Some(Tx::Ring(Producer::new(region, waiter()?, max_frame, label)))
+        }
+        Some(Medium::Pipe(pipe)) => Some(Tx::Pipe(FramedTx::new(pipe, waiter()?, max_frame)?)),
+    };
+    let rx = match rx {
+        None => None,
+        Some(Medium::Ring(region)) => {
+            Some(Rx::Ring(Consumer::new(region, waiter()?, max_frame, label)))
+        }
+        Some(Medium::Pipe(pipe)) => Some(Rx::Pipe(FramedRx::new(pipe, waiter()?, max_frame)?)),
+    };
+    Ok((tx, rx))
+}
+
+/// A ring whose two ends are in this process, for tests, benchmarks and threads.
+///
+/// `capacity` is a wish in bytes, rounded up to a power of two that holds two
+/// frames of `max_frame` bytes.
+///
+/// # Errors
+/// Those of `memfd_create(2)`, `mmap(2)`, `eventfd(2)`, `epoll_create1(2)`.
+pub fn loopback(capacity: usize, max_frame: usize) -> std::io::Result<(Producer, Consumer)> {
+    let geometry = Geometry::new(capacity, max_frame, (0, 0));
+    let max_frame = geometry.max_frame;
+    let region = Region::create(geometry).map_err(errno)?;
+    let memfd = rustix::io::fcntl_dupfd_cloexec(region.memfd(), 0)?;
+    let other = Region::attach(memfd, geometry).map_err(errno)?;
+    let (left, right) = socket_pair()?;
+    let (left_bell, left_hearing) = Ringer::new()?;
+    let (right_bell, right_hearing) = Ringer::new()?;
+    let left = LinkFds { socket: left, ringer: left_bell, hearing: right_hearing };
+    let right = LinkFds { socket: right, ringer: right_bell, hearing: left_hearing };
+    let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, "loopback");
+    let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, "loopback");
+    Ok((producer, consumer))
+}
+
+fn errno(error: RegionError) -> Errno {
+    match error {
+        RegionError::System(_, errno) => errno,
+        RegionError::Refused(_) => Errno::INVAL,
+    }
+}
+
+pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+}

@@ -1,0 +1,237 @@
+//! Two holders of a pipe find each other.
+//!
+//! The reader listens on a Unix socket named after the pipe, in the user's
+//! runtime directory; writers connect. A writer that comes first watches the
+//! directory with inotify, and a listener puts its socket there by a rename
+//! after `listen(2)`, so the first event a writer sees is one it can act on:
+//! neither order needs a sleep or a poll loop. Where the pipe is itself a Unix
+//! socket, the writer sends one end of a fresh socket pair through it.
+
+mod connect;
+mod listen;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+
+use crate::address::{PipeEnd, Role};
+use crate::error::LinkError;
+use crate::handshake::{Malformed, Offer, VERSION};
+use crate::link::Link;
+use crate::region::RegionError;
+use crate::runtime_dir::RuntimeDir;
+
+use connect::Connecting;
+use listen::Listening;
+
+/// A rendezvous under way: poll [`AsFd`], then call [`Rendezvous::poll`]; or
+/// just [`Rendezvous::wait`].
+///
+/// A reader's rendezvous goes on after its first link: a FIFO may have several
+/// writers, each with a ring of its own, and a writer that was killed may be
+/// replaced. A writer's comes to one link; make a new one to connect again.
+pub struct Rendezvous {
+    common: Common,
+    state: State,
+}
+
+enum State {
+    Listening(Listening),
+    Connecting(Connecting),
+    Done,
+}
+
+/// What both sides of a rendezvous need.
+struct Common {
+    end: PipeEnd,
+    dir: RuntimeDir,
+    offer: Offer,
+    epoll: OwnedFd,
+    /// Whether a hang-up of the pipe still means that nobody will come.
+    watch_pipe: bool,
+}
+
+/// Tokens of the epoll instance; pending connections have larger ones.
+const PIPE: u64 = 0;
+const STATE: u64 = 1;
+
+impl Rendezvous {
+    /// Starts to listen or to connect, as the role of `end` says.
+    ///
+    /// # Errors
+    /// [`LinkError`], in particular [`LinkError::Taken`] is reported by
+    /// [`Rendezvous::poll`] when the pipe has a reader already.
+    pub fn new(end: PipeEnd, dir: &RuntimeDir, offer: Offer) -> Result<Rendezvous, LinkError> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| LinkError::System {
+            what: end.what().to_owned(),
+            call: "epoll_create1",
+            source,
+        })?;
+        let mut common = Common { end, dir: dir.clone(), offer, epoll, watch_pipe: false };
+        let state = if common.end.is_socket() {
+            match common.end.role() {
+                Role::Writer => State::Connecting(Connecting::through_socket(&common)?),
+                _ => State::Listening(Listening::on_socket(&mut common)?),
+            }
+        } else if common.end.role() == Role::Writer {
+            State::Connecting(Connecting::to_address(&common)?)
+        } else {
+            match Listening::at_address(&common)? {
+                Some(listening) => State::Listening(listening),
+                None => State::Connecting(Connecting::to_address(&common)?),
+            }
+        };
+        common.watch_pipe()?;
+        Ok(Rendezvous { common, state })
+    }
+
+    /// Does what can be done without waiting; `Some` when a link is up.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the rendezvous is over.
+    pub fn poll(&mut self) -> Result<Option<Link>, LinkError> {
+        let mut events: Vec<Event> = Vec::with_capacity(16);
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            events.clear();
+            match epoll::wait(&self.common.epoll, spare_capacity(&mut events), Some(&now)) {
+                Ok(0) => return Ok(None),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(self.common.system("epoll_wait", e)),
+            }
+            // The neighbour's last words before news of its end.
+            events.sort_by_key(|event| std::cmp::Reverse(event.data.u64()));
+            for event in &events {
+                let token = event.data.u64();
+                if token == PIPE && !self.common.watch_pipe {
+                    continue;
+                }
+                if token == PIPE && !self.common.end.is_socket() {
+                    return Err(self.common.pipe_event(event.flags));
+                }
+                let link = match &mut self.state {
+                    State::Listening(listening) => listening.on_event(&mut self.common, token)?,
+                    State::Connecting(connecting) => {
+                        connecting.on_event(&mut self.common, token)?
+                    }
+                    State::Done => None,
+                };
+                if link.is_some() {
+                    self.common.unwatch_pipe();
+                    if matches!(self.state, State::Connecting(_)) {
+                        self.state = State::Done;
+                    }
+                    return Ok(link);
+                }
+            }
+        }
+    }
+
+    /// Blocks until a link is up.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn wait(&mut self) -> Result<Link, LinkError> {
+        loop {
+            if let Some(link) = self.poll()? {
+                return Ok(link);
+            }
+            let mut fds =
+                [rustix::event::PollFd::new(&self.common.epoll, rustix::event::PollFlags::IN)];
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(self.common.system("poll", e)),
+            }
+        }
+    }
+
+    /// The pipe this rendezvous is about.
+    pub fn end(&self) -> &PipeEnd {
+        &self.common.end
+    }
+
+    /// Gives the pipe back, for another rendezvous on it.
+    pub fn into_end(self) -> PipeEnd {
+        self.common.end
+    }
+}
+
+impl AsFd for Rendezvous {
+    /// Readable when it is worth calling [`Rendezvous::poll`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.common.epoll.as_fd()
+    }
+}
+
+impl Common {
+    fn system(&self, call: &'static str, source: Errno) -> LinkError {
+        LinkError::System { what: self.end.what().to_owned(), call, source }
+    }
+
+    fn protocol(&self, why: &'static str) -> LinkError {
+        LinkError::Protocol { what: self.end.what().to_owned(), why }
+    }
+
+    fn malformed(&self, error: Malformed) -> LinkError {
+        match error {
+            Malformed::Because(why) => self.protocol(why),
+            Malformed::Version(theirs) => {
+                LinkError::Version { what: self.end.what().to_owned(), theirs, ours: VERSION }
+            }
+        }
+    }
+
+    fn region(&self, error: RegionError) -> LinkError {
+        match error {
+            RegionError::Refused(why) => self.protocol(why),
+            RegionError::System(call, source) => self.system(call, source),
+        }
+    }
+
+    fn gone(&self) -> LinkError {
+        LinkError::NeighbourGone { what: self.end.what().to_owned() }
+    }
+
+    fn add(&self, fd: impl AsFd, token: u64, interest: EventFlags) -> Result<(), LinkError> {
+        epoll::add(&self.epoll, fd, EventData::new_u64(token), interest)
+            .map_err(|e| self.system("epoll_ctl", e))
+    }
+
+    /// Until the first link, the pipe's own hang-up says that nobody will come,
+    /// and bytes in it that its writer knows nothing of rings.
+    fn watch_pipe(&mut self) -> Result<(), LinkError> {
+        let interest = match self.end.role() {
+            Role::Reader => EventFlags::IN | EventFlags::RDHUP,
+            _ => EventFlags::empty(), // hang-up and error are always reported
+        };
+        self.add(&self.end, PIPE, interest)?;
+        self.watch_pipe = true;
+        Ok(())
+    }
+
+    fn unwatch_pipe(&mut self) {
+        if std::mem::take(&mut self.watch_pipe) {
+            let _ = epoll::delete(&self.epoll, &self.end);
+        }
+    }
+
+    fn pipe_event(&self, flags: EventFlags) -> LinkError {
+        if flags.contains(EventFlags::IN) {
+            LinkError::UnawareNeighbour { what: self.end.what().to_owned() }
+        } else {
+            self.gone()
+        }
+    }
+}
+
+/// The user behind a connected socket must be ours: the kernel says who it is.
+fn is_our_user(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(socket)
+        .is_ok_and(|cred| cred.uid == rustix::process::geteuid())
+}
+
+fn peer_pid(socket: &OwnedFd) -> i32 {
+    rustix::net::sockopt::socket_peercred(socket).map_or(0, |cred| cred.pid.as_raw_nonzero().get())
+}
