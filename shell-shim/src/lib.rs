@@ -1,1 +1,3 @@
 //! The `stdpkt` command.
+
+pub mod perf;
