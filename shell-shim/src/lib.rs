@@ -1,3 +1,4 @@
 //! The `stdpkt` command.
 
 pub mod perf;
+pub mod stack;

@@ -1,0 +1,157 @@
+//! The keeper itself: pid 1 of the function's processes.
+//!
+//! As pid 1 it is deaf to every signal it has no handler for, from inside and
+//! from a terminal alike, SIGKILL and SIGSTOP from the function apart
+//! (`sig_task_ignored` in `kernel/signal.c`), so it need not ignore any, and
+//! what it starts inherits the user's dispositions.
+//!
+//! Unsafe lives here for `close_range(2)`, which nix lacks, to reset one signal
+//! and to act between fork and exec. The invariant: nothing after the call uses a descriptor that was
+//! open before, but the socket and 0, 1, 2.
+#![allow(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+
+use super::wire::{Request, send_reply};
+use super::{Links, view};
+
+/// Serves the function at the other end of `socket` until it is gone.
+///
+/// # Errors
+/// When the keeper cannot begin, or the function says what it cannot.
+pub(super) fn serve(socket: &UnixStream, links: Links) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("death signal")?;
+    // A function that died before that line is noticed by the end of file on
+    // the socket. (getppid(2) tells nothing: the parent has no pid here.)
+    let _ = prctl::set_name(c"stdpkt-keeper");
+    let_go(socket, links).context("descriptors")?;
+    view::mount_own();
+    let (children, mask) = child_signals().context("signals")?;
+
+    let mut awaited = None;
+    loop {
+        let mut fds =
+            [socket.as_fd(), children.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            done => done.context("poll")?,
+        };
+        let [asked, ended] = fds.map(|fd| fd.any() == Some(true));
+        if ended {
+            while children.read_signal().context("signals")?.is_some() {}
+            reap(socket, &mut awaited)?;
+        }
+        if asked {
+            match Request::receive(socket) {
+                Ok(Request::Setup(script)) => {
+                    let mut shell = Command::new("sh");
+                    shell.arg("-c").arg(script).stdin(Stdio::null()).stdout(io::stderr());
+                    awaited = start(socket, shell, mask)?;
+                }
+                Ok(Request::Command(argv)) => {
+                    let mut argv = argv.into_iter();
+                    let mut command = Command::new(argv.next().unwrap_or_default());
+                    command.args(argv);
+                    awaited = start(socket, command, mask)?;
+                }
+                // It is not reaped yet, so the pid is still its own.
+                Ok(Request::Signal(number)) => {
+                    if let (Some(pid), Ok(signal)) = (awaited, Signal::try_from(number)) {
+                        let _ = kill(pid, signal);
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(error) => return Err(error).context("request"),
+            }
+        }
+    }
+}
+
+/// Closes every descriptor but the socket and those of the user that are not
+/// links: a copy here would keep a neighbour from seeing the link's end.
+fn let_go(socket: &UnixStream, links: Links) -> Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
+    if links.stderr {
+        dup2_stderr(&null)?;
+    }
+    if links.stdout {
+        dup2_stdout(io::stderr())?;
+    }
+    if links.stdin {
+        dup2_stdin(&null)?;
+    }
+    let kept = socket.as_raw_fd() as u32;
+    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: what is closed belongs to objects of the function's
+            // half, which this process never uses or drops (it ends by _exit),
+            // and to `null`, handled below.
+            let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            Errno::result(done).context("close_range: a kernel of 5.9 or later is needed")?;
+        }
+    }
+    std::mem::forget(null);
+    Ok(())
+}
+
+/// SIGCHLD, as something to poll, and the signal mask of before.
+fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
+    // SAFETY: the default disposition runs no handler. An inherited SIG_IGN
+    // would hide how children end.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
+    let children = SigSet::from(Signal::SIGCHLD);
+    let before = children.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok((SignalFd::with_flags(&children, flags)?, before))
+}
+
+/// Starts `command` with the signal mask `mask` and answers with the errno.
+fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
+    // SAFETY: between fork and exec this makes one async-signal-safe call.
+    unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
+    let (pid, errno) = match command.spawn() {
+        Ok(child) => (Some(Pid::from_raw(child.id() as i32)), 0),
+        Err(error) => (None, error.raw_os_error().unwrap_or(libc::EINVAL)),
+    };
+    send_reply(socket, errno).context("reply")?;
+    Ok(pid)
+}
+
+/// Buries the dead, strangers' orphans among them, and tells how the awaited
+/// one ended.
+fn reap(socket: &UnixStream, awaited: &mut Option<Pid>) -> Result<()> {
+    loop {
+        let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(_) => continue,
+            Err(errno) => return Err(errno).context("wait"),
+        };
+        if *awaited == Some(pid) {
+            *awaited = None;
+            send_reply(socket, status).context("reply")?;
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The keeper runs what users ask for inside the function, and sees to it
+//! that nothing outlives the function.
+//!
+//! It is pid 1 of a pid namespace of its own. When it dies, whether because
+//! the function ended, dropped it, or was killed at any instruction, the kernel
+//! kills everything in that namespace, whatever forked or daemonised. It
+//! stays in the terminal's foreground process group, so that Ctrl-C reaches
+//! the command directly.
+//!
+//! A function that runs no command needs no keeper.
+//!
+//! Unsafe lives here for `clone(2)`, once. The invariant: the process has a
+//! single thread then, so that the copy finds every lock free.
+#![allow(unsafe_code)]
+
+mod init;
+mod view;
+mod wire;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, clone};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use wire::{Request, receive_reply};
+
+/// Bytes of stack for the keeper, which starts programs and little else; only
+/// what it touches is ever allocated.
+const STACK: usize = 512 * 1024;
+
+/// Which of the standard descriptors are links. What runs in the keeper must
+/// not touch those: it reads from `/dev/null` and writes to standard error
+/// instead (where that is a link too, to `/dev/null`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Standard input is a link.
+    pub stdin: bool,
+    /// Standard output is a link.
+    pub stdout: bool,
+    /// Standard error is a link, as after `2>&1 |`.
+    pub stderr: bool,
+}
+
+/// The function's end of its keeper. Dropping it kills all that runs inside
+/// and waits until all of it is gone.
+///
+/// As a descriptor it becomes readable when the command has ended.
+#[derive(Debug)]
+pub struct Keeper {
+    pid: Pid,
+    socket: UnixStream,
+}
+
+/// Why a command did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{program}: {reason}")]
+pub struct NotStarted {
+    program: String,
+    reason: String,
+    /// What a shell would exit with: 127 if there is no such program, 126 if
+    /// it is there and cannot be run.
+    pub exit_code: u8,
+}
+
+impl Keeper {
+    /// Starts the keeper: call it right after [`enter`](super::namespace::enter),
+    /// from the main thread while there is no other. The keeper has copies of
+    /// no descriptor that is opened later.
+    ///
+    /// # Errors
+    /// Where pid or mount namespaces are forbidden or used up.
+    pub fn start(links: Links) -> Result<Self> {
+        let (socket, theirs) = UnixStream::pair().context("keeper: no socket")?;
+        let keeper = Box::new(move || match init::serve(&theirs, links) {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("stdpkt: keeper: {error:#}");
+                1
+            }
+        });
+        let mut stack = vec![0; STACK];
+        // No exit signal: the function gets no SIGCHLD, and an ignored SIGCHLD
+        // cannot free the pid before `drop` has waited for it (with __WALL).
+        // SAFETY: without CLONE_VM the child has a copy of all memory, its
+        // stack included, and this process has a single thread (see above).
+        let pid = unsafe {
+            clone(keeper, &mut stack, CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS, None)
+        }
+        .map_err(|errno| match errno {
+            Errno::ENOSPC => "raise user.max_pid_namespaces and user.max_mnt_namespaces",
+            Errno::EPERM => {
+                "pid and mount namespaces are forbidden here: in a container, run it `--privileged`"
+            }
+            other => other.desc(),
+        })
+        .map_err(|reason| anyhow::anyhow!("keeper not started: {reason}"))?;
+        Ok(Self { pid, socket })
+    }
+
+    /// Runs `sh -c script`, its standard output on standard error, and waits
+    /// for it.
+    ///
+    /// # Errors
+    /// One line with the script and its exit status, if that is not 0.
+    pub fn run_setup(&mut self, script: &str) -> Result<()> {
+        self.ask(&Request::Setup(script.into()), OsStr::new("sh"))?;
+        match self.status()? {
+            0 => Ok(()),
+            status => {
+                bail!("setup command `{}` failed with status {status}", script.escape_debug())
+            }
+        }
+    }
+
+    /// Starts the command `argv`. It has the user's working directory,
+    /// environment, signal dispositions and standard descriptors, [`Links`]
+    /// apart, and no other descriptor.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if the program cannot be run.
+    pub fn spawn(&mut self, argv: &[OsString]) -> Result<()> {
+        let program = argv.first().context("command: none given")?;
+        self.ask(&Request::Command(argv.to_vec()), program)
+    }
+
+    /// Waits for the command and returns its exit status, 128 + n after death
+    /// by signal n. To be called once a command.
+    ///
+    /// # Errors
+    /// When the keeper was killed.
+    pub fn status(&mut self) -> Result<u8> {
+        Ok(self.reply()? as u8)
+    }
+
+    /// Sends `signal` to the command; without effect once it has ended.
+    ///
+    /// # Errors
+    /// When the keeper was killed.
+    pub fn terminate(&mut self, signal: Signal) -> Result<()> {
+        Request::Signal(signal as i32).send(&self.socket).map_err(gone)
+    }
+
+    fn ask(&mut self, request: &Request, program: &OsStr) -> Result<()> {
+        request.send(&self.socket).map_err(gone)?;
+        match self.reply()? {
+            0 => Ok(()),
+            errno => Err(not_started(program, errno).into()),
+        }
+    }
+
+    fn reply(&mut self) -> Result<i32> {
+        receive_reply(&self.socket).map_err(gone)
+    }
+}
+
+impl AsFd for Keeper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // It is not waited for yet, so the pid is still its own.
+        let _ = kill(self.pid, Signal::SIGKILL);
+        // A pid 1 is gone only when its namespace is empty
+        // (zap_pid_ns_processes in kernel/pid_namespace.c).
+        while waitpid(self.pid, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+    }
+}
+
+fn gone(error: io::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the function's keeper was killed ({error}), as when memory runs out: start the function again"
+    )
+}
+
+const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full path";
+
+fn not_started(program: &OsStr, errno: i32) -> NotStarted {
+    let (reason, exit_code) = match errno {
+        libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
+        // The search met a directory in PATH that this user may not enter.
+        libc::EACCES if !is_there(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
+        libc::EACCES => ("may not be run: it must be an executable file".to_owned(), 126),
+        libc::ENOEXEC => ("not a program this machine can run".to_owned(), 126),
+        other => (io::Error::from_raw_os_error(other).to_string(), 126),
+    };
+    NotStarted { program: program.to_string_lossy().escape_debug().to_string(), reason, exit_code }
+}
+
+/// Whether `program`, executable or not, is a path or a name found in PATH.
+fn is_there(program: &OsStr) -> bool {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    program.as_bytes().contains(&b'/')
+        || std::env::split_paths(&search).any(|dir| dir.join(program).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_the_shells() {
+        for (program, errno, code) in [
+            ("a\nb", libc::ENOENT, 127),
+            ("a\nb", libc::EACCES, 127),
+            ("./a\nb", libc::EACCES, 126),
+            ("sh", libc::EACCES, 126),
+            ("sh", libc::ENOEXEC, 126),
+            ("sh", libc::ENOMEM, 126),
+        ] {
+            let error = not_started(OsStr::new(program), errno);
+            assert_eq!(error.exit_code, code, "{program} {errno}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The `netns` stack: the host kernel's network stack, in a network
+//! namespace of the function's own.
+//!
+//! In the order `stdpkt run` uses them: [`namespace::enter`] makes the
+//! process a stranger to the host's network, [`keeper::Keeper`] is forked to
+//! run what the user asks for, a [`tap::Tap`] per interface carries the
+//! frames, [`network::Network`] says what shall be configured and
+//! [`netlink`] tells the kernel, [`sysctl`] sets the rest.
+//!
+//! The first two need a process with a single thread.
+
+pub mod keeper;
+pub mod namespace;
+pub mod netlink;
+pub mod network;
+pub mod sysctl;
+pub mod tap;

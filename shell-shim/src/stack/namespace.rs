@@ -1,0 +1,122 @@
+//! Entry into a private network namespace, with or without privileges.
+//!
+//! Only the network (and, without privileges, the user namespace that owns
+//! it) changes here. Processes and mounts are the business of the
+//! [keeper](super::keeper), which is cloned into namespaces of its own: after
+//! `unshare(CLONE_NEWPID)` the kernel refuses this process any further thread
+//! (`kernel/fork.c`, `copy_process`), and a fresh `/proc` would take
+//! `/proc/self`, thus `/dev/stdout`, away from it.
+
+use std::fs;
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+
+/// Moves this process into a new network namespace, in which it may do
+/// anything.
+///
+/// With `CAP_SYS_ADMIN` nothing else changes. Without, the process also enters
+/// a new user namespace, where the caller appears as root and no other user or
+/// group exists.
+///
+/// # Errors
+/// Where the host forbids this: one line with the setting and the way out.
+/// With more than one thread, `EINVAL`.
+pub fn enter() -> Result<()> {
+    match unshare(CloneFlags::CLONE_NEWNET) {
+        Err(Errno::EPERM) => enter_as_user(),
+        done => done.map_err(|errno| anyhow!(way_out(errno, setting))),
+    }
+}
+
+fn enter_as_user() -> Result<()> {
+    // Afterwards these would be the overflow ids.
+    let (user, group) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| anyhow!(way_out(errno, setting)))?;
+    // user_namespaces(7): without privileges, gid_map is refused until
+    // setgroups(2) is given up.
+    for (file, line) in [
+        ("setgroups", "deny".to_owned()),
+        ("gid_map", format!("0 {group} 1")),
+        ("uid_map", format!("0 {user} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), line).with_context(|| {
+            format!("user namespace: {file} refused; {}", way_out(Errno::EPERM, setting))
+        })?;
+    }
+    Ok(())
+}
+
+/// A kernel setting's value, if this kernel has it.
+fn setting(key: &str) -> Option<String> {
+    let path = format!("/proc/sys/{}", key.replace('.', "/"));
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+/// Why no namespace can be had, and what to do, from the settings that can
+/// forbid it.
+fn way_out(errno: Errno, setting: impl Fn(&str) -> Option<String>) -> String {
+    const FORBIDDING: [(&str, &str, &str); 3] = [
+        ("user.max_user_namespaces", "0", "15000"),
+        ("kernel.unprivileged_userns_clone", "0", "1"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ];
+    for (key, forbids, allows) in FORBIDDING {
+        if setting(key).as_deref() == Some(forbids) {
+            return format!(
+                "{key}={forbids} forbids user namespaces to ordinary users: run as root, or have root run `sysctl {key}={allows}`"
+            );
+        }
+    }
+    match errno {
+        Errno::ENOSPC | Errno::EUSERS => "no more namespaces allowed: raise user.max_user_namespaces and \
+             user.max_net_namespaces, or nest fewer (32 levels at most)"
+            .to_owned(),
+        Errno::EPERM | Errno::EACCES => "network namespaces are forbidden here, as in many containers: allow them \
+             (`--privileged`, or a seccomp and AppArmor profile that permits unshare), or run as root on the host"
+            .to_owned(),
+        Errno::EINVAL => "network namespace: this process has several threads, or the kernel lacks CONFIG_NET_NS \
+             or CONFIG_USER_NS"
+            .to_owned(),
+        errno => format!("network namespace: {}", errno.desc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &'static str, value: &'static str) -> impl Fn(&str) -> Option<String> {
+        move |asked| (asked == key).then(|| value.to_owned())
+    }
+
+    #[test]
+    fn a_forbidding_setting_is_named_with_its_remedy() {
+        for (key, value, remedy) in [
+            ("user.max_user_namespaces", "0", "sysctl user.max_user_namespaces=15000"),
+            ("kernel.unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
+            (
+                "kernel.apparmor_restrict_unprivileged_userns",
+                "1",
+                "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+            ),
+        ] {
+            for errno in [Errno::EPERM, Errno::ENOSPC, Errno::EACCES] {
+                let text = way_out(errno, with(key, value));
+                assert!(text.contains(remedy), "{text}");
+                assert!(text.contains("run as root"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_harmless_setting_is_not_blamed() {
+        for errno in [Errno::EPERM, Errno::ENOSPC, Errno::EINVAL, Errno::ENOMEM] {
+            let text = way_out(errno, with("kernel.unprivileged_userns_clone", "1"));
+            assert!(!text.contains("userns_clone") && !text.contains('\n'), "{text}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Configures the interfaces, addresses and routes of this process's network
+//! namespace, over rtnetlink(7).
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Error, Result};
+use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
+
+use super::network::{Interface, Network, Route};
+use super::sysctl;
+
+/// Makes the network as asked for: `lo` and each interface up, then the
+/// routes. IPv6 addresses can be used at once, without duplicate detection.
+///
+/// An interface without IPv6 addresses has IPv6 off (`disable_ipv6`) and, idle,
+/// sends nothing. One with them sends no router solicitations and no duplicate
+/// detection, but tells within its first seconds which multicast groups it
+/// joined.
+///
+/// # Errors
+/// As [`Network::check`], or one line with what the kernel refused.
+pub fn configure(network: &Network) -> Result<()> {
+    network.check()?;
+    network.interfaces.iter().for_each(silence);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection().context("rtnetlink: no socket")?;
+        tokio::spawn(connection);
+        let lo = handle.link().change(LinkUnspec::new_with_name("lo").up().build());
+        lo.execute().await.map_err(refused).context("interface lo")?;
+        for interface in &network.interfaces {
+            bring_up(&handle, interface)
+                .await
+                .with_context(|| format!("interface {}", interface.name))?;
+        }
+        for route in network.routed() {
+            let Route { dest, via } = route;
+            let out = &network.outgoing(route)?.name;
+            add_route(&handle, route, out)
+                .await
+                .with_context(|| format!("route {dest} via {via}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Turns off what IPv6 would send unasked; without an address of its own it
+/// is turned off whole, as a forwarding interface would still announce the
+/// groups of all routers (`dev_forward_change` in `net/ipv6/addrconf.c`).
+///
+/// Where `/proc/sys` is read-only, in some containers, all that is sent: a
+/// nuisance, no failure. The interface must still be down.
+fn silence(interface: &Interface) {
+    let conf = format!("net/ipv6/conf/{}", interface.name);
+    let settings: &[_] = if interface.has_ipv6() {
+        &[("accept_ra", "0"), ("router_solicitations", "0"), ("accept_dad", "0")]
+    } else {
+        &[("disable_ipv6", "1")]
+    };
+    // An interface with an MTU too small for IPv6 has none of these either.
+    for (key, value) in settings {
+        let _ = sysctl::write(&format!("{conf}/{key}"), value);
+    }
+}
+
+async fn bring_up(handle: &Handle, interface: &Interface) -> Result<()> {
+    let index =
+        if_nametoindex(interface.name.as_str()).map_err(|_| Error::msg("it does not exist"))?;
+    let mut link = LinkUnspec::new_with_index(index).mtu(interface.mtu).up();
+    if let Some(mac) = interface.mac {
+        link = link.address(mac.to_vec());
+    }
+    handle.link().change(link.build()).execute().await.map_err(refused)?;
+    for address in &interface.addresses {
+        let mut request = handle.address().add(index, address.addr(), address.prefix_len());
+        if let IpNet::V6(_) = address {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request.execute().await.map_err(refused).with_context(|| format!("address {address}"))?;
+    }
+    Ok(())
+}
+
+async fn add_route(handle: &Handle, Route { dest, via }: Route, out: &str) -> Result<()> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(dest.network(), dest.prefix_len())?
+        .gateway(via)?
+        .output_interface(if_nametoindex(out)?)
+        .build();
+    handle.route().add(route).execute().await.map_err(refused)
+}
+
+/// The kernel's reason, in a line.
+fn refused(error: rtnetlink::Error) -> Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => match message.raw_code().abs() {
+            libc::EEXIST => Error::msg("it was given twice: leave one out"),
+            libc::EPERM => {
+                Error::msg("no right to configure the network (CAP_NET_ADMIN): run as root")
+            }
+            _ => Error::msg(format!("the kernel refuses it: {}", message.to_io())),
+        },
+        other => Error::msg(other.to_string()),
+    }
+}

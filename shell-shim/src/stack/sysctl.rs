@@ -1,0 +1,124 @@
+//! Kernel settings of the function's own network namespace.
+//!
+//! Below `/proc/sys/net` a process sees its own namespace's settings
+//! (`net/sysctl_net.c`), and those alone: everything else there is the
+//! host's, so keys outside `net` are refused.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+const ROOT: &str = "/proc/sys";
+
+/// Applies one `KEY=VALUE`, the key as in sysctl(8), with dots or slashes.
+///
+/// # Errors
+/// One line that names the key: not `KEY=VALUE`, outside `net`, unknown, or
+/// the value refused.
+pub fn set(assignment: &str) -> Result<()> {
+    let (key, value) = assignment.split_once('=').with_context(|| {
+        format!("sysctl `{assignment}`: write KEY=VALUE, as net.ipv4.ip_forward=1")
+    })?;
+    write(key.trim(), value.trim())
+}
+
+/// Lets the namespace route packets from one interface to another, IPv4 and,
+/// where the kernel has it, IPv6.
+///
+/// # Errors
+/// As [`set`].
+pub fn forward() -> Result<()> {
+    write("net.ipv4.ip_forward", "1")?;
+    if Path::new(ROOT).join("net/ipv6").exists() {
+        write("net.ipv6.conf.all.forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// Writes `value` to `key`.
+///
+/// # Errors
+/// As [`set`].
+pub fn write(key: &str, value: &str) -> Result<()> {
+    let path = path(key)?;
+    OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(value.as_bytes())).map_err(|error| {
+        match error.kind() {
+            ErrorKind::NotFound => anyhow!(
+                "sysctl {key}: unknown in this namespace: check its spelling, or load the module that offers it"
+            ),
+            ErrorKind::InvalidInput => anyhow!("sysctl {key}: the kernel refuses the value `{value}`"),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                anyhow!("sysctl {key}: {ROOT} is read-only here: in a container, run it `--privileged`")
+            }
+            _ => anyhow!("sysctl {key}={value}: {error}"),
+        }
+    })
+}
+
+/// The file of `key`. As in sysctl(8), the first separator counts: in a dotted
+/// key a slash stands for a dot inside a name (`net.ipv4.conf.eth0/1.mtu`).
+fn path(key: &str) -> Result<PathBuf> {
+    let dotted = key.find(['.', '/']).is_some_and(|at| key.as_bytes()[at] == b'.');
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    let slashed: String = if dotted { key.chars().map(swap).collect() } else { key.to_owned() };
+    ensure!(
+        slashed.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && !key.contains(char::is_control),
+        "sysctl `{}`: not a key; write it as net.ipv4.ip_forward",
+        key.escape_debug()
+    );
+    ensure!(
+        slashed.starts_with("net/"),
+        "sysctl {key}: not a setting of the network namespace: only net.* is, set others on the host"
+    );
+    Ok(Path::new(ROOT).join(slashed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_and_slashes() {
+        for (key, file) in [
+            ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward"),
+            ("net/ipv4/ip_forward", "/proc/sys/net/ipv4/ip_forward"),
+            ("net.ipv4.conf.eth0/1.arp_notify", "/proc/sys/net/ipv4/conf/eth0.1/arp_notify"),
+            ("net/ipv4/conf/eth0.1/arp_notify", "/proc/sys/net/ipv4/conf/eth0.1/arp_notify"),
+        ] {
+            assert_eq!(path(key).unwrap(), Path::new(file));
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_namespace() {
+        for key in ["kernel.hostname", "vm/swappiness", "net", "", "netx.a", "fs.file-max"] {
+            path(key).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn no_path_tricks() {
+        for key in [
+            "net/../kernel/hostname",
+            "net/./x",
+            "/net/ipv4/ip_forward",
+            "net//ipv4",
+            "net.//.kernel.hostname",
+            "net..ipv4",
+            "net.ipv4.",
+            "net/ipv4\0",
+            "../net",
+        ] {
+            let error = path(key).unwrap_err().to_string();
+            assert!(error.starts_with("sysctl") && !error.contains(['\n', '\0']), "{error}");
+        }
+        assert!(set("net.ipv4.ip_forward").unwrap_err().to_string().contains("KEY=VALUE"));
+    }
+}

@@ -1,0 +1,222 @@
+//! A TAP interface: Ethernet frames, each after its `virtio_net_hdr_v1`.
+//!
+//! Unsafe lives here for the ioctls of `/dev/net/tun` alone
+//! (`include/uapi/linux/if_tun.h`). It owns one invariant: each ioctl gets a
+//! pointer to the very type that header states, alive for the call.
+#![allow(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::errno::Errno;
+
+/// `sizeof(struct virtio_net_hdr_v1)`, in bytes (`include/uapi/linux/virtio_net.h`).
+pub const VNET_HEADER: usize = 12;
+
+const DEVICE: &str = "/dev/net/tun";
+
+// Values from include/uapi/linux/if_tun.h.
+const TUN_F_CSUM: libc::c_int = 0x01;
+const TUN_F_TSO4: libc::c_int = 0x02;
+const TUN_F_TSO6: libc::c_int = 0x04;
+const TUN_F_TSO_ECN: libc::c_int = 0x08;
+
+mod ioctl {
+    use nix::request_code_write;
+
+    // TUNSETIFF, though it writes the name back and takes an ifreq, and
+    // TUNSETOFFLOAD, though it takes its argument by value, are declared as
+    // writing an int.
+    nix::ioctl_readwrite_bad!(
+        set_iff,
+        request_code_write!(b'T', 202, size_of::<libc::c_int>()),
+        libc::ifreq
+    );
+    nix::ioctl_write_int_bad!(
+        set_offload,
+        request_code_write!(b'T', 208, size_of::<libc::c_uint>())
+    );
+    nix::ioctl_write_ptr!(set_vnet_header_size, b'T', 216, libc::c_int);
+    nix::ioctl_write_ptr!(set_vnet_little_endian, b'T', 220, libc::c_int);
+    nix::ioctl_write_ptr!(set_carrier, b'T', 226, libc::c_int);
+}
+
+/// A TAP interface; it is gone once this is dropped.
+///
+/// Each `read` or `write` of the descriptor is one frame: [`VNET_HEADER`]
+/// bytes, little endian, then the Ethernet frame. It never blocks.
+#[derive(Debug)]
+pub struct Tap {
+    file: File,
+    name: String,
+}
+
+/// What may be left undone in a frame that the kernel hands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Checksums may be partial. Without this the others have no effect.
+    pub csum: bool,
+    /// TCP over IPv4 may come in segments of up to 64 KiB.
+    pub tso4: bool,
+    /// TCP over IPv6 may come in segments of up to 64 KiB.
+    pub tso6: bool,
+}
+
+impl Tap {
+    /// Makes the interface `name` in this process's network namespace, with
+    /// carrier, down, without offloads.
+    ///
+    /// # Errors
+    /// One line with the way out: `/dev/net/tun` missing or not permitted;
+    /// `name` invalid or taken; no right to make interfaces.
+    pub fn create(name: &str) -> Result<Self> {
+        check_name(name)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK) // O_CLOEXEC is std's default
+            .open(DEVICE)
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => anyhow!(
+                    "{DEVICE} is missing: load the driver (`modprobe tun`), in a container pass it in (`--device {DEVICE}`)"
+                ),
+                ErrorKind::PermissionDenied => anyhow!(
+                    "{DEVICE} may not be opened: have root run `chmod 666 {DEVICE}`, in a container pass it in (`--device {DEVICE}`)"
+                ),
+                // ENODEV, ENXIO: a node without a driver.
+                _ => anyhow!("{DEVICE}: {error}: load the driver (`modprobe tun`)"),
+            })?;
+
+        // SAFETY: ifreq is a C struct for which all zeroes is a valid value.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+        // The flags are a bit set: IFF_TUN_EXCL is the sign bit.
+        request.ifr_ifru.ifru_flags = flags as libc::c_short;
+        // SAFETY: TUNSETIFF reads and writes one ifreq, which `request` is.
+        unsafe { ioctl::set_iff(file.as_raw_fd(), &mut request) }.map_err(|errno| match errno {
+            Errno::EBUSY => anyhow!("interface {name} exists already: give the link another name"),
+            Errno::EPERM => anyhow!(
+                "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as root"
+            ),
+            _ => anyhow!("interface {name}: {}", errno.desc()),
+        })?;
+
+        let tap = Self { file, name: name.to_owned() };
+        // SAFETY: both ioctls read one int.
+        unsafe {
+            ioctl::set_vnet_header_size(tap.file.as_raw_fd(), &(VNET_HEADER as libc::c_int))
+                .and_then(|_| ioctl::set_vnet_little_endian(tap.file.as_raw_fd(), &1))
+        }
+        .with_context(|| {
+            format!(
+                "interface {name}: virtio-net headers refused: a kernel of 4.0 or later is needed"
+            )
+        })?;
+        Ok(tap)
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// States what the reader of this TAP accepts unfinished.
+    ///
+    /// # Errors
+    /// When the kernel does not offer it; the offloads are then unchanged.
+    pub fn set_offload(&self, offloads: Offloads) -> Result<()> {
+        let bits = offload_bits(offloads);
+        // SAFETY: TUNSETOFFLOAD takes its bits by value.
+        unsafe { ioctl::set_offload(self.file.as_raw_fd(), bits) }.with_context(|| {
+            format!("interface {}: offloads {bits:#x} refused by this kernel", self.name)
+        })?;
+        Ok(())
+    }
+
+    /// Plugs the cable in or out.
+    ///
+    /// # Errors
+    /// On a kernel before 5.0.
+    pub fn set_carrier(&self, on: bool) -> Result<()> {
+        // SAFETY: TUNSETCARRIER reads one int.
+        unsafe { ioctl::set_carrier(self.file.as_raw_fd(), &libc::c_int::from(on)) }.with_context(
+            || {
+                format!(
+                    "interface {}: carrier refused: a kernel of 5.0 or later is needed",
+                    self.name
+                )
+            },
+        )?;
+        Ok(())
+    }
+}
+
+impl AsFd for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What `dev_valid_name` of `net/core/dev.c` allows, less `%`, which would
+/// make the name a template.
+fn check_name(name: &str) -> Result<()> {
+    ensure!(
+        (1..libc::IFNAMSIZ).contains(&name.len()),
+        "interface name `{name}`: 1 to {} bytes are allowed",
+        libc::IFNAMSIZ - 1
+    );
+    if name == "."
+        || name == ".."
+        || name.contains(|c: char| !c.is_ascii_graphic() || "/:%".contains(c))
+    {
+        bail!("interface name `{}`: use letters, digits, `-`, `_` and `.`", name.escape_debug());
+    }
+    Ok(())
+}
+
+/// `TUNSETOFFLOAD` refuses segments with ECN or of any kind without the bit
+/// they build on (`set_offload` of `drivers/net/tun.c`).
+fn offload_bits(offloads: Offloads) -> libc::c_int {
+    if !offloads.csum {
+        return 0;
+    }
+    let mut bits = TUN_F_CSUM;
+    if offloads.tso4 {
+        bits |= TUN_F_TSO4 | TUN_F_TSO_ECN;
+    }
+    if offloads.tso6 {
+        bits |= TUN_F_TSO6 | TUN_F_TSO_ECN;
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["left", "right", "eth0.100", "a", "fifteen-bytes-1"] {
+            check_name(good).unwrap();
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "tap%d", "a:1", "sixteen-bytes-12", "é", "a\nb"] {
+            let error = check_name(bad).unwrap_err().to_string();
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn offloads_build_on_checksums() {
+        let all = Offloads { csum: true, tso4: true, tso6: true };
+        assert_eq!(offload_bits(all), 0x0f);
+        assert_eq!(offload_bits(Offloads { csum: false, ..all }), 0);
+        assert_eq!(offload_bits(Offloads { tso4: false, tso6: false, ..all }), TUN_F_CSUM);
+        assert_eq!(offload_bits(Offloads { tso6: false, ..all }), 0x0b);
+    }
+}
