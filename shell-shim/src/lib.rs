@@ -1,4 +1,45 @@
-//! The `stdpkt` command.
+//! The `stdpkt` command: network functions chained with `|`.
+//!
+//! Each subcommand is a module; [`main`] parses, runs, and is the one place
+//! that prints errors.
 
+pub mod cli;
+pub mod ls;
 pub mod perf;
+pub mod run;
 pub mod stack;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
+pub const FAILED: u8 = 125;
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            eprintln!("stdpkt: {}", cli::one_line(&error));
+            return ExitCode::from(FAILED);
+        }
+        Err(help) => {
+            // Help or version on standard output; a closed reader is no failure.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let result = match cli.command {
+        cli::Command::Run(args) => run::run(args),
+        cli::Command::Perf { command } => perf::run(command).map(|()| 0),
+        cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("stdpkt: {error:#}");
+            ExitCode::from(run::function::status_of(&error))
+        }
+    }
+}

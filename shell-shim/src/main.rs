@@ -1,2 +1,7 @@
 //! The `stdpkt` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shell_shim::main()
+}

@@ -183,6 +183,13 @@ impl Rx {
         either!(Rx, self, half => half.arm())
     }
 
+    /// See [`Consumer::disarm`].
+    pub fn disarm(&mut self) {
+        if let Rx::Ring(consumer) = self {
+            consumer.disarm();
+        }
+    }
+
     /// See [`Consumer::woken`].
     ///
     /// # Errors

@@ -60,6 +60,8 @@ pub struct FramedTx {
     buffer: Vec<u8>,
     sent: usize,
     len: usize,
+    /// The pipe was full and has not said since that there is room.
+    blocked: bool,
     closed: bool,
     counters: Counters,
 }
@@ -69,8 +71,17 @@ impl FramedTx {
         enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::OUT, link)?;
         let buffer = vec![0; PREFIX + max_frame];
-        let counters = Counters::default();
-        Ok(FramedTx { pipe, waiter, max_frame, buffer, sent: 0, len: 0, closed: false, counters })
+        Ok(FramedTx {
+            pipe,
+            waiter,
+            max_frame,
+            buffer,
+            sent: 0,
+            len: 0,
+            blocked: false,
+            closed: false,
+            counters: Counters::default(),
+        })
     }
 
     pub(crate) fn reserve(&mut self, len: usize) -> std::result::Result<BytesMut<'_>, SendError> {
@@ -97,11 +108,11 @@ impl FramedTx {
     }
 
     fn flush(&mut self) {
-        while self.sent < self.len {
+        while self.sent < self.len && !self.blocked {
             match rustix::io::write(&self.pipe, &self.buffer[self.sent..self.len]) {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
                     return;
@@ -118,6 +129,7 @@ impl FramedTx {
     }
 
     pub(crate) fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
         Ok(self.waiter.clear()?)
     }
 
@@ -153,6 +165,8 @@ pub struct FramedRx {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
+    /// The pipe was empty and has not said since that there is more.
+    blocked: bool,
     ended: bool,
     corrupt: bool,
     counters: Counters,
@@ -169,6 +183,7 @@ impl FramedRx {
             buffer: vec![0; size + PREFIX + max_frame],
             begin: 0,
             end: 0,
+            blocked: false,
             ended: false,
             corrupt: false,
             counters: Counters::default(),
@@ -211,6 +226,9 @@ impl FramedRx {
 
     /// Reads what the pipe holds.
     fn fill(&mut self) -> std::result::Result<(), RecvError> {
+        if self.blocked {
+            return Err(RecvError::Empty);
+        }
         self.buffer.copy_within(self.begin..self.end, 0);
         self.end -= self.begin;
         self.begin = 0;
@@ -222,7 +240,10 @@ impl FramedRx {
             Ok(n) => self.end += n,
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if hung_up => self.ended = true,
-            Err(Errno::AGAIN) => return Err(RecvError::Empty),
+            Err(Errno::AGAIN) => {
+                self.blocked = true;
+                return Err(RecvError::Empty);
+            }
             Err(_) => self.ended = true,
         }
         if self.ended { Err(RecvError::Ended) } else { Ok(()) }
@@ -235,6 +256,7 @@ impl FramedRx {
     }
 
     pub(crate) fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
         Ok(self.waiter.clear()?)
     }
 

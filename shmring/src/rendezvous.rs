@@ -147,6 +147,11 @@ impl Rendezvous {
         }
     }
 
+    /// Whether this rendezvous has come to the one link it can come to.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     /// The pipe this rendezvous is about.
     pub fn end(&self) -> &PipeEnd {
         &self.common.end
@@ -199,6 +204,12 @@ impl Common {
             .map_err(|e| self.system("epoll_ctl", e))
     }
 
+    /// A socket that outlives its handshake is the link's from then on.
+    fn remove(&self, fd: impl AsFd) {
+        // Fails only for a descriptor that is not there.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
     /// Until the first link, the pipe's own hang-up says that nobody will come,
     /// and bytes in it that its writer knows nothing of rings.
     fn watch_pipe(&mut self) -> Result<(), LinkError> {
@@ -213,7 +224,7 @@ impl Common {
 
     fn unwatch_pipe(&mut self) {
         if std::mem::take(&mut self.watch_pipe) {
-            let _ = epoll::delete(&self.epoll, &self.end);
+            self.remove(&self.end);
         }
     }
 

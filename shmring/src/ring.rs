@@ -403,6 +403,12 @@ impl Consumer {
         sleep
     }
 
+    /// Takes back an [`Consumer::arm`] that was followed by no sleep or by a
+    /// wake-up for another reason, so that nobody rings for one who is awake.
+    pub fn disarm(&mut self) {
+        self.region.header().consumer_waiting.store(0, Ordering::Relaxed);
+    }
+
     /// Notes what made the descriptor readable. Call it after polling [`AsFd`].
     ///
     /// # Errors

@@ -99,6 +99,21 @@ fn either_side_may_come_first() {
 }
 
 #[test]
+fn a_link_that_ended_does_not_keep_its_rendezvous_awake() {
+    let place = place();
+    let (read, write) = pipe();
+    let mut left = Rendezvous::new(read, &place.dir, offer("left")).unwrap();
+    let mut right = Rendezvous::new(write, &place.dir, offer("right")).unwrap();
+    drop(meet(&mut right, &mut left));
+    for rendezvous in [&mut left, &mut right] {
+        assert!(rendezvous.poll().unwrap().is_none());
+        let mut fds = [rustix::event::PollFd::new(&*rendezvous, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&now)), Ok(0));
+    }
+}
+
+#[test]
 fn either_side_may_ask_for_the_pipe_itself() {
     for asks in ["left", "right"] {
         let place = place();

@@ -11,7 +11,7 @@ fn pattern(i: usize, len: usize) -> Vec<u8> {
 #[test]
 fn frames_of_every_size_cross_whole_and_in_order() {
     let (mut tx, mut rx) = loopback(256 << 10, 65_600).unwrap();
-    let sizes: Vec<usize> = (0..20_000).map(|i| (i * 7919) % 65_601).collect();
+    let sizes: Vec<usize> = (0..4_000).map(|i| (i * 7919) % 65_601).collect();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for (i, &len) in sizes.iter().enumerate() {
@@ -55,7 +55,7 @@ fn frames_of_every_size_cross_whole_and_in_order() {
             }
         }
     });
-    assert_eq!(rx.counters().frames, 20_000);
+    assert_eq!(rx.counters().frames, 4_000);
 }
 
 #[test]

@@ -41,12 +41,7 @@ pub struct ServerArgs {
 
 impl Default for ServerArgs {
     fn default() -> Self {
-        Self {
-            bind: None,
-            port: DEFAULT_PORT,
-            once: false,
-            stall_timeout: Duration::from_secs(10),
-        }
+        Self { bind: None, port: DEFAULT_PORT, once: false, stall_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -109,11 +104,7 @@ impl ClientArgs {
 
     /// What is measured.
     pub fn mode(&self) -> Mode {
-        if self.rr {
-            Mode::RequestResponse
-        } else {
-            Mode::Stream
-        }
+        if self.rr { Mode::RequestResponse } else { Mode::Stream }
     }
 
     /// The size of each write or message, with the default of the mode.
@@ -152,12 +143,7 @@ fn parse_size(text: &str) -> Result<u32, String> {
         .ok()
         .and_then(|n| n.checked_mul(unit))
         .filter(|n| (1..=MAX_SIZE).contains(n))
-        .ok_or_else(|| {
-            format!(
-                "expected 1 to {}m bytes, like 1, 1448, 64k or 1m",
-                MAX_SIZE >> 20
-            )
-        })
+        .ok_or_else(|| format!("expected 1 to {}m bytes, like 1, 1448, 64k or 1m", MAX_SIZE >> 20))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -229,15 +215,9 @@ mod tests {
         }
         for bad in ["0", "-1", "nan", "inf", "1e300", "86401", "soon"] {
             let error = parse(&format!("client h --seconds={bad}")).unwrap_err();
-            assert!(
-                error.contains("expected 0.001 to 86400 seconds"),
-                "{bad}: {error}"
-            );
+            assert!(error.contains("expected 0.001 to 86400 seconds"), "{bad}: {error}");
         }
-        assert_eq!(
-            client("h --seconds 0.25").seconds,
-            Duration::from_millis(250)
-        );
+        assert_eq!(client("h --seconds 0.25").seconds, Duration::from_millis(250));
     }
 
     #[test]

@@ -20,13 +20,9 @@ pub fn measure(args: &ClientArgs) -> anyhow::Result<Measurement> {
     let request = Request::new(args.mode(), args.size(), args.seconds)
         .context("cannot measure this (see --bytes and --seconds)")?;
     let stream = connect(&args.host, args.port, args.connect_timeout)?;
-    Session {
-        args,
-        request,
-        stream,
-    }
-    .run()
-    .with_context(|| format!("measuring to {} failed", endpoint(&args.host, args.port)))
+    Session { args, request, stream }
+        .run()
+        .with_context(|| format!("measuring to {} failed", endpoint(&args.host, args.port)))
 }
 
 /// One connection, from request to result.
@@ -49,22 +45,15 @@ impl Session<'_> {
 
     fn begin(&mut self) -> anyhow::Result<()> {
         let sent = self.stream.write_all(&self.request.encode());
-        let reply = sent
-            .and_then(|()| self.read_reply())
-            .map_err(|e| match e.kind() {
-                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                    anyhow!(
-                        "the server closed the connection instead of accepting; its log says why"
-                    )
-                }
-                _ => self.lost(e),
-            })?;
+        let reply = sent.and_then(|()| self.read_reply()).map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                anyhow!("the server closed the connection instead of accepting; its log says why")
+            }
+            _ => self.lost(e),
+        })?;
         let reply = Reply::decode(&reply)
             .context("this is not `stdpkt perf server`, or not the same release (see --port)")?;
-        ensure!(
-            reply.kind == Kind::Accepted,
-            "the server refused the request; its log says why"
-        );
+        ensure!(reply.kind == Kind::Accepted, "the server refused the request; its log says why");
         Ok(())
     }
 
@@ -82,9 +71,7 @@ impl Session<'_> {
                 break;
             }
         }
-        self.stream
-            .shutdown(Shutdown::Write)
-            .map_err(|e| self.lost(e))?;
+        self.stream.shutdown(Shutdown::Write).map_err(|e| self.lost(e))?;
         let done = self.wait_for_done()?;
         ensure!(
             done.received == sent,
@@ -92,12 +79,7 @@ impl Session<'_> {
             done.received
         );
         let elapsed = Duration::from_nanos(done.elapsed_ns);
-        Ok(Measurement::stream(
-            self.to(),
-            self.args.size(),
-            sent,
-            elapsed,
-        ))
+        Ok(Measurement::stream(self.to(), self.args.size(), sent, elapsed))
     }
 
     /// Replies until the final one; the server's heartbeat keeps slow links from looking dead.
@@ -112,16 +94,11 @@ impl Session<'_> {
                 Kind::Accepted | Kind::Refused => bail!("the server's result is malformed"),
             }
         }
-        bail!(
-            "the last bytes did not arrive within {} s",
-            DRAIN_LIMIT.as_secs()
-        )
+        bail!("the last bytes did not arrive within {} s", DRAIN_LIMIT.as_secs())
     }
 
     fn round_trips(mut self) -> anyhow::Result<Measurement> {
-        self.stream
-            .set_nodelay(true)
-            .context("cannot set TCP_NODELAY")?;
+        self.stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         let mut buf = vec![0x5a; self.request.size()];
         let mut latencies = Latencies::new();
         let begin = Instant::now();
@@ -139,12 +116,7 @@ impl Session<'_> {
         }
         // Tells the server that this was all; the result no longer depends on it.
         let _ = self.stream.shutdown(Shutdown::Write);
-        Ok(Measurement::rr(
-            self.to(),
-            self.args.size(),
-            before - begin,
-            &latencies,
-        ))
+        Ok(Measurement::rr(self.to(), self.args.size(), before - begin, &latencies))
     }
 
     fn read_reply(&mut self) -> io::Result<[u8; REPLY_LEN]> {

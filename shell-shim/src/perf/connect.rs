@@ -68,18 +68,13 @@ fn resolve(host: &str, port: u16, timeout: Duration) -> io::Result<Vec<SocketAdd
     }
     let (answer, wait) = mpsc::channel();
     let name = host.to_owned();
-    thread::Builder::new()
-        .name("resolver".into())
-        .spawn(move || {
-            let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-            // Nobody listens any more if the time is over: nothing to do about it.
-            let _ = answer.send(found);
-        })?;
+    thread::Builder::new().name("resolver".into()).spawn(move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+        // Nobody listens any more if the time is over: nothing to do about it.
+        let _ = answer.send(found);
+    })?;
     wait.recv_timeout(timeout).unwrap_or_else(|_| {
-        Err(io::Error::new(
-            ErrorKind::TimedOut,
-            "no answer from the name service",
-        ))
+        Err(io::Error::new(ErrorKind::TimedOut, "no answer from the name service"))
     })
 }
 
@@ -91,18 +86,10 @@ mod tests {
     #[test]
     fn nobody_listening_is_one_line_with_address_option_and_way_out() {
         // Bound but not listening is not possible with std: take a port and give it back.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let error = connect("127.0.0.1", port, Duration::from_millis(120)).unwrap_err();
         let text = format!("{error:#}");
-        for part in [
-            &format!("127.0.0.1:{port}"),
-            "--connect-timeout",
-            "stdpkt perf server",
-        ] {
+        for part in [&format!("127.0.0.1:{port}"), "--connect-timeout", "stdpkt perf server"] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
         assert_eq!(text.lines().count(), 1);
@@ -111,24 +98,13 @@ mod tests {
     #[test]
     fn names_and_literals_resolve() {
         let wait = Duration::from_secs(60);
-        assert_eq!(
-            resolve("fd00::1", 7, wait).unwrap(),
-            ["[fd00::1]:7".parse().unwrap()]
-        );
-        assert!(
-            resolve("localhost", 7, wait)
-                .unwrap()
-                .iter()
-                .all(|a| a.ip().is_loopback())
-        );
+        assert_eq!(resolve("fd00::1", 7, wait).unwrap(), ["[fd00::1]:7".parse().unwrap()]);
+        assert!(resolve("localhost", 7, wait).unwrap().iter().all(|a| a.ip().is_loopback()));
     }
 
     #[test]
     fn a_name_that_does_not_exist_is_an_error_that_ends() {
         let error = connect("no-such-host.invalid", 7, Duration::from_millis(120)).unwrap_err();
-        assert!(
-            error.to_string().contains("no-such-host.invalid:7"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("no-such-host.invalid:7"), "{error}");
     }
 }

@@ -57,11 +57,7 @@ pub fn run(cmd: PerfCommand) -> anyhow::Result<()> {
 
 /// `[::1]:5202` for an IPv6 literal, `name:5202` for the rest.
 fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// One read that is not disturbed by signals; 0 is end of stream.

@@ -138,10 +138,7 @@ impl Latencies {
     pub(super) fn new() -> Self {
         let histogram = Histogram::new_with_bounds(1, Self::HIGHEST_NS, 3)
             .expect("constant bounds: 1 <= 600 s / 2 and 3 digits are valid");
-        Self {
-            histogram,
-            max_ns: 0,
-        }
+        Self { histogram, max_ns: 0 }
     }
 
     pub(super) fn record(&mut self, latency: Duration) {
@@ -158,12 +155,7 @@ impl Latencies {
         let us = |ns: u64| ns as f64 / 1000.0;
         // The histogram answers with the upper edge of a bucket; never report beyond the max.
         let at = |quantile| us(self.histogram.value_at_quantile(quantile).min(self.max_ns));
-        LatencyUs {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            max: us(self.max_ns),
-        }
+        LatencyUs { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: us(self.max_ns) }
     }
 }
 
@@ -183,10 +175,7 @@ mod tests {
     fn percentiles_are_those_of_the_recorded_values_to_three_digits() {
         let LatencyUs { p50, p90, p99, max } = hundred().summary();
         for (got, expected) in [(p50, 50.0), (p90, 90.0), (p99, 99.0)] {
-            assert!(
-                (got - expected).abs() <= expected / 1000.0,
-                "{got} for {expected}"
-            );
+            assert!((got - expected).abs() <= expected / 1000.0, "{got} for {expected}");
         }
         assert_eq!(max, 100.0);
     }
@@ -252,11 +241,7 @@ mod tests {
                 assert!(keys.contains_key(key), "{key} is missing in {text}");
             }
             assert_eq!(keys.len(), 10, "{text}");
-            assert_eq!(
-                keys.values().filter(|v| v.is_null()).count(),
-                nulls,
-                "{text}"
-            );
+            assert_eq!(keys.values().filter(|v| v.is_null()).count(), nulls, "{text}");
         }
     }
 }

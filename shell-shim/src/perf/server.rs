@@ -78,18 +78,12 @@ impl Server {
             let at = SocketAddr::new(address, args.port);
             format!("cannot listen on {at} (choose another with --bind or --port)")
         })?;
-        Ok(Self {
-            listener,
-            once: args.once,
-            stall: args.stall_timeout,
-        })
+        Ok(Self { listener, once: args.once, stall: args.stall_timeout })
     }
 
     /// Where it listens: the real port if 0 was asked for.
     pub fn local_addr(&self) -> anyhow::Result<SocketAddr> {
-        self.listener
-            .local_addr()
-            .context("the listening socket has no address")
+        self.listener.local_addr().context("the listening socket has no address")
     }
 
     /// Serves clients, each in its own thread, for ever; or just one, here, with `--once`.
@@ -122,9 +116,7 @@ impl Server {
             }
             let client = Arc::clone(&clients);
             if Arc::strong_count(&client) > MAX_CLIENTS + 1 {
-                log(&format_args!(
-                    "{peer}: turned away: {MAX_CLIENTS} clients already"
-                ));
+                log(&format_args!("{peer}: turned away: {MAX_CLIENTS} clients already"));
                 continue;
             }
             let thread = thread::Builder::new().name("client".into()).spawn(move || {
@@ -154,10 +146,9 @@ fn handle(mut stream: TcpStream, stall: Duration) -> Outcome {
     });
     match result {
         Ok(totals) => Outcome::Served(totals),
-        Err(e) if is_stall(&e) => Outcome::Lost(format!(
-            "nothing moved for {} s (--stall-timeout)",
-            stall.as_secs_f64()
-        )),
+        Err(e) if is_stall(&e) => {
+            Outcome::Lost(format!("nothing moved for {} s (--stall-timeout)", stall.as_secs_f64()))
+        }
         Err(e) => Outcome::Lost(format!("connection lost in the middle ({e})")),
     }
 }
@@ -199,12 +190,7 @@ fn receive(stream: &mut TcpStream, request: Request) -> io::Result<Totals> {
         }
     };
     send(stream, Kind::Done, received, elapsed)?;
-    Ok(Totals {
-        request,
-        received,
-        transactions: 0,
-        elapsed,
-    })
+    Ok(Totals { request, received, transactions: 0, elapsed })
 }
 
 /// Round trips: reads a request of `size` bytes, writes as many, until the client half-closes.
@@ -222,12 +208,7 @@ fn answer(stream: &mut TcpStream, request: Request) -> io::Result<Totals> {
             let n = read_some(stream, &mut buf[..want])?;
             let elapsed = begin.elapsed();
             if n == 0 && missing == size {
-                return Ok(Totals {
-                    request,
-                    received,
-                    transactions,
-                    elapsed,
-                });
+                return Ok(Totals { request, received, transactions, elapsed });
             }
             if n == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -270,18 +251,10 @@ impl fmt::Display for Totals {
         match mode {
             Mode::Stream => {
                 let gbit = rate(self.received as f64 * 8e-9, seconds);
-                write!(
-                    f,
-                    "{mode}: {} bytes in {seconds:.3} s, {gbit:.3} Gbit/s",
-                    self.received
-                )
+                write!(f, "{mode}: {} bytes in {seconds:.3} s, {gbit:.3} Gbit/s", self.received)
             }
             Mode::RequestResponse => {
-                write!(
-                    f,
-                    "{mode}: {} transactions in {seconds:.3} s",
-                    self.transactions
-                )
+                write!(f, "{mode}: {} transactions in {seconds:.3} s", self.transactions)
             }
         }
     }

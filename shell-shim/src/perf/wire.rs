@@ -101,11 +101,7 @@ impl Request {
         if duration_ms == 0 || u128::from(duration_ms) > MAX_DURATION.as_millis() {
             return Err(WireError::Duration(duration_ms));
         }
-        Ok(Self {
-            mode,
-            size,
-            duration_ms,
-        })
+        Ok(Self { mode, size, duration_ms })
     }
 
     /// What is measured.
@@ -184,11 +180,7 @@ impl Reply {
     /// A reply with the totals so far.
     pub fn new(kind: Kind, received: u64, elapsed: Duration) -> Self {
         let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        Self {
-            kind,
-            received,
-            elapsed_ns,
-        }
+        Self { kind, received, elapsed_ns }
     }
 
     /// The message.

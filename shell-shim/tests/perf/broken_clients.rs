@@ -30,9 +30,7 @@ fn answer_to(addr: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
 #[test]
 fn requests_with_bad_fields_are_closed_and_the_server_goes_on() {
     let (addr, served) = one_client_server(Some(Ipv4Addr::LOCALHOST.into()));
-    let good = Request::new(Mode::RequestResponse, 1, Duration::from_secs(1))
-        .unwrap()
-        .encode();
+    let good = Request::new(Mode::RequestResponse, 1, Duration::from_secs(1)).unwrap().encode();
     let with = |at: usize, field: &[u8]| {
         let mut bytes = good.to_vec();
         bytes[at..at + field.len()].copy_from_slice(field);
@@ -53,25 +51,16 @@ fn requests_with_bad_fields_are_closed_and_the_server_goes_on() {
         with(16, &u64::MAX.to_le_bytes()),
     ];
     for bytes in bad {
-        assert!(
-            answer_to(addr, bytes.clone()).is_empty(),
-            "{bytes:?} was answered"
-        );
+        assert!(answer_to(addr, bytes.clone()).is_empty(), "{bytes:?} was answered");
     }
     // Only the version is answered, with ours.
     let answer = answer_to(addr, with(8, &(VERSION + 1).to_le_bytes()));
-    assert_eq!(
-        answer,
-        Reply::new(Kind::Refused, 0, Duration::ZERO).encode()
-    );
+    assert_eq!(answer, Reply::new(Kind::Refused, 0, Duration::ZERO).encode());
 
     // None of them was "the first client"; a good one is.
     assert_eq!(served.try_recv(), Err(mpsc::TryRecvError::Empty));
     let answer = answer_to(addr, good.to_vec());
-    assert_eq!(
-        answer,
-        Reply::new(Kind::Accepted, 0, Duration::ZERO).encode()
-    );
+    assert_eq!(answer, Reply::new(Kind::Accepted, 0, Duration::ZERO).encode());
     assert_eq!(watched(move || served.recv()).unwrap(), Ok(()));
 }
 

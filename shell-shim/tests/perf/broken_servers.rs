@@ -37,9 +37,7 @@ fn broken_server(script: impl FnOnce(&mut TcpStream) + Send + 'static) -> u16 {
 }
 
 fn accept(stream: &mut TcpStream) {
-    stream
-        .write_all(&Reply::new(Kind::Accepted, 0, Duration::ZERO).encode())
-        .unwrap();
+    stream.write_all(&Reply::new(Kind::Accepted, 0, Duration::ZERO).encode()).unwrap();
 }
 
 #[test]
@@ -54,11 +52,7 @@ fn a_server_gone_in_the_middle_is_an_error_and_no_hang() {
             }
         });
         let seconds = Duration::from_secs(3600);
-        let error = measure_one_line_error(ClientArgs {
-            rr,
-            seconds,
-            ..short(V4, port)
-        });
+        let error = measure_one_line_error(ClientArgs { rr, seconds, ..short(V4, port) });
         assert!(error.contains(&format!("{V4}:{port}")), "{error}");
         assert!(error.contains("connection lost in the middle"), "{error}");
     }
@@ -76,11 +70,7 @@ fn a_server_that_goes_silent_is_an_error_and_no_hang() {
                 thread::sleep(Duration::from_secs(3600));
             });
             let stall_timeout = Duration::from_millis(100);
-            let error = measure_one_line_error(ClientArgs {
-                rr,
-                stall_timeout,
-                ..short(V4, port)
-            });
+            let error = measure_one_line_error(ClientArgs { rr, stall_timeout, ..short(V4, port) });
             assert!(error.contains("--stall-timeout"), "{error}");
         }
     }
@@ -97,30 +87,18 @@ fn result_server(reply: impl FnOnce(u64) -> Vec<u8> + Send + 'static) -> u16 {
 
 #[test]
 fn the_client_believes_no_result_that_cannot_be() {
-    let done = |n| {
-        Reply::new(Kind::Done, n, Duration::from_secs(1))
-            .encode()
-            .to_vec()
-    };
+    let done = |n| Reply::new(Kind::Done, n, Duration::from_secs(1)).encode().to_vec();
     let more = result_server(move |n| done(n + 1));
     assert!(measure_one_line_error(short(V4, more)).contains("the server counted"));
     let none = result_server(|_| Vec::new());
     assert!(measure_one_line_error(short(V4, none)).contains("connection lost"));
     let junk = result_server(|_| vec![0; REPLY_LEN]);
     assert!(measure_one_line_error(short(V4, junk)).contains("malformed"));
-    let again = result_server(|_| {
-        Reply::new(Kind::Accepted, 0, Duration::ZERO)
-            .encode()
-            .to_vec()
-    });
+    let again = result_server(|_| Reply::new(Kind::Accepted, 0, Duration::ZERO).encode().to_vec());
     assert!(measure_one_line_error(short(V4, again)).contains("malformed"));
 
     // The same script with a true result is a measurement: the script is not what fails.
-    let heartbeat = |n| {
-        Reply::new(Kind::Progress, n, Duration::from_millis(1))
-            .encode()
-            .to_vec()
-    };
+    let heartbeat = |n| Reply::new(Kind::Progress, n, Duration::from_millis(1)).encode().to_vec();
     let honest = result_server(move |n| [heartbeat(n), done(n)].concat());
     let m = watched(move || measure(&short(V4, honest))).unwrap();
     check_stream(&m, 65536);
@@ -140,8 +118,5 @@ fn what_is_not_our_server_is_told_apart() {
         stream.write_all(&reply).unwrap();
     });
     let error = measure_one_line_error(short(V4, newer));
-    assert!(
-        error.contains("version 7") && error.contains("version 1"),
-        "{error}"
-    );
+    assert!(error.contains("version 7") && error.contains("version 1"), "{error}");
 }

@@ -15,10 +15,7 @@ fn measured(host: &'static str, change: impl FnOnce(&mut ClientArgs)) -> Measure
     let measurement = watched(move || measure(&args)).unwrap();
     let end = watched(move || served.recv()).unwrap();
     assert_eq!(end, Ok(()));
-    assert_eq!(
-        (measurement.host.as_str(), measurement.port),
-        (host, addr.port())
-    );
+    assert_eq!((measurement.host.as_str(), measurement.port), (host, addr.port()));
     measurement
 }
 
@@ -27,15 +24,9 @@ fn check_rr(m: &Measurement, size: u32) {
     let n = m.transactions.unwrap();
     assert!(n >= 1, "{m:?}");
     let rate = n as f64 / m.seconds;
-    assert!(
-        (m.transactions_per_second.unwrap() - rate).abs() <= rate * 1e-6,
-        "{m:?}"
-    );
+    assert!((m.transactions_per_second.unwrap() - rate).abs() <= rate * 1e-6, "{m:?}");
     let l = m.latency_us.unwrap();
-    assert!(
-        0.0 < l.p50 && l.p50 <= l.p90 && l.p90 <= l.p99 && l.p99 <= l.max,
-        "{m:?}"
-    );
+    assert!(0.0 < l.p50 && l.p50 <= l.p90 && l.p90 <= l.p99 && l.p99 <= l.max, "{m:?}");
     assert!(m.received_bytes.is_none() && m.gbit_per_second.is_none());
 }
 
@@ -75,11 +66,7 @@ fn the_default_address_takes_ipv4_and_ipv6() {
 
 #[test]
 fn the_client_waits_for_a_server_that_starts_later() {
-    let port = TcpListener::bind((V4, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind((V4, 0)).unwrap().local_addr().unwrap().port();
     let client = thread::spawn(move || {
         let mut args = short(V4, port);
         args.connect_timeout = Duration::from_secs(60);
@@ -87,11 +74,7 @@ fn the_client_waits_for_a_server_that_starts_later() {
     });
     thread::sleep(Duration::from_millis(300));
     assert!(!client.is_finished(), "the client gave up at once");
-    let args = ServerArgs {
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
-        port,
-        ..Default::default()
-    };
+    let args = ServerArgs { bind: Some(Ipv4Addr::LOCALHOST.into()), port, ..Default::default() };
     let server = Server::bind(&args).unwrap();
     thread::spawn(move || server.serve());
     check_stream(&watched(move || client.join().unwrap()).unwrap(), 65536);
@@ -99,29 +82,15 @@ fn the_client_waits_for_a_server_that_starts_later() {
 
 #[test]
 fn a_server_serves_clients_side_by_side_and_after_bad_ones() {
-    let args = ServerArgs {
-        bind: Some(Ipv4Addr::LOCALHOST.into()),
-        port: 0,
-        ..Default::default()
-    };
+    let args = ServerArgs { bind: Some(Ipv4Addr::LOCALHOST.into()), port: 0, ..Default::default() };
     let server = Server::bind(&args).unwrap();
     let addr = server.local_addr().unwrap();
     thread::spawn(move || server.serve());
     // One that never says anything, and stays, must not be in anyone's way.
     let _silent = TcpStream::connect(addr).unwrap();
-    TcpStream::connect(addr)
-        .unwrap()
-        .write_all(&[0xff; 4096])
-        .unwrap();
+    TcpStream::connect(addr).unwrap().write_all(&[0xff; 4096]).unwrap();
     let clients: Vec<_> = [false, true, false, true]
-        .map(|rr| {
-            thread::spawn(move || {
-                measure(&ClientArgs {
-                    rr,
-                    ..short(V4, addr.port())
-                })
-            })
-        })
+        .map(|rr| thread::spawn(move || measure(&ClientArgs { rr, ..short(V4, addr.port()) })))
         .into();
     for client in clients {
         watched(move || client.join().unwrap()).unwrap();
@@ -133,16 +102,8 @@ fn a_taken_port_is_an_error_that_names_it() {
     let taken = TcpListener::bind((V4, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     for bind in [None, Some(Ipv4Addr::LOCALHOST.into())] {
-        let error = Server::bind(&ServerArgs {
-            bind,
-            port,
-            ..Default::default()
-        })
-        .unwrap_err();
+        let error = Server::bind(&ServerArgs { bind, port, ..Default::default() }).unwrap_err();
         let text = format!("{error:#}");
-        assert!(
-            text.contains(&format!(":{port} ")) && text.contains("--port"),
-            "{text}"
-        );
+        assert!(text.contains(&format!(":{port} ")) && text.contains("--port"), "{text}");
     }
 }

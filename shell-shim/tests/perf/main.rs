@@ -22,8 +22,7 @@ const V6: &str = "::1";
 fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || done.send(work()));
-    wait.recv_timeout(Duration::from_secs(120))
-        .expect("hangs, or panicked (see above)")
+    wait.recv_timeout(Duration::from_secs(120)).expect("hangs, or panicked (see above)")
 }
 
 fn has_ipv6() -> bool {
@@ -36,12 +35,7 @@ fn has_ipv6() -> bool {
 
 /// A server that ends after one client; its result arrives on the channel.
 fn one_client_server(bind: Option<IpAddr>) -> (SocketAddr, mpsc::Receiver<Result<(), String>>) {
-    let args = ServerArgs {
-        bind,
-        port: 0,
-        once: true,
-        stall_timeout: Duration::from_secs(30),
-    };
+    let args = ServerArgs { bind, port: 0, once: true, stall_timeout: Duration::from_secs(30) };
     let server = Server::bind(&args).unwrap();
     let addr = server.local_addr().unwrap();
     let (done, wait) = mpsc::channel();
@@ -61,15 +55,9 @@ fn short(host: &str, port: u16) -> ClientArgs {
 fn check_stream(m: &Measurement, size: u32) {
     assert_eq!((m.mode, m.bytes), (Mode::Stream, size));
     let received = m.received_bytes.unwrap();
-    assert!(
-        received >= u64::from(size),
-        "not even one write arrived: {m:?}"
-    );
+    assert!(received >= u64::from(size), "not even one write arrived: {m:?}");
     let gbit = received as f64 * 8.0 / m.seconds / 1e9;
-    assert!(
-        (m.gbit_per_second.unwrap() - gbit).abs() <= gbit * 1e-6,
-        "{m:?}"
-    );
+    assert!((m.gbit_per_second.unwrap() - gbit).abs() <= gbit * 1e-6, "{m:?}");
     assert!(m.transactions.is_none() && m.transactions_per_second.is_none());
     assert!(m.latency_us.is_none());
 }

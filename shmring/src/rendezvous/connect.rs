@@ -237,6 +237,7 @@ impl Connecting {
         let Offer { channel, features, max_frame, .. } = *agreed;
         let peer = Peer { pid, label: agreed.label.clone() };
         let Greeting { socket, ringer } = greeting;
+        common.remove(&socket);
         let fds = Arc::new(LinkFds { socket, ringer, hearing });
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;

@@ -266,6 +266,7 @@ impl Listening {
         if made.agreed.duplex && self.duplex_taken() {
             return None;
         }
+        common.remove(&socket);
         let peer = Peer { pid: peer_pid(&socket), label: made.label };
         let fds = Arc::new(LinkFds { socket, ringer: made.ringer, hearing: made.hearing });
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;

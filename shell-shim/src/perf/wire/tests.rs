@@ -15,9 +15,7 @@ fn messages_survive_the_round_trip() {
 
 #[test]
 fn the_request_layout_is_the_documented_one() {
-    let bytes = Request::new(Mode::Stream, 65536, Duration::from_millis(1500))
-        .unwrap()
-        .encode();
+    let bytes = Request::new(Mode::Stream, 65536, Duration::from_millis(1500)).unwrap().encode();
     let expected = b"STDPKTPF\x01\x00\x01\x00\x00\x00\x01\x00\xdc\x05\x00\x00\x00\x00\x00\x00";
     assert_eq!(&bytes, expected);
 }
@@ -35,16 +33,10 @@ fn each_bad_field_of_a_request_is_named() {
     assert_eq!(bad(10, &[3]), WireError::Mode(3));
     assert_eq!(bad(11, &[1]), WireError::Reserved);
     assert_eq!(bad(12, &[0; 4]), WireError::Size(0));
-    assert_eq!(
-        bad(12, &(MAX_SIZE + 1).to_le_bytes()),
-        WireError::Size(MAX_SIZE + 1)
-    );
+    assert_eq!(bad(12, &(MAX_SIZE + 1).to_le_bytes()), WireError::Size(MAX_SIZE + 1));
     assert_eq!(bad(12, &[0xff; 4]), WireError::Size(u32::MAX));
     assert_eq!(bad(16, &[0; 8]), WireError::Duration(0));
-    assert_eq!(
-        bad(16, &86_400_001u64.to_le_bytes()),
-        WireError::Duration(86_400_001)
-    );
+    assert_eq!(bad(16, &86_400_001u64.to_le_bytes()), WireError::Duration(86_400_001));
     assert_eq!(bad(16, &[0xff; 8]), WireError::Duration(u64::MAX));
 }
 

@@ -1,0 +1,213 @@
+//! The command line.
+
+use std::net::IpAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::ls::LsArgs;
+use crate::perf::PerfCommand;
+use crate::run::link_spec::LinkSpec;
+use crate::stack::network::Route;
+
+/// Chain network functions with `|`, over shared memory.
+///
+/// Exit status: that of CMD; 125 when stdpkt itself failed, 126 when CMD could
+/// not be executed, 127 when it was not found, 128+N after signal N.
+#[derive(Debug, Parser)]
+#[command(name = "stdpkt", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a network function: a private network stack, joined to its
+    /// neighbours by standard input and output
+    Run(RunArgs),
+    /// Measure goodput and round trips between functions
+    Perf {
+        /// Server or client.
+        #[command(subcommand)]
+        command: PerfCommand,
+    },
+    /// List live links, their functions and counters
+    Ls(LsArgs),
+}
+
+/// How frames cross the links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelArg {
+    /// A ring in shared memory each way
+    Shm,
+    /// The pipe itself, a 4-byte length before each frame
+    Fifo,
+}
+
+/// Whose network stack the function has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StackArg {
+    /// The host kernel's, in a private network namespace
+    Netns,
+}
+
+/// `stdpkt run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Address of the interface `left`, joined to standard input (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    pub left: Vec<IpNet>,
+
+    /// Address of the interface `right`, joined to standard output (repeatable)
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    pub right: Vec<IpNet>,
+
+    /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or
+    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable)
+    #[arg(long, value_name = "SPEC", value_parser = LinkSpec::parse)]
+    pub link: Vec<LinkSpec>,
+
+    /// Default gateway, one for IPv4 and one for IPv6
+    #[arg(long, value_name = "IP", value_parser = ip)]
+    pub gateway: Vec<IpAddr>,
+
+    /// A route: NET=VIA, e.g. 10.0.0.0/8=192.168.0.254 (repeatable)
+    #[arg(long, value_name = "NET=VIA", value_parser = route)]
+    pub route: Vec<Route>,
+
+    /// Forward packets between the interfaces, IPv4 and IPv6
+    #[arg(long)]
+    pub forward: bool,
+
+    /// A sysctl inside the function, e.g. net.ipv4.tcp_congestion_control=reno (repeatable)
+    #[arg(long, value_name = "K=V")]
+    pub sysctl: Vec<String>,
+
+    /// A shell command to run inside the function before the links are up (repeatable)
+    #[arg(long, value_name = "CMD")]
+    pub setup: Vec<String>,
+
+    /// Largest IP packet of each interface, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
+    pub mtu: u32,
+
+    /// How frames cross the links; a link is a fifo if either end says so
+    #[arg(long, value_enum, default_value = "shm")]
+    pub channel: ChannelArg,
+
+    /// Whose network stack the function has
+    #[arg(long, value_enum, default_value = "netns")]
+    pub stack: StackArg,
+
+    /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
+    pub ring: usize,
+
+    /// The program to run inside the function; without one, the function lives
+    /// until its links end
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+fn cidr(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| {
+        let example = if text.contains(':') { "2001:db8::1/64" } else { "192.168.0.1/24" };
+        format!("not an address with prefix length, write it like {example}")
+    })
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "not an IP address, write it like 192.168.0.254".to_owned())
+}
+
+fn route(text: &str) -> Result<Route, String> {
+    let (dest, via) = text
+        .split_once('=')
+        .ok_or("no `=`, write a route as NET=VIA, like 10.0.0.0/8=192.168.0.254")?;
+    let dest = cidr(dest)?;
+    if dest.trunc() != dest {
+        return Err(format!("{dest} has bits beyond its prefix, did you mean {}?", dest.trunc()));
+    }
+    Ok(Route { dest, via: ip(via)? })
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.to_ascii_lowercase().chars().last() {
+        Some('k') => (&text[..text.len() - 1], 1 << 10),
+        Some('m') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let limits = 64 << 10..=1 << 30;
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|n| limits.contains(n))
+        .ok_or_else(|| "a ring has 64k to 1024m bytes, write it like 1m".to_owned())
+}
+
+/// clap's report in one line: what is wrong and where to read on.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage"));
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    // What is missing, allowed or suggested stands on the lines below.
+    let rest: Vec<&str> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    let rest = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(" ")) };
+    format!("{first}{rest} (see stdpkt --help)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        let words = line.split_whitespace();
+        Cli::try_parse_from(words).map_err(|error| one_line(&error))
+    }
+
+    fn error(line: &str) -> String {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.lines().count(), 1, "{error}");
+        error
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_one_line_and_name_the_option() {
+        assert_eq!(
+            error("stdpkt run --left 192.168.0.300/24"),
+            "invalid value '192.168.0.300/24' for '--left <CIDR>': not an address with prefix \
+             length, write it like 192.168.0.1/24 (see stdpkt --help)"
+        );
+        assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));
+        assert!(error("stdpkt run --gateway x").contains("'--gateway <IP>'"));
+        assert!(
+            error("stdpkt run --route 10.0.0.1/8=1.2.3.4").contains("did you mean 10.0.0.0/8?")
+        );
+        assert!(error("stdpkt run --channel tcp").contains("possible values: shm, fifo"));
+        assert!(error("stdpkt run --mtu many").contains("--mtu"));
+        assert!(error("stdpkt run --ring 1").contains("64k"));
+        assert!(error("stdpkt walk").contains("walk"));
+        assert!(error("stdpkt run --link x").contains("--link"));
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(size("64k"), Ok(64 << 10));
+        assert_eq!(size("2M"), Ok(2 << 20));
+        assert_eq!(size("65536"), Ok(65536));
+        assert!(size("").is_err() && size("m").is_err() && size("99999999999999999999m").is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! `stdpkt run`: a network function between two pipes.
+//!
+//! Parse, plan, then do: [`plan`] refuses what can be refused before anything
+//! is made; then come namespaces, keeper, TAPs and addresses, and a
+//! [`function::Function`] joins the neighbours and lives.
+
+pub mod function;
+pub mod interface;
+pub mod link_spec;
+pub mod plan;
+pub mod signals;
+
+use std::os::fd::AsFd;
+
+use anyhow::{Context, Result};
+use shmring::RuntimeDir;
+
+use crate::cli::{RunArgs, StackArg};
+use crate::stack::keeper::{Keeper, Links};
+use crate::stack::tap::{Offloads, Tap};
+use crate::stack::{namespace, netlink, sysctl};
+use function::Function;
+use interface::{Cable, Interface};
+use plan::{Plan, plan};
+use signals::Signals;
+
+/// Runs a function to its end; returns its exit status.
+///
+/// # Errors
+/// One line that names what failed and the way out.
+pub fn run(args: RunArgs) -> Result<u8> {
+    let plan = plan(&args)?;
+    // Named after the user, and so found before the user namespace is entered.
+    let dir = RuntimeDir::for_user()?;
+    let StackArg::Netns = args.stack;
+    namespace::enter()?;
+    let mut keeper = None;
+    if !args.command.is_empty() || !args.setup.is_empty() {
+        let links = Links {
+            stdin: plan.owns.stdin,
+            stdout: plan.owns.stdout,
+            stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+        };
+        keeper = Some(Keeper::start(links)?);
+    }
+    let signals = Signals::new()?;
+    let Plan { network, cables, .. } = plan;
+    let taps: Vec<Tap> =
+        network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
+    let offloads = Offloads { csum: true, tso4: true, tso6: true };
+    taps.iter().try_for_each(|tap| tap.set_offload(offloads))?;
+    netlink::configure(&network)?;
+    if args.forward {
+        sysctl::forward()?;
+    }
+    args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
+    if let Some(keeper) = &mut keeper {
+        args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
+    }
+    // Only now do neighbours find this function: whoever does finds it ready.
+    let mut interfaces = Vec::new();
+    for ((tap, cables), config) in taps.into_iter().zip(cables).zip(&network.interfaces) {
+        let cables: Result<_> = cables.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
+        let cables = cables.with_context(|| config.name.clone())?;
+        interfaces.push(Interface::new(config.name.clone(), tap, cables));
+    }
+    Function::new(interfaces, signals, keeper, args.command, dir)?.run()
+}
+
+/// Whether two descriptors are the same file.
+fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
+    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
+    id(&a).is_some() && id(&a) == id(&b)
+}

@@ -1,0 +1,189 @@
+//! From the command line to what has to be set up. Everything that can be
+//! refused is refused here, before anything is made.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
+
+use super::link_spec::{At, LinkSpec};
+use crate::cli::{ChannelArg, RunArgs};
+use crate::stack::network::{Interface, Network};
+
+/// The longest frame: a virtio-net header (12 bytes), an Ethernet header (14),
+/// two VLAN tags (8) and the largest IP packet (65 535), rounded up.
+pub const MAX_FRAME: usize = 65_600;
+
+/// Offloads a function can take frames with, by virtio-net feature number
+/// (virtio 1.2, section 5.1.3): GUEST_CSUM 1, GUEST_TSO4 7, GUEST_TSO6 8.
+pub const FEATURES: u64 = 1 << 1 | 1 << 7 | 1 << 8;
+
+/// One cable: a pipe that an interface is joined to.
+pub struct CablePlan {
+    /// The pipe.
+    pub end: PipeEnd,
+    /// What to offer the neighbour.
+    pub offer: Offer,
+    /// Whether the function ends with this cable. That of a `|` has no second
+    /// life; a FIFO may get a new neighbour.
+    pub vital: bool,
+}
+
+/// A function to set up.
+pub struct Plan {
+    /// Interfaces, addresses and routes.
+    pub network: Network,
+    /// The cables of each interface, in the order of `network.interfaces`.
+    pub cables: Vec<Vec<CablePlan>>,
+    /// Whether standard input and output are cables, and not CMD's.
+    pub owns: Owned,
+}
+
+/// Which of the standard descriptors are links.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+}
+
+/// Checks the arguments against each other and against the descriptors.
+///
+/// # Errors
+/// One line that names the option, descriptor or file and the way out.
+pub fn plan(args: &RunArgs) -> Result<Plan> {
+    let mut builder = Builder { args, interfaces: vec![], cables: vec![], owns: Owned::default() };
+    if !args.left.is_empty() {
+        let end = builder.standard(Role::Reader).context("--left")?;
+        builder.add("left", &args.left, vec![(end, true, true)])?;
+    }
+    if !args.right.is_empty() {
+        let end = builder.standard(Role::Writer).context("--right")?;
+        builder.add("right", &args.right, vec![(end, true, true)])?;
+    }
+    for link in &args.link {
+        let cables = builder.link(link).with_context(|| format!("--link {}", link.name))?;
+        builder.add(&link.name, &link.ip, cables)?;
+    }
+    let Builder { interfaces, cables, owns, .. } = builder;
+    if interfaces.is_empty() {
+        bail!("a function needs an interface: give --left, --right or --link");
+    }
+    let network =
+        Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
+    network.check()?;
+    Ok(Plan { network, cables, owns })
+}
+
+struct Builder<'a> {
+    args: &'a RunArgs,
+    interfaces: Vec<Interface>,
+    cables: Vec<Vec<CablePlan>>,
+    owns: Owned,
+}
+
+impl Builder<'_> {
+    /// `cables`: the end, whether frames go both ways, whether it is vital.
+    fn add(
+        &mut self,
+        name: &str,
+        addresses: &[ipnet::IpNet],
+        cables: Vec<(PipeEnd, bool, bool)>,
+    ) -> Result<()> {
+        if self.interfaces.iter().any(|other| other.name == name) {
+            bail!("two interfaces are called {name}: give the --link another name");
+        }
+        let channel = match self.args.channel {
+            ChannelArg::Shm => Channel::Shm,
+            ChannelArg::Fifo => Channel::Fifo,
+        };
+        let plans = cables.into_iter().map(|(end, duplex, vital)| CablePlan {
+            end,
+            offer: Offer {
+                label: name.to_owned(),
+                duplex,
+                channel,
+                capacity: self.args.ring,
+                max_frame: MAX_FRAME,
+                features: FEATURES,
+            },
+            vital,
+        });
+        self.cables.push(plans.collect());
+        self.interfaces.push(Interface {
+            name: name.to_owned(),
+            mtu: self.args.mtu,
+            addresses: addresses.to_vec(),
+            mac: None,
+        });
+        Ok(())
+    }
+
+    fn link(&mut self, link: &LinkSpec) -> Result<Vec<(PipeEnd, bool, bool)>> {
+        match &link.at {
+            At::Both(path) => {
+                let (end, vital) = self.at(path, Role::Either)?;
+                Ok(vec![(end, true, vital)])
+            }
+            At::Each { rx, tx } => {
+                let (rx, rx_vital) = self.at(rx, Role::Reader)?;
+                let (tx, tx_vital) = self.at(tx, Role::Writer)?;
+                Ok(vec![(rx, false, rx_vital), (tx, false, tx_vital)])
+            }
+        }
+    }
+
+    /// A FIFO by path; `/dev/stdin` and `/dev/stdout` are the descriptors
+    /// themselves, since a socket cannot be opened by path.
+    fn at(&mut self, path: &Path, role: Role) -> Result<(PipeEnd, bool)> {
+        match path.to_str() {
+            Some("/dev/stdin" | "/dev/fd/0") => Ok((self.standard(Role::Reader)?, true)),
+            Some("/dev/stdout" | "/dev/fd/1") => Ok((self.standard(Role::Writer)?, true)),
+            _ => Ok((PipeEnd::open(path, role).map_err(with_way_out)?, false)),
+        }
+    }
+
+    fn standard(&mut self, role: Role) -> Result<PipeEnd> {
+        let (what, taken) = match role {
+            Role::Reader => ("standard input", &mut self.owns.stdin),
+            _ => ("standard output", &mut self.owns.stdout),
+        };
+        if std::mem::replace(taken, true) {
+            bail!("{what} is joined to another interface already");
+        }
+        let fd = match role {
+            Role::Reader => duplicate(std::io::stdin().as_fd()),
+            _ => duplicate(std::io::stdout().as_fd()),
+        };
+        let end = PipeEnd::new(fd.with_context(|| format!("{what} is closed"))?, what);
+        let end = end.map_err(with_way_out)?;
+        if end.role() != role && end.role() != Role::Either {
+            bail!("{what} is the wrong end of a pipe");
+        }
+        Ok(end.with_role(role))
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+    fd.try_clone_to_owned()
+}
+
+/// Adds what to do about it.
+fn with_way_out(error: LinkError) -> anyhow::Error {
+    let hint = match &error {
+        LinkError::NotAPipe { what, .. } if what == "standard input" => {
+            "put a function and `|` before this one"
+        }
+        LinkError::NotAPipe { what, .. } if what == "standard output" => {
+            "put `|` and another function behind this one"
+        }
+        LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that",
+        LinkError::System { source, .. } if *source == rustix::io::Errno::NOENT => {
+            "make it with mkfifo"
+        }
+        _ => return error.into(),
+    };
+    anyhow::anyhow!("{error}: {hint}")
+}
