@@ -81,7 +81,10 @@ impl Cable {
         };
         match made {
             Ok((tx, rx)) => {
-                say(name, format_args!("no aware neighbour on {}: frames cross the pipe", end.what()));
+                say(
+                    name,
+                    format_args!("no aware neighbour on {}: frames cross the pipe", end.what()),
+                );
                 self.search = Search::Bare(end);
                 Found::Bare(tx, rx)
             }

@@ -72,7 +72,13 @@ impl Config {
         if let Some(value) = get("STDPKT_RING") {
             match value.parse() {
                 Ok(bytes) if (64 << 10..=1 << 30).contains(&bytes) => config.ring = bytes,
-                _ => return Err(wrong("STDPKT_RING", value, "65536 to 1073741824 bytes are possible")),
+                _ => {
+                    return Err(wrong(
+                        "STDPKT_RING",
+                        value,
+                        "65536 to 1073741824 bytes are possible",
+                    ));
+                }
             }
         }
         Ok(config)
@@ -98,7 +104,8 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in [("STDPKT_CHANNEL", "tcp"), ("STDPKT_WAIT", "-1"), ("STDPKT_RING", "9")]
+        for (name, value) in
+            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_WAIT", "-1"), ("STDPKT_RING", "9")]
         {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }

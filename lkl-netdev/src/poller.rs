@@ -152,9 +152,9 @@ impl Poller {
         let left = timeout.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut events: Vec<Event> = Vec::with_capacity(8);
-        let result = self.pace.slept(|| {
-            epoll::wait(&self.epoll, spare_capacity(&mut events), left.as_ref())
-        });
+        let result = self
+            .pace
+            .slept(|| epoll::wait(&self.epoll, spare_capacity(&mut events), left.as_ref()));
         let mut rx = lock(&device.rx);
         rx.sleeping = false;
         rx.disarm();

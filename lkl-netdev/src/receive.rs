@@ -83,6 +83,7 @@ impl Receive {
                     return len as c_int;
                 }
                 Served::Nothing => {
+                    self.retry = None;
                     // A frame may have come just before the bell was asked for.
                     if self.sleeping && !self.arm() {
                         continue;
@@ -131,9 +132,6 @@ impl Receive {
             let more_may_come =
                 self.mergeable && buffers.count() < MAX_BUFFERS && room <= MAX_MERGE;
             if self.segments.is_none() {
-                if len >= VNET_HEADER + ETHERNET_HEADER && more_may_come {
-                    return Served::Later;
-                }
                 // A frame that fits to the last byte is fine where buffers do
                 // not merge; where they do, LKL takes it for a truncated one.
                 if len == room && !self.mergeable {
@@ -144,21 +142,22 @@ impl Receive {
                 }
                 self.segments = Segments::of(bytes);
             }
-            let Some(segments) = &mut self.segments else {
-                frame.release();
-                rx.count_drop();
-                continue;
+            let piece = match &mut self.segments {
+                Some(segments) => segments.next(bytes, buffers, room.saturating_sub(1)),
+                None => None,
             };
-            match segments.next(bytes, buffers, room.saturating_sub(1)) {
+            match piece {
                 Some(written) => {
-                    if segments.is_done() {
+                    if self.segments.as_ref().is_none_or(Segments::is_done) {
                         self.segments = None;
                         frame.release();
                         self.turn += 1;
                     }
                     return Served::Bytes(written);
                 }
-                None if more_may_come => return Served::Later,
+                None if more_may_come && len >= VNET_HEADER + ETHERNET_HEADER => {
+                    return Served::Later;
+                }
                 None => {
                     self.segments = None;
                     frame.release();
