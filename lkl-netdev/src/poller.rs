@@ -25,6 +25,10 @@ const FEATURES: u64 = 1 << 1 | 1 << 7 | 1 << 8;
 /// LKL's driver can lose the race with its device over the last buffer.
 const STUCK: Duration = Duration::from_millis(20);
 
+/// `poll` reports room once more after this long: the same race, the other
+/// queue. A driver that lost it does not tell its device again, ever.
+const SECOND_LOOK: Duration = Duration::from_millis(1);
+
 const CONTROL: u64 = 0;
 /// Tokens of cables begin here, those of links further on.
 const CABLES: u64 = 1;
@@ -36,6 +40,8 @@ pub(crate) struct Poller {
     dir: RuntimeDir,
     next_token: u64,
     tx_ready: bool,
+    /// When to report room once more.
+    second_look: Option<Instant>,
     pace: Pace,
     /// Whether cables need a look without an event.
     look: bool,
@@ -79,6 +85,7 @@ impl Poller {
             dir,
             next_token: LINKS,
             tx_ready: false,
+            second_look: None,
             pace: Pace::new(),
             look: true,
         };
@@ -109,11 +116,15 @@ impl Poller {
             let mut mask = 0;
             if std::mem::take(&mut self.tx_ready) && lock(&device.tx).take_wanted() {
                 mask |= POLL_TX;
+                self.second_look = Some(Instant::now() + SECOND_LOOK);
+            } else if self.second_look.is_some_and(|at| Instant::now() >= at) {
+                mask |= POLL_TX;
+                self.second_look = None;
             }
             {
                 let mut rx = lock(&device.rx);
                 if rx.wanted && rx.is_ready(device) {
-                    rx.wanted = false;
+                    rx.reported();
                     self.pace.reported(rx.served);
                     mask |= POLL_RX;
                 }
@@ -148,7 +159,7 @@ impl Poller {
             rx.sleeping = true;
         }
         let deadlines = self.cables.iter().filter_map(|cable| cable.deadline);
-        timeout = deadlines.chain(timeout).min();
+        timeout = deadlines.chain(timeout).chain(self.second_look).min();
         let left = timeout.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut events: Vec<Event> = Vec::with_capacity(8);

@@ -203,6 +203,12 @@ impl Receive {
         ready
     }
 
+    /// `poll` says that there are frames.
+    pub fn reported(&mut self) {
+        self.wanted = false;
+        self.retry = None;
+    }
+
     /// When to look again although no bell rang.
     pub fn retry(&self) -> Option<Instant> {
         self.retry
