@@ -1,69 +1,61 @@
-//! When the poll thread lingers before it sleeps.
+//! How long the poll thread looks for frames before it sleeps.
+//!
+//! A wake-up costs tens of microseconds in a virtual machine, and a ring that
+//! is never full makes a sender of small writes pay one for each. So a thread
+//! whose last sleep was short looks for a while, and gives way between looks:
+//! the application that the last frames woke is often on the same core, and has
+//! to run before an answer can come. A thread that usually waits for longer
+//! sleeps at once: an idle device uses no time at all.
 
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, lock};
 
-/// What was learned from the last waits.
-pub(crate) struct Pace {
-    spin: Duration,
-    nap: Duration,
-    naps: u32,
-    last: u64,
-    busy: bool,
-}
+/// Longest look.
+const LOOK: Duration = Duration::from_micros(50);
+/// After a shorter sleep than this, a look would have been worth it: what a
+/// wake-up takes in a busy virtual machine, and a look.
+const SHORT: Duration = Duration::from_micros(200);
+/// Below this, a look finds nothing.
+const LEAST: Duration = Duration::from_micros(2);
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+pub(crate) struct Pace {
+    budget: Duration,
 }
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace {
-            spin: Duration::from_micros(env("P_SPIN", 0)),
-            nap: Duration::from_micros(env("P_NAP", 0)),
-            naps: env("P_NAPS", 1) as u32,
-            last: 0,
-            busy: false,
-        }
+        Pace { budget: Duration::ZERO }
     }
 
-    /// `poll` reports frames; `served` were delivered so far.
-    pub fn reported(&mut self, served: u64) {
-        self.busy = served - self.last > 2;
-        self.last = served;
-    }
-
-    /// Waits a moment; `true` when there is something to do.
+    /// Looks for frames for a moment; `true` when there are some.
     pub fn linger(&mut self, device: &Device) -> bool {
-        let ready = || {
-            let mut rx = lock(&device.rx);
-            rx.wanted && rx.is_ready(device)
-        };
-        if !self.spin.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < self.spin {
-                if ready() {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
+        if self.budget.is_zero() {
+            return false;
         }
-        if !self.nap.is_zero() && self.busy {
-            for _ in 0..self.naps {
-                let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: self.nap.as_nanos() as i64,
-                });
-                if ready() {
+        let start = Instant::now();
+        loop {
+            {
+                let mut rx = lock(&device.rx);
+                if rx.wanted && rx.is_ready(device) {
                     return true;
                 }
             }
+            if start.elapsed() >= self.budget || device.control.is_removed() {
+                return false;
+            }
+            rustix::thread::sched_yield();
         }
-        false
     }
 
+    /// Learns from how long `sleep` took.
     pub fn slept<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        sleep()
+        let start = Instant::now();
+        let result = sleep();
+        self.budget = if start.elapsed() < SHORT { LOOK } else { self.budget / 2 };
+        if self.budget < LEAST {
+            self.budget = Duration::ZERO;
+        }
+        result
     }
 }

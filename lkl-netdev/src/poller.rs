@@ -125,7 +125,6 @@ impl Poller {
                 let mut rx = lock(&device.rx);
                 if rx.wanted && rx.is_ready(device) {
                     rx.reported();
-                    self.pace.reported(rx.served);
                     mask |= POLL_RX;
                 }
             }

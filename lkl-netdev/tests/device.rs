@@ -180,9 +180,7 @@ fn an_unaware_neighbour_gets_and_gives_length_framed_frames() {
     use std::io::{Read, Write};
     let fifos = Fifos::new();
     let (one, _) = fifos.names();
-    let open = |path: &str| {
-        std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
-    };
+    let open = |path: &str| std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let (mut to, mut from) = (open(&fifos.a), open(&fifos.b));
     let guest = device(&one, Config { wait: Duration::from_millis(50), ..Config::default() });
     for n in 0..100 {
