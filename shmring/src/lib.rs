@@ -65,3 +65,4 @@ pub use rendezvous::Rendezvous;
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
+pub use spin::Spin;

@@ -207,7 +207,7 @@ impl Producer {
             return Ok(());
         }
         if self.arm() {
-            spin.slept(|| self.waiter.sleep(timeout))?;
+            spin.sleep(|| self.waiter.sleep(timeout))?;
             self.region.header().producer_waiting.store(0, Ordering::Relaxed);
         }
         self.spin = spin;
@@ -431,7 +431,7 @@ impl Consumer {
             return Ok(());
         }
         if self.arm() {
-            spin.slept(|| self.waiter.sleep(timeout))?;
+            spin.sleep(|| self.waiter.sleep(timeout))?;
             self.region.header().consumer_waiting.store(0, Ordering::Relaxed);
         }
         self.spin = spin;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
-use shmring::RuntimeDir;
+use shmring::{RuntimeDir, Spin};
 
 use super::interface::{Half, Interface};
 use super::signals::Signals;
@@ -144,22 +144,33 @@ impl Function {
     /// One line that names the link or program.
     pub fn run(mut self) -> Result<u8> {
         let mut patience = Some(Instant::now() + PATIENCE);
+        let mut spin = Spin::new();
         let mut turns = 0;
         loop {
-            let mut timeout = EpollTimeout::ZERO;
-            turns += 1;
-            if !self.turn()? && self.interfaces.iter_mut().all(Interface::arm) {
-                timeout = self.timeout(patience);
-            } else if turns % TURNS != 0 {
-                continue;
-            }
             let mut events = [EpollEvent::empty(); 32];
-            let count = match self.epoll.wait(&mut events, timeout) {
+            turns += 1;
+            let count = if self.turn()? {
+                spin.found();
+                if turns % TURNS != 0 {
+                    continue;
+                }
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            } else if spin.again() {
+                // Whoever we wait for may need this core.
+                std::thread::yield_now();
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            } else {
+                let sleep = self.interfaces.iter_mut().all(Interface::arm);
+                let timeout = if sleep { self.timeout(patience) } else { EpollTimeout::ZERO };
+                let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
+                self.interfaces.iter_mut().for_each(Interface::disarm);
+                count
+            };
+            let count = match count {
                 Ok(count) => count,
                 Err(nix::errno::Errno::EINTR) => 0,
                 Err(errno) => return Err(errno).context("epoll_wait"),
             };
-            self.interfaces.iter_mut().for_each(Interface::disarm);
             for event in &events[..count] {
                 if let Some(status) = self.on_event(Source::of(event.data()))? {
                     return Ok(self.finish(status));
