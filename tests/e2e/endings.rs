@@ -19,13 +19,28 @@ fn statuses(chain: &str) -> Vec<i32> {
     statuses
 }
 
+/// A CMD that does something once the whole chain is up.
+fn up_then(what: &str) -> String {
+    format!(
+        "-- sh -c 'ping -q -c1 -W5 10.0.1.1 >/dev/null; ping -q -c1 -W5 10.0.2.1 >/dev/null; {what}'"
+    )
+}
+
 /// A CMD that ends only when told to.
-const STAYS: &str = "-- sleep 1000";
+fn stays(number: u32) -> String {
+    format!("-- sh -c 'touch up{number}; exec sleep 1000'")
+}
+
+/// A CMD that ends when others have started.
+fn ends_after(others: &[u32]) -> String {
+    let files: String = others.iter().map(|number| format!(" up{number}")).collect();
+    format!("-- sh -c 'until ls{files} >/dev/null 2>&1; do sleep 0.02; done'")
+}
 
 #[test]
 fn a_chain_ends_with_the_cmd_of_its_first_function() {
-    need_functions!("bash");
-    assert_eq!(statuses(&three("-- sh -c 'exit 3'", "", "")), [3, 0, 0]);
+    need_functions!("bash", "ping");
+    assert_eq!(statuses(&three(&up_then("exit 3"), "", "")), [3, 0, 0]);
 }
 
 #[test]
@@ -36,40 +51,51 @@ fn a_chain_ends_with_the_cmd_of_its_middle_function() {
 
 #[test]
 fn a_chain_ends_with_the_cmd_of_its_last_function() {
+    need_functions!("bash", "ping");
+    assert_eq!(statuses(&three("", "", &up_then("exit 5"))), [0, 0, 5]);
+}
+
+#[test]
+fn a_function_whose_neighbour_never_was_one_says_so() {
     need_functions!("bash");
-    assert_eq!(statuses(&three("", "", "-- sh -c 'exit 5'")), [0, 0, 5]);
+    let scene = Scene::new();
+    let (statuses, outcome) = scene.pipeline("true | stdpkt run --left 10.0.0.1/24");
+    assert_eq!(statuses, [0, 125], "{outcome:?}");
+    assert_eq!(outcome.err.lines().count(), 1, "{outcome:?}");
+    assert!(outcome.err.contains("standard input ended before the link was up"), "{outcome:?}");
+    scene.assert_nothing_left();
 }
 
 #[test]
 fn other_cmds_are_terminated_when_the_first_ends() {
     need_functions!("bash");
-    assert_eq!(statuses(&three("-- sleep 0.5", STAYS, STAYS)), [0, 143, 143]);
+    assert_eq!(statuses(&three(&ends_after(&[2, 3]), &stays(2), &stays(3))), [0, 143, 143]);
 }
 
 #[test]
 fn other_cmds_are_terminated_when_the_middle_ends() {
     need_functions!("bash");
-    assert_eq!(statuses(&three(STAYS, "-- sleep 0.5", STAYS)), [143, 0, 143]);
+    assert_eq!(statuses(&three(&stays(1), &ends_after(&[1, 3]), &stays(3))), [143, 0, 143]);
 }
 
 #[test]
 fn other_cmds_are_terminated_when_the_last_ends() {
     need_functions!("bash");
-    assert_eq!(statuses(&three(STAYS, STAYS, "-- sleep 0.5")), [143, 143, 0]);
+    assert_eq!(statuses(&three(&stays(1), &stays(2), &ends_after(&[1, 2]))), [143, 143, 0]);
 }
 
 #[test]
 fn a_cmd_may_decide_what_the_end_of_its_link_means() {
     need_functions!("bash");
-    let cmd = "-- sh -c 'trap \"exit 7\" TERM; while :; do sleep 0.05; done'";
-    assert_eq!(statuses(&two("-- sleep 0.5", cmd)), [0, 7]);
+    let cmd = "-- sh -c 'trap \"exit 7\" TERM; touch up2; while :; do sleep 0.05; done'";
+    assert_eq!(statuses(&two(&ends_after(&[2]), cmd)), [0, 7]);
 }
 
 #[test]
 fn a_cmd_that_ignores_the_end_is_killed() {
     need_functions!("bash");
-    let cmd = "-- sh -c 'trap \"\" TERM; while :; do sleep 0.05; done'";
-    assert_eq!(statuses(&two("-- sleep 0.5", cmd)), [0, 137]);
+    let cmd = "-- sh -c 'trap \"\" TERM; touch up2; while :; do sleep 0.05; done'";
+    assert_eq!(statuses(&two(&ends_after(&[2]), cmd)), [0, 137]);
 }
 
 #[test]

@@ -18,12 +18,10 @@ fn measure(options: &str, server: &str, client: &str) -> Outcome {
     outcome
 }
 
-/// A client that comes a moment before its server listens.
-fn patiently(client: &str) -> String {
-    format!(
-        "sh -c 'n=0; until {client} >result; do n=$((n+1)); [ $n -lt 50 ] || exit 1; \
-         sleep 0.1; done; cat result'"
-    )
+/// A server that goes to the background before it listens on a port, given in
+/// the kernel's hexadecimal.
+fn once_it_listens(server: &str, port: &str) -> String {
+    format!("{server} until grep -q :{port} /proc/net/tcp /proc/net/tcp6; do sleep 0.02; done")
 }
 
 fn netperf(test: &str, field: &str, more: &str) {
@@ -59,8 +57,9 @@ fn iperf3_gets_through_both_ways() {
     need_functions!("iperf3");
     for channel in ["--channel shm", "--channel fifo"] {
         for more in ["", "-R", "-u -b 10M"] {
-            let client = patiently(&format!("iperf3 -c 10.0.0.1 -t1 -J {more}"));
-            let outcome = measure(channel, "iperf3 -s -D", &client);
+            let client = format!("iperf3 -c 10.0.0.1 -t1 -J {more}");
+            let server = once_it_listens("iperf3 -s -D;", "1451");
+            let outcome = measure(channel, &server, &client);
             let report: Value = serde_json::from_str(&outcome.out).expect("JSON");
             let end = &report["end"];
             let sum = if more.contains("-u") { &end["sum"] } else { &end["sum_received"] };
@@ -76,9 +75,9 @@ fn stdpkt_perf_gets_through() {
     need_functions!();
     for channel in ["--channel shm", "--channel fifo"] {
         for more in ["", "--rr"] {
-            let client =
-                patiently(&format!("stdpkt perf client 10.0.0.1 --seconds 1 --json {more}"));
-            let outcome = measure(channel, "stdpkt perf server --bind 0.0.0.0 &", &client);
+            let client = format!("stdpkt perf client 10.0.0.1 --seconds 1 --json {more}");
+            let server = once_it_listens("stdpkt perf server --bind 0.0.0.0 &", "1452");
+            let outcome = measure(channel, &server, &client);
             let report: Value = serde_json::from_str(&outcome.out).expect("JSON");
             let numbers = report.as_object().expect("an object").values();
             assert!(numbers.filter_map(Value::as_f64).any(|n| n > 0.0), "{report}");

@@ -126,7 +126,7 @@ fn a_hangup_unwinds_the_chain() {
 #[test]
 fn the_cmd_decides_what_an_interrupt_means() {
     need_functions!("bash", "ping");
-    let cmd = "-- sh -c 'trap \"exit 9\" INT; touch up; while :; do sleep 0.05; done'";
+    let cmd = "-- sh -c 'trap \"exit 9\" INT; ping -q -c1 -W5 10.0.2.1 >/dev/null && touch up; while :; do sleep 0.05; done'";
     assert_eq!(statuses_after(Signal::INT, "INT", &three(cmd, "", "")), [9, 130, 130]);
 }
 

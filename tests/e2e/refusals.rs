@@ -109,7 +109,19 @@ fn fifos_that_are_none() {
     refused(&link("."), 125, &["directory", "mkfifo"]);
     refused(&link("/dev/null"), 125, &["/dev/null", "character device", "mkfifo"]);
     refused(&link("nowhere/f"), 125, &["nowhere/f", "mkfifo"]);
-    refused(&format!("mkfifo f; {}", link("f:f")), 125, &["--link x", "f"]);
+    refused(&format!("mkfifo f; {}", link("f:f")), 125, &["f joins", "itself"]);
+}
+
+#[test]
+fn a_fifo_that_is_joined_twice() {
+    need!("mkfifo");
+    let links = "--link x,at=f,ip=10.0.0.1/24 --link y,at=./f,ip=10.0.1.1/24";
+    refused(&format!("mkfifo f; stdpkt run {links}"), 125, &["f joins", "x and y"]);
+    refused(
+        "mkfifo f; stdpkt run --left 10.0.0.1/24 --right 10.0.1.1/24 <>f >&0",
+        125,
+        &["itself"],
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn without_a_tap_device_the_driver_is_named() {
 fn a_tap_device_that_is_another_device_is_named() {
     need_functions!("unshare");
     let outcome = first_on("mount --bind /dev/null /dev/net/tun", "");
-    assert_refused(&outcome, &["/dev/net/tun", "modprobe tun"]);
+    assert_refused(&outcome, &["/dev/net/tun", "mknod"]);
 }
 
 /// No capability, whoever runs it.

@@ -12,6 +12,7 @@ const TELLS: &str = "-- sh -c 'ping -q -c1 -W5 10.0.2.1 >/dev/null && touch up; 
 /// A script in a session of its own at `terminal`.
 fn start_at<'a>(scene: &'a Scene, terminal: &Terminal, shell: &[&str], script: &str) -> Play<'a> {
     let mut command = scene.command("setsid");
+    // setsid itself does not say which signal ended the shell.
     command.args(["--ctty", "--wait"]).args(shell).arg("-c").arg(script);
     command.stdin(Stdio::from(terminal.open()));
     scene.start(command)
@@ -77,8 +78,7 @@ fn closing_the_terminal_unwinds_the_chain() {
         let play = start_at(&scene, &terminal, shell, &format!("{}\n:", three(TELLS, "", "")));
         scene.wait_for_file("up");
         drop(terminal);
-        let outcome = play.end();
-        assert_eq!(outcome.status, 129, "{outcome:?}");
+        play.end();
         scene.assert_nothing_left();
     }
 }
