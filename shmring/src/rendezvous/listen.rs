@@ -268,7 +268,7 @@ impl Listening {
         }
         common.remove(&socket);
         let peer = Peer { pid: peer_pid(&socket), label: made.label };
-        let fds = Arc::new(LinkFds { socket, ringer: made.ringer, hearing: made.hearing });
+        let fds = Arc::new(LinkFds::new(socket, made.ringer, made.hearing));
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;
         let (tx, rx) = halves(made.tx, made.rx, &fds, max_frame, &common.offer.label).ok()?;
         if duplex {
@@ -308,6 +308,9 @@ impl Address {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let name = SocketAddrUnix::new(&fresh).map_err(system("bind"))?;
+        // From here on: a socket that is bound and does not listen looks dead
+        // to those who sweep.
+        let _lock = lock(common.dir.path()).map_err(system("flock"))?;
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our id
         rustix::net::bind(&socket, &name).map_err(system("bind"))?;
         let claimed = claim_locked(common, &socket, &fresh, &path);
@@ -322,6 +325,7 @@ impl Address {
     }
 }
 
+/// The rest of [`Address::claim`], with the directory locked.
 fn claim_locked(
     common: &Common,
     socket: &OwnedFd,
@@ -330,9 +334,6 @@ fn claim_locked(
 ) -> Result<bool, LinkError> {
     let system = |call| move |e| common.system(call, e);
     rustix::net::listen(socket, 128).map_err(system("listen"))?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(common.dir.path(), flags, Mode::empty()).map_err(system("open"))?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(system("flock"))?;
     sweep(common.dir.path(), fresh);
     if is_dead(path) {
         let _ = rustix::fs::unlink(path);
@@ -342,6 +343,14 @@ fn claim_locked(
         Err(Errno::EXIST) => Ok(false),
         Err(e) => Err(common.system("rename", e)),
     }
+}
+
+/// Locks the directory until dropped: nobody else claims or removes an address.
+pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
+    Ok(dir)
 }
 
 /// Removes addresses whose process was killed. A few each time: nobody has to
