@@ -34,7 +34,7 @@ pub fn measure(seconds: u64, bench: &Bench) -> Result<Idle> {
     let mut first = bench.stdpkt(limit, "--right 10.0.0.1/24 -- sleep 600");
     let mut second = bench.stdpkt(limit, "--left 10.0.0.2/24 --right 10.0.1.1/24 --forward");
     let mut third = bench.stdpkt(limit, "--left 10.0.1.2/24 -- sleep 600");
-    let mut children = vec![
+    let mut children = [
         first.stdout(first_write).spawn().context("stdpkt")?,
         second.stdin(first_read).stdout(second_write).spawn().context("stdpkt")?,
         third.stdin(second_read).spawn().context("stdpkt")?,
