@@ -1,1 +1,4 @@
-//! Benchmarks.
+//! Benchmarks: what the measuring programs share.
+
+pub mod machine;
+pub mod stats;

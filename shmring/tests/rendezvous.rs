@@ -243,6 +243,24 @@ fn a_dead_readers_address_is_taken_over() {
 }
 
 #[test]
+fn many_that_come_at_once_do_not_take_each_other_for_dead() {
+    let place = place();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let (read, write) = pipe();
+                    let mut left = Rendezvous::new(read, &place.dir, offer("left")).unwrap();
+                    let mut right = Rendezvous::new(write, &place.dir, offer("right")).unwrap();
+                    meet(&mut right, &mut left);
+                }
+            });
+        }
+    });
+    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_neighbour_that_ends_before_the_link_is_an_error_that_names_the_pipe() {
     let place = place();
     let (read, write) = pipe();

@@ -207,6 +207,7 @@ impl Function {
 
     fn after_links_ended(&mut self) -> Result<()> {
         for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            it.unplugged()?;
             for (cable, it) in it.cables.iter_mut().enumerate() {
                 if it.renew(&self.dir)?
                     && let Some(rendezvous) = it.rendezvous()
@@ -257,6 +258,7 @@ impl Function {
     }
 
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
+        let mut features = None;
         loop {
             // Closed when the function began to end.
             let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
@@ -270,12 +272,18 @@ impl Function {
                     return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
                 }
             };
+            if link.tx.is_some() {
+                features = Some(link.features);
+            }
             self.serial = self.serial.wrapping_add(1);
             let serial = self.serial;
             it.join(serial, link, |half, fd| {
                 let source = Source::Link { interface, half, serial };
                 watch(&self.epoll, fd, source, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
             })?;
+        }
+        if let Some(features) = features {
+            self.interfaces[interface].plugged(features)?;
         }
         self.start_command()
     }

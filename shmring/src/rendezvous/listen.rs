@@ -294,11 +294,13 @@ struct Address {
 }
 
 impl Address {
-    /// Claims the pipe's address. Several may try at the same time; the
-    /// directory is locked while a dead owner's address is replaced.
+    /// Claims the pipe's address. Several may try at the same time, and a
+    /// socket that is bound but does not listen yet looks like a dead one: so
+    /// the directory is locked from before the bind until the rename.
     fn claim(common: &Common) -> Result<Option<Address>, LinkError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let system = |call| move |e| common.system(call, e);
+        let _lock = lock(common.dir.path()).map_err(system("flock"))?;
         let path = common.dir.address(common.end.id());
         // Unique among threads; unique among processes by the process id.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -308,44 +310,29 @@ impl Address {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let name = SocketAddrUnix::new(&fresh).map_err(system("bind"))?;
-        // From here on: a socket that is bound and does not listen looks dead
-        // to those who sweep.
-        let _lock = lock(common.dir.path()).map_err(system("flock"))?;
+        sweep(common.dir.path());
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our id
         rustix::net::bind(&socket, &name).map_err(system("bind"))?;
-        let claimed = claim_locked(common, &socket, &fresh, &path);
-        if !matches!(claimed, Ok(true)) {
-            let _ = rustix::fs::unlink(&fresh);
+        rustix::net::listen(&socket, 128).map_err(system("listen"))?;
+        if is_dead(&path) {
+            let _ = rustix::fs::unlink(&path);
         }
-        if !claimed? {
-            return Ok(None);
+        match rustix::fs::renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(error) => {
+                let _ = rustix::fs::unlink(&fresh);
+                return match error {
+                    Errno::EXIST => Ok(None),
+                    error => Err(common.system("rename", error)),
+                };
+            }
         }
         let inode = rustix::fs::lstat(&path).map_err(system("stat"))?.st_ino;
         Ok(Some(Address { socket, path, inode }))
     }
 }
 
-/// The rest of [`Address::claim`], with the directory locked.
-fn claim_locked(
-    common: &Common,
-    socket: &OwnedFd,
-    fresh: &Path,
-    path: &Path,
-) -> Result<bool, LinkError> {
-    let system = |call| move |e| common.system(call, e);
-    rustix::net::listen(socket, 128).map_err(system("listen"))?;
-    sweep(common.dir.path(), fresh);
-    if is_dead(path) {
-        let _ = rustix::fs::unlink(path);
-    }
-    match rustix::fs::renameat_with(CWD, fresh, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(e) => Err(common.system("rename", e)),
-    }
-}
-
-/// Locks the directory until dropped: nobody else claims or removes an address.
+/// Held while an address is made or removed; released when dropped.
 pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
@@ -355,10 +342,10 @@ pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
 
 /// Removes addresses whose process was killed. A few each time: nobody has to
 /// look at a thousand live ones in order to start.
-fn sweep(dir: &Path, own: &Path) {
+fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten().take(SWEEP) {
-        if entry.path() != own && is_dead(&entry.path()) {
+        if is_dead(&entry.path()) {
             let _ = rustix::fs::unlink(entry.path());
         }
     }
