@@ -92,8 +92,8 @@ pub fn loopback(capacity: usize, max_frame: usize) -> std::io::Result<(Producer,
     let (left, right) = socket_pair()?;
     let (left_bell, left_hearing) = Ringer::new()?;
     let (right_bell, right_hearing) = Ringer::new()?;
-    let left = LinkFds { socket: left, ringer: left_bell, hearing: right_hearing };
-    let right = LinkFds { socket: right, ringer: right_bell, hearing: left_hearing };
+    let left = LinkFds::new(left, left_bell, right_hearing);
+    let right = LinkFds::new(right, right_bell, left_hearing);
     let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, "loopback");
     let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, "loopback");
     Ok((producer, consumer))

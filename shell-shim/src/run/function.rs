@@ -223,6 +223,10 @@ impl Function {
             && self.command.is_empty()
             && !cables().any(|c| c.is_vital())
             && !cables().any(|c| c.is_up());
+        if cut || idle {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+        }
         if cut && !self.running && !self.command.is_empty() {
             eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
@@ -254,10 +258,20 @@ impl Function {
     }
 
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
-        // Closed when the function began to end.
-        let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
         let mut features = None;
-        while let Some(link) = it.poll()? {
+        loop {
+            // Closed when the function began to end.
+            let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
+            let link = match it.poll() {
+                Ok(Some(link)) => link,
+                Ok(None) => break,
+                Err(error) => {
+                    // What ended the neighbour may have been sent to us as well.
+                    self.on_event(Source::Signals)?;
+                    let name = self.interfaces[interface].name.clone();
+                    return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
+                }
+            };
             if link.tx.is_some() {
                 features = Some(link.features);
             }

@@ -10,6 +10,7 @@ use rustix::fs::{OFlags, inotify};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use super::survivor::Survivor;
 use super::{Common, STATE, is_our_user, peer_pid};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
@@ -238,7 +239,11 @@ impl Connecting {
         let peer = Peer { pid, label: agreed.label.clone() };
         let Greeting { socket, ringer } = greeting;
         common.remove(&socket);
-        let fds = Arc::new(LinkFds { socket, ringer, hearing });
+        let mut fds = LinkFds::new(socket, ringer, hearing);
+        if !self.through {
+            fds.survivor = Some(Survivor { dir: common.dir.clone(), id: common.end.id() });
+        }
+        let fds = Arc::new(fds);
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;
         Ok(Link { tx, rx, peer, channel, features, max_frame })

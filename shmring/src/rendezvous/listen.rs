@@ -268,7 +268,7 @@ impl Listening {
         }
         common.remove(&socket);
         let peer = Peer { pid: peer_pid(&socket), label: made.label };
-        let fds = Arc::new(LinkFds { socket, ringer: made.ringer, hearing: made.hearing });
+        let fds = Arc::new(LinkFds::new(socket, made.ringer, made.hearing));
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;
         let (tx, rx) = halves(made.tx, made.rx, &fds, max_frame, &common.offer.label).ok()?;
         if duplex {
@@ -300,7 +300,7 @@ impl Address {
     fn claim(common: &Common) -> Result<Option<Address>, LinkError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let system = |call| move |e| common.system(call, e);
-        let _lock = lock(common)?;
+        let _lock = lock(common.dir.path()).map_err(system("flock"))?;
         let path = common.dir.address(common.end.id());
         // Unique among threads; unique among processes by the process id.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -332,13 +332,11 @@ impl Address {
     }
 }
 
-/// Held while an address is made; released when dropped.
-fn lock(common: &Common) -> Result<OwnedFd, LinkError> {
+/// Locks the directory until dropped: nobody else claims or removes an address.
+pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(common.dir.path(), flags, Mode::empty())
-        .map_err(|e| common.system("open", e))?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive)
-        .map_err(|e| common.system("flock", e))?;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
     Ok(dir)
 }
 
@@ -354,7 +352,7 @@ fn sweep(dir: &Path) {
 }
 
 /// Whether nobody listens at an address that is there.
-fn is_dead(path: &Path) -> bool {
+pub(super) fn is_dead(path: &Path) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let Ok(socket) =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
