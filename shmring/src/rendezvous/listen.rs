@@ -332,7 +332,7 @@ impl Address {
     }
 }
 
-/// Held while an address is made or removed; released when dropped.
+/// Locks the directory until dropped: nobody else claims or removes an address.
 pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
