@@ -26,14 +26,14 @@ fn assert_refused(outcome: &Outcome, words: &[&str]) {
 
 #[test]
 fn without_a_tap_device_the_driver_is_named() {
-    need_functions!("unshare");
+    need_functions!("user namespaces", "unshare");
     let outcome = first_on("mount -t tmpfs none /dev/net", "");
     assert_refused(&outcome, &["/dev/net/tun", "missing", "modprobe tun"]);
 }
 
 #[test]
 fn a_tap_device_that_is_another_device_is_named() {
-    need_functions!("unshare");
+    need_functions!("user namespaces", "unshare");
     let outcome = first_on("mount --bind /dev/null /dev/net/tun", "");
     assert_refused(&outcome, &["/dev/net/tun", "mknod"]);
 }
@@ -43,7 +43,7 @@ const POWERLESS: &str = "setpriv --bounding-set=-all --inh-caps=-all --no-new-pr
 
 #[test]
 fn where_user_namespaces_are_forbidden_the_setting_is_named() {
-    need_functions!("unshare", "setpriv");
+    need_functions!("user namespaces", "unshare", "setpriv");
     let outcome = first_on("echo 0 >/proc/sys/user/max_user_namespaces", POWERLESS);
     let remedy = "sysctl user.max_user_namespaces=";
     assert_refused(&outcome, &["user.max_user_namespaces=0", "run as root", remedy]);
@@ -51,7 +51,7 @@ fn where_user_namespaces_are_forbidden_the_setting_is_named() {
 
 #[test]
 fn where_network_namespaces_are_used_up_the_setting_is_named() {
-    need_functions!("unshare");
+    need_functions!("user namespaces", "unshare");
     let outcome = first_on("echo 0 >/proc/sys/user/max_net_namespaces", "");
     assert_refused(&outcome, &["user.max_net_namespaces"]);
 }

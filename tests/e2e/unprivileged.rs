@@ -15,7 +15,7 @@ const NOBODY: u32 = 65534;
 /// the other tests are this one already.
 #[test]
 fn the_nat_chain_needs_no_root() {
-    need_functions!("root", "ping", "iptables", "unshare", "setpriv");
+    need_functions!("root", "user namespaces", "ping", "iptables", "unshare", "setpriv");
     let scene = Scene::new();
     // The build's directory may be closed to others.
     fs::remove_file(scene.path("bin/stdpkt")).expect("scene");
