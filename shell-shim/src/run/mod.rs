@@ -1,6 +1,6 @@
 //! `stdpkt run`: a network function between two pipes.
 //!
-//! Parse, plan, then do: [`plan`] refuses what can be refused before anything
+//! Parse, plan, then do: [`mod@plan`] refuses what can be refused before anything
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
