@@ -8,7 +8,7 @@ use crate::support::scene::{Outcome, Scene};
 fn first_on(prepare: &str, wrapper: &str) -> Outcome {
     let scene = Scene::new();
     let outcome = scene.sh(&format!(
-        "(unshare -rm sh -c '{prepare}; exec {wrapper} stdpkt run --right 10.0.0.1/24 -- true'; \
+        "(unshare -rm sh -c '{prepare} && exec {wrapper} stdpkt run --right 10.0.0.1/24 -- true'; \
          echo $? >status) | cat; exit $(cat status)"
     ));
     scene.assert_nothing_left();
