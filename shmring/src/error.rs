@@ -1,5 +1,6 @@
 //! What can go wrong: one small type for each group of operations.
 
+#[cfg(not(loom))]
 use crate::address::Role;
 
 /// Why [`Producer::reserve`](crate::Producer::reserve) or a framed pipe gave no room.
@@ -39,6 +40,7 @@ pub enum RecvError {
 }
 
 /// Why a rendezvous came to no link.
+#[cfg(not(loom))]
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The descriptor is neither a pipe, a FIFO nor a Unix socket.

@@ -115,10 +115,50 @@ pub(crate) struct Header {
     pub producer_waiting: AtomicU32,
     pad4: [u8; 124],
     pub producer: SideBlock,
+    #[cfg(not(loom))]
     pad5: [u8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
 }
 
+#[cfg(loom)]
+impl Header {
+    /// A header of a model: loom's atomics cannot be made of zeroed memory.
+    pub fn new() -> Self {
+        let side = || SideBlock {
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            drops: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            wakeups: AtomicU64::new(0),
+            pid: AtomicU32::new(0),
+            label_len: AtomicU32::new(0),
+            label: std::array::from_fn(|_| AtomicU64::new(0)),
+        };
+        Header {
+            magic: MAGIC,
+            version: VERSION,
+            max_frame: 0,
+            capacity: 0,
+            pipe_dev: 0,
+            pipe_ino: 0,
+            pad0: [0; 88],
+            tail: AtomicU64::new(0),
+            producer_closed: AtomicU32::new(0),
+            pad1: [0; 116],
+            head: AtomicU64::new(0),
+            consumer_closed: AtomicU32::new(0),
+            pad2: [0; 116],
+            consumer_waiting: AtomicU32::new(0),
+            pad3: [0; 124],
+            producer_waiting: AtomicU32::new(0),
+            pad4: [0; 124],
+            producer: side(),
+            consumer: side(),
+        }
+    }
+}
+
+#[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Header, version) == 8);

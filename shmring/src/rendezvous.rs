@@ -54,6 +54,10 @@ struct Common {
     watch_pipe: bool,
 }
 
+/// Rounds of events that one call of [`Rendezvous::poll`] handles: a neighbour
+/// that makes new ones all the time does not keep the caller from its other work.
+const ROUNDS: usize = 16;
+
 /// Tokens of the epoll instance; pending connections have larger ones.
 const PIPE: u64 = 0;
 const STATE: u64 = 1;
@@ -95,7 +99,7 @@ impl Rendezvous {
     pub fn poll(&mut self) -> Result<Option<Link>, LinkError> {
         let mut events: Vec<Event> = Vec::with_capacity(16);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
+        for _ in 0..ROUNDS {
             events.clear();
             match epoll::wait(&self.common.epoll, spare_capacity(&mut events), Some(&now)) {
                 Ok(0) => return Ok(None),
@@ -121,13 +125,15 @@ impl Rendezvous {
                 };
                 if link.is_some() {
                     self.common.unwatch_pipe();
-                    if matches!(self.state, State::Connecting(_)) {
+                    if let State::Connecting(connecting) = &self.state {
+                        connecting.unwatch(&self.common);
                         self.state = State::Done;
                     }
                     return Ok(link);
                 }
             }
         }
+        Ok(None)
     }
 
     /// Blocks until a link is up.
@@ -205,7 +211,8 @@ impl Common {
             .map_err(|e| self.system("epoll_ctl", e))
     }
 
-    /// A socket that outlives its handshake is the link's from then on.
+    /// To be called before a watched descriptor is closed or becomes the link's:
+    /// closing alone would leave it watched while a forked child has a copy.
     fn remove(&self, fd: impl AsFd) {
         // Fails only for a descriptor that is not there.
         let _ = epoll::delete(&self.epoll, fd);
@@ -236,14 +243,4 @@ impl Common {
             self.gone()
         }
     }
-}
-
-/// The user behind a connected socket must be ours: the kernel says who it is.
-fn is_our_user(socket: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(socket)
-        .is_ok_and(|cred| cred.uid == rustix::process::geteuid())
-}
-
-fn peer_pid(socket: &OwnedFd) -> i32 {
-    rustix::net::sockopt::socket_peercred(socket).map_or(0, |cred| cred.pid.as_raw_nonzero().get())
 }

@@ -1,4 +1,5 @@
 //! Two holders of a pipe find each other, whatever the order and the kind of pipe.
+#![cfg(not(loom))]
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -5,25 +5,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Common, PIPE, STATE, is_our_user, peer_pid};
+use super::{Common, PIPE, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
 use crate::handshake::{Channel, Kind, LEN, Malformed, Message, Offer, Reason};
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
-use crate::scm;
+use crate::{peer, scm};
 
 /// Connections that have not finished their handshake; more push out the oldest.
 const MAX_PENDING: usize = 16;
 /// Addresses of others looked at for dead owners, each time one is made.
 const SWEEP: usize = 16;
+/// Longest wait for the lock on the directory.
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Listening {
     /// None where the pipe is a socket: the one connection came through it.
@@ -52,6 +55,14 @@ struct Made {
     label: String,
 }
 
+/// What becomes of a connection that had something to say.
+enum Step {
+    Wait,
+    Drop,
+    Refuse(Reason),
+    Finish(Made),
+}
+
 impl Listening {
     /// Listens at the pipe's address; `None` when a live process does so already.
     pub fn at_address(common: &Common) -> Result<Option<Listening>, LinkError> {
@@ -75,8 +86,18 @@ impl Listening {
         }
     }
 
+    /// Who was promised the way back has it, READY or not.
     fn duplex_taken(&self) -> bool {
-        self.duplex_holder.strong_count() > 0
+        self.duplex_holder.strong_count() > 0 || self.promised(|agreed| agreed.duplex)
+    }
+
+    fn pipe_taken(&self) -> bool {
+        self.pipe_holder.strong_count() > 0
+            || self.promised(|agreed| agreed.channel == Channel::Fifo)
+    }
+
+    fn promised(&self, what: impl Fn(&Offer) -> bool) -> bool {
+        self.pending.values().filter_map(|p| p.made.as_ref()).any(|made| what(&made.agreed))
     }
 
     pub fn on_event(&mut self, common: &mut Common, token: u64) -> Result<Option<Link>, LinkError> {
@@ -91,10 +112,11 @@ impl Listening {
         let Some(address) = &self.address else { return Ok(()) };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match rustix::net::accept_with(&address.socket, flags) {
-            Ok(socket) if is_our_user(&socket) => self.add_pending(common, socket),
+            Ok(socket) if peer::is_our_user(&socket) => self.add_pending(common, socket),
             // Another user: the directory should have kept it out. Say nothing.
             Ok(_) => Ok(()),
-            // The connection went away again, or descriptors ran out for a moment.
+            // The connection went away again. Want of descriptors is an error:
+            // the socket would stay readable, and the caller try for ever.
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(()),
             Err(e) => Err(common.system("accept", e)),
         }
@@ -103,12 +125,20 @@ impl Listening {
     /// ksh93 and its like: the neighbour's socket comes through the pipe.
     fn receive_socket(&mut self, common: &mut Common) -> Result<(), LinkError> {
         let mut bytes = [0; super::connect::THROUGH.len()];
+        // A look first: bytes of a neighbour that knows nothing of this are not ours to take.
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&common.end, &mut bytes, look) {
+            Ok((_, len)) if len > 0 && bytes != super::connect::THROUGH => {
+                return Err(LinkError::UnawareNeighbour { what: common.end.what().to_owned() });
+            }
+            _ => {} // whatever else it is, the same comes out below
+        }
         match scm::recv(&common.end, &mut bytes) {
             Ok((0, _)) => Err(common.gone()),
             Ok((_, mut fds)) if bytes == super::connect::THROUGH && fds.len() == 1 => {
                 common.unwatch_pipe();
                 let socket = fds.remove(0);
-                if !is_our_user(&socket) {
+                if !peer::is_our_user(&socket) {
                     return Err(common.protocol("it belongs to another user"));
                 }
                 self.add_pending(common, socket)
@@ -123,8 +153,10 @@ impl Listening {
     }
 
     fn add_pending(&mut self, common: &Common, socket: OwnedFd) -> Result<(), LinkError> {
-        if self.pending.len() == MAX_PENDING {
-            self.pending.pop_first(); // closing it takes it out of the epoll set
+        if self.pending.len() == MAX_PENDING
+            && let Some((_, oldest)) = self.pending.pop_first()
+        {
+            common.remove(&oldest.socket);
         }
         common.add(&socket, self.next_token, EventFlags::IN)?;
         self.pending.insert(self.next_token, Pending { socket, made: None });
@@ -135,44 +167,56 @@ impl Listening {
     /// Whatever a connection does wrong costs only that connection.
     fn on_pending(&mut self, common: &Common, token: u64) -> Option<Link> {
         let mut pending = self.pending.remove(&token)?;
+        match self.step(common, &mut pending) {
+            Step::Wait => {
+                self.pending.insert(token, pending);
+                None
+            }
+            Step::Drop => {
+                common.remove(&pending.socket);
+                None
+            }
+            Step::Refuse(reason) => {
+                refuse(common, &pending.socket, reason);
+                common.remove(&pending.socket);
+                None
+            }
+            Step::Finish(made) => {
+                common.remove(&pending.socket);
+                self.finish(common, pending.socket, made)
+            }
+        }
+    }
+
+    fn step(&self, common: &Common, pending: &mut Pending) -> Step {
         let mut bytes = [0; LEN + 1];
         let (len, fds) = match scm::recv(&pending.socket, &mut bytes) {
-            Ok((0, _)) => return None,
+            Ok((0, _)) => return Step::Drop,
             Ok(received) => received,
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.pending.insert(token, pending);
-                return None;
-            }
-            Err(_) => return None,
+            Err(Errno::AGAIN | Errno::INTR) => return Step::Wait,
+            Err(_) => return Step::Drop,
         };
         let message = match Message::decode(&bytes[..len]) {
             Ok(message) => message,
-            Err(error) => {
-                let version = matches!(error, Malformed::Version(_));
-                let reason = if version { Reason::Version } else { Reason::Malformed };
-                refuse(common, &pending.socket, reason);
-                return None;
-            }
+            Err(Malformed::Version(_)) => return Step::Refuse(Reason::Version),
+            Err(Malformed::Because(_)) => return Step::Refuse(Reason::Malformed),
         };
         match (message.kind, pending.made.take()) {
             (Kind::Hello, None) => match self.welcome(common, &pending.socket, &message, fds) {
                 Ok(made) => {
                     pending.made = Some(made);
-                    self.pending.insert(token, pending);
+                    Step::Wait
                 }
-                Err(reason) => refuse(common, &pending.socket, reason),
+                Err(reason) => Step::Refuse(reason),
             },
-            (Kind::Ready, Some(made)) if fds.is_empty() => {
-                return self.finish(common, pending.socket, made);
-            }
-            _ => refuse(common, &pending.socket, Reason::Malformed),
+            (Kind::Ready, Some(made)) if fds.is_empty() => Step::Finish(made),
+            _ => Step::Refuse(Reason::Malformed),
         }
-        None
     }
 
     /// Checks a HELLO and answers it.
     fn welcome(
-        &mut self,
+        &self,
         common: &Common,
         socket: &OwnedFd,
         hello: &Message,
@@ -199,12 +243,11 @@ impl Listening {
         }
         let mut agreed = common.offer.agree(&hello.offer);
         agreed.duplex &= !self.duplex_taken();
-        let pipe_taken = self.pipe_holder.strong_count() > 0;
-        if pipe_taken || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
+        if self.pipe_taken() || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
             return Err(Reason::Taken);
         }
         let made = self.make(common, socket, agreed, hearing, connector_writes, hello);
-        made.map_err(|_| Reason::Malformed)
+        made.map_err(|_| Reason::Exhausted)
     }
 
     /// Makes the media of both directions and hands the neighbour's halves over.
@@ -262,12 +305,7 @@ impl Listening {
     }
 
     fn finish(&mut self, common: &Common, socket: OwnedFd, made: Made) -> Option<Link> {
-        // Two writers may have been welcomed before either was ready.
-        if made.agreed.duplex && self.duplex_taken() {
-            return None;
-        }
-        common.remove(&socket);
-        let peer = Peer { pid: peer_pid(&socket), label: made.label };
+        let peer = Peer { pid: peer::pid(&socket), label: made.label };
         let fds = Arc::new(LinkFds::new(socket, made.ringer, made.hearing));
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;
         let (tx, rx) = halves(made.tx, made.rx, &fds, max_frame, &common.offer.label).ok()?;
@@ -300,7 +338,13 @@ impl Address {
     fn claim(common: &Common) -> Result<Option<Address>, LinkError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let system = |call| move |e| common.system(call, e);
-        let _lock = lock(common.dir.path()).map_err(system("flock"))?;
+        let _lock = lock(common.dir.path()).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => LinkError::RuntimeDir {
+                path: common.dir.path().display().to_string(),
+                why: "another process keeps it locked; end that process".into(),
+            },
+            errno => common.system("flock", errno),
+        })?;
         let path = common.dir.address(common.end.id());
         // Unique among threads; unique among processes by the process id.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -333,11 +377,22 @@ impl Address {
 }
 
 /// Locks the directory until dropped: nobody else claims or removes an address.
+/// Its holders need it for microseconds; one that keeps it means no good, or is
+/// stopped: `EWOULDBLOCK` after [`LOCK_LIMIT`].
 pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let dir = rustix::fs::open(dir, flags, Mode::empty())?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
-    Ok(dir)
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(dir),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_LIMIT => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// Removes addresses whose process was killed. A few each time: nobody has to
