@@ -268,7 +268,17 @@ impl Function {
                 Err(error) => {
                     // What ended the neighbour may have been sent to us as well.
                     self.on_event(Source::Signals)?;
+                    let gone = matches!(
+                        error.downcast_ref(),
+                        Some(shmring::LinkError::NeighbourGone { .. })
+                    );
                     let name = self.interfaces[interface].name.clone();
+                    if gone && self.command.is_empty() && self.ending.is_none() {
+                        // Perhaps a chain that lived too short to be linked. As in
+                        // `false | cat`, a failure is in the status of who failed.
+                        eprintln!("stdpkt: {name}: {error:#}");
+                        self.end(0);
+                    }
                     return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
                 }
             };
