@@ -48,6 +48,9 @@ mod channel;
 mod error;
 #[cfg(not(loom))]
 mod framed;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(not(loom))]
 mod handshake;
 pub mod layout;

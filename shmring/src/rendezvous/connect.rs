@@ -229,7 +229,13 @@ impl Connecting {
         let answer = Message::decode(&bytes[..len]).map_err(|e| common.malformed(e))?;
         let what = common.end.what().to_owned();
         match (answer.kind, answer.reason) {
-            (Kind::Welcome, _) => self.accept_welcome(common, greeting, answer, fds).map(Some),
+            (Kind::Welcome, _) => {
+                let link = self.accept_welcome(common, greeting, answer, fds)?;
+                if link.is_none() {
+                    self.pause(common)?;
+                }
+                Ok(link)
+            }
             (Kind::Refuse, Some(Reason::Taken)) => {
                 // Readers are refused for a second reader, writers for a second writer.
                 let role =
@@ -252,14 +258,15 @@ impl Connecting {
         }
     }
 
-    /// Checks a WELCOME and everything that came with it.
+    /// Checks a WELCOME and everything that came with it; `None` when the
+    /// listener has hung up meanwhile.
     fn accept_welcome(
         &self,
         common: &Common,
         greeting: Greeting,
         welcome: Message,
         fds: Vec<OwnedFd>,
-    ) -> Result<Link, LinkError> {
+    ) -> Result<Option<Link>, LinkError> {
         let agreed = &welcome.offer;
         if !common.offer.allows(agreed) {
             return Err(common.protocol("it agreed to what was not offered"));
@@ -305,7 +312,10 @@ impl Connecting {
         }
         let (tx, rx) = if i_write { (Some(forward), back) } else { (back, Some(forward)) };
         let ready = Message::new(Kind::Ready, common.end.role(), agreed);
-        scm::send(&greeting.socket, &ready.encode(), &[]).map_err(|_| common.gone())?;
+        if scm::send(&greeting.socket, &ready.encode(), &[]).is_err() {
+            common.remove(&greeting.socket);
+            return if self.address.is_some() { Ok(None) } else { Err(common.gone()) };
+        }
         let pid = if self.address.is_none() { 0 } else { peer::pid(&greeting.socket) };
         let Offer { channel, features, max_frame, .. } = *agreed;
         let peer = Peer { pid, label: agreed.label.clone() };
@@ -318,7 +328,7 @@ impl Connecting {
         let fds = Arc::new(fds);
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;
-        Ok(Link { tx, rx, peer, channel, features, max_frame })
+        Ok(Some(Link { tx, rx, peer, channel, features, max_frame }))
     }
 }
 

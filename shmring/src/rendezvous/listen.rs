@@ -25,6 +25,8 @@ use crate::{peer, scm};
 const MAX_PENDING: usize = 16;
 /// Addresses of others looked at for dead owners, each time one is made.
 const SWEEP: usize = 16;
+/// How long a promise waits for its READY once somebody else asks.
+const PROMISE: Duration = Duration::from_secs(1);
 /// Longest wait for the lock on the directory.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
@@ -46,6 +48,12 @@ struct Pending {
     made: Option<Made>,
 }
 
+impl Pending {
+    fn is_stale(&self) -> bool {
+        self.made.as_ref().is_some_and(|made| made.since.elapsed() > PROMISE)
+    }
+}
+
 struct Made {
     tx: Option<Medium>,
     rx: Option<Medium>,
@@ -53,6 +61,7 @@ struct Made {
     hearing: OwnedFd,
     agreed: Offer,
     label: String,
+    since: Instant,
 }
 
 /// What becomes of a connection that had something to say.
@@ -167,6 +176,9 @@ impl Listening {
     /// Whatever a connection does wrong costs only that connection.
     fn on_pending(&mut self, common: &Common, token: u64) -> Option<Link> {
         let mut pending = self.pending.remove(&token)?;
+        for (_, stale) in self.pending.extract_if(.., |_, other| other.is_stale()) {
+            common.remove(&stale.socket);
+        }
         match self.step(common, &mut pending) {
             Step::Wait => {
                 self.pending.insert(token, pending);
@@ -301,7 +313,8 @@ impl Listening {
         fds.extend(handed.iter().map(AsFd::as_fd));
         let welcome = Message::new(Kind::Welcome, common.end.role(), &agreed);
         scm::send(socket, &welcome.encode(), &fds).map_err(system("sendmsg"))?;
-        Ok(Made { tx, rx, ringer, hearing, agreed, label: hello.offer.label.clone() })
+        let label = hello.offer.label.clone();
+        Ok(Made { tx, rx, ringer, hearing, agreed, label, since: Instant::now() })
     }
 
     fn finish(&mut self, common: &Common, socket: OwnedFd, made: Made) -> Option<Link> {
