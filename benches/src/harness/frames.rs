@@ -10,6 +10,7 @@ use shmring::{Bytes, BytesMut};
 pub const HEADER: usize = 16;
 const MAGIC: u32 = 0x6672_616d;
 const LINE: usize = 64;
+const PAGE: usize = 4096;
 /// Where in each cache line the checked byte is.
 const AT: usize = 20;
 
@@ -85,19 +86,24 @@ pub struct Source {
     full: bool,
     sequence: u64,
     bytes: u64,
-    frame: Vec<u8>,
+    /// The frame begins with a page: what is copied at what speed depends on
+    /// it on some processors, and should not depend on the allocator.
+    memory: Vec<u8>,
+    start: usize,
 }
 
 impl Source {
     /// Starts with sequence number 0.
     pub fn new(sizes: Sizes, full: bool) -> Source {
-        let mut frame = vec![0; sizes.longest()];
+        let mut memory = vec![0; sizes.longest() + PAGE];
+        let start = memory.as_ptr().align_offset(PAGE);
+        let frame = &mut memory[start..start + sizes.longest()];
         for (line, bytes) in frame.chunks_mut(LINE).enumerate() {
             if let Some(byte) = bytes.get_mut(AT) {
                 *byte = line as u8;
             }
         }
-        Source { sizes, full, sequence: 0, bytes: 0, frame }
+        Source { sizes, full, sequence: 0, bytes: 0, memory, start }
     }
 
     /// Bytes of the frames so far.
@@ -116,7 +122,7 @@ impl Source {
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
     pub fn next(&mut self) -> &[u8] {
         let (len, header) = self.step();
-        let frame = &mut self.frame[..len];
+        let frame = &mut self.memory[self.start..self.start + len];
         frame[..HEADER].copy_from_slice(&header);
         if self.full {
             for (line, bytes) in frame.chunks_mut(LINE).enumerate() {
