@@ -17,7 +17,6 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use ipnet::IpNet;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
@@ -91,7 +90,7 @@ fn inner(client: ClientArgs) -> Result<u8> {
     set_pdeathsig(Signal::SIGKILL).context("death signal")?;
     let stdin = std::io::stdin().as_fd().try_clone_to_owned().context("socket")?;
     let mut socket = UnixStream::from(stdin);
-    unshare(CloneFlags::CLONE_NEWNET).context("a second network namespace")?;
+    namespace::enter().context("a second namespace")?;
     socket.write_all(b"1").context("socket")?;
     socket.read_exact(&mut [0]).context("the outer process ended")?;
     netlink::configure(&network("left", CLIENT)?)?;
