@@ -64,14 +64,18 @@ pub(crate) fn halves(
         Some(Medium::Ring(region)) => {
             Some(Tx::Ring(Producer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Tx::Pipe(FramedTx::new(pipe, waiter()?, max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Tx::Pipe(FramedTx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     let rx = match rx {
         None => None,
         Some(Medium::Ring(region)) => {
             Some(Rx::Ring(Consumer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Rx::Pipe(FramedRx::new(pipe, waiter()?, max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Rx::Pipe(FramedRx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     Ok((tx, rx))
 }
