@@ -11,6 +11,8 @@ git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xf -
 list=$PWD/ci/mutants.txt
 cd "$copy"
 
+export RUST_BACKTRACE=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none
+
 # test NAME: runs one test. "loom:NAME" is a model, "NAME:TEST" one of tests/NAME,
 # "lib:TEST" a unit test.
 run() {

@@ -1,9 +1,12 @@
 //! Frames of random sizes between two processes, both ways at once, each with a
-//! number and a checksum. A short run by default; `--seconds N` for a long one:
+//! number and a checksum. A second of each kind by default; for a long run:
 //!
 //! ```text
-//! cargo test --release -p shmring --test soak -- --seconds 600
+//! cargo test --release -p shmring --test soak -- --seconds 600 [--fifo 1] [--storm 1]
 //! ```
+//!
+//! `--fifo 1`: through the pipe instead of the ring. `--storm 1`: a signal every
+//! 100 µs interrupts whatever system call can be interrupted.
 #![cfg(not(loom))]
 
 mod support;
@@ -14,33 +17,50 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use shmring::{Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
-use support::{Frames, argument, footprint, watchdog};
+use shmring::{Channel, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
+use support::{Frames, argument, footprint, start_storm, stop_storm, watchdog};
 
 fn main() {
-    let seconds = argument("--seconds", 2);
+    let seconds = argument("--seconds", 0);
     if let Some(dir) = std::env::var_os("SHMRING_SOAK_CHILD") {
-        return side("child", Path::new(&dir), Role::Writer, seconds);
+        let how = (seconds, argument("--fifo", 0), argument("--storm", 0));
+        return side("child", Path::new(&dir), Role::Writer, how);
     }
     if std::env::args().any(|arg| arg == "--list") {
         return;
     }
+    if seconds > 0 {
+        return run(seconds, argument("--fifo", 0), argument("--storm", 0));
+    }
+    for (fifo, storm) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        run(1, fifo, storm);
+    }
+}
+
+fn run(seconds: u64, fifo: u64, storm: u64) {
+    println!("fifo {fifo}, storm {storm}:");
     let scratch = tempfile::tempdir().expect("tempdir");
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("fifo"), mode).expect("mkfifo");
     let mut child = Command::new("/proc/self/exe")
         .env("SHMRING_SOAK_CHILD", scratch.path())
         .args(["--seconds", &seconds.to_string()])
+        .args(["--fifo", &fifo.to_string(), "--storm", &storm.to_string()])
         .spawn()
         .expect("a child");
-    side("parent", scratch.path(), Role::Reader, seconds);
+    side("parent", scratch.path(), Role::Reader, (seconds, fifo, storm));
+    stop_storm();
     assert!(child.wait().expect("wait").success());
 }
 
-fn side(name: &str, scratch: &Path, role: Role, seconds: u64) {
+fn side(name: &str, scratch: &Path, role: Role, (seconds, fifo, storm): (u64, u64, u64)) {
+    if storm == 1 {
+        start_storm();
+    }
     let dir = RuntimeDir::at(&scratch.join("run")).expect("runtime directory");
     let end = PipeEnd::open(&scratch.join("fifo"), role).expect("the FIFO");
-    let offer = Offer { label: name.into(), ..Offer::default() };
+    let channel = if fifo == 1 { Channel::Fifo } else { Channel::Shm };
+    let offer = Offer { label: name.into(), channel, ..Offer::default() };
     let link = Rendezvous::new(end, &dir, offer).and_then(|mut r| r.wait()).expect("a link");
     let (tx, rx) = (link.tx.expect("a way out"), link.rx.expect("a way in"));
     let steps = Arc::new(AtomicU64::new(0));

@@ -1,11 +1,11 @@
 //! Descriptors that are not what they should be.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-use shmring::{LinkError, PipeEnd, Rendezvous};
+use shmring::{Link, LinkError, PipeEnd, Rendezvous};
 
 use crate::neighbour::{
     HELLO, READER, REFUSE, WELCOME, WRITER, accept, connect, doorbell, get, listen, message, recv,
@@ -16,8 +16,18 @@ use crate::support::{HANG, Place, offer, outcome, pipe, place};
 const LEN: u64 = 4096 + (64 << 10);
 const GOOD: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
+/// A memfd with the right header, so that only what is said to be wrong is.
 fn memfd(flags: MemfdFlags, len: u64, seals: SealFlags) -> OwnedFd {
+    with_header(flags, len, seals, 2000)
+}
+
+fn with_header(flags: MemfdFlags, len: u64, seals: SealFlags, max_frame: u32) -> OwnedFd {
     let fd = memfd_create("shmring", flags | MemfdFlags::ALLOW_SEALING).unwrap();
+    let mut header = b"SHMRING\0".to_vec();
+    header.extend_from_slice(&1u32.to_ne_bytes());
+    header.extend_from_slice(&max_frame.to_ne_bytes());
+    header.extend_from_slice(&(64u64 << 10).to_ne_bytes());
+    rustix::io::pwrite(&fd, &header, 0).unwrap();
     ftruncate(&fd, len).unwrap();
     fcntl_add_seals(&fd, seals).unwrap();
     fd
@@ -30,7 +40,6 @@ fn no_rings() -> Vec<(&'static str, OwnedFd)> {
     let (read, _) = rustix::pipe::pipe().unwrap();
     let plain = MemfdFlags::CLOEXEC;
     let good = memfd(plain, LEN, GOOD);
-    use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", good.as_raw_fd());
     let read_only = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let opath = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
@@ -50,7 +59,7 @@ fn no_rings() -> Vec<(&'static str, OwnedFd)> {
         ("a page too small", memfd(plain, LEN - 4096, GOOD)),
         ("too large", memfd(plain, LEN + 4096, GOOD)),
         ("sealed against writing", memfd(plain, LEN, GOOD | SealFlags::WRITE)),
-        ("no header", good),
+        ("another header", with_header(plain, LEN, GOOD, 1999)),
         ("read-only", read_only.unwrap()),
         ("a path only", opath.unwrap()),
     ];
@@ -67,16 +76,52 @@ fn no_rings() -> Vec<(&'static str, OwnedFd)> {
 
 /// A connecting victim gets a WELCOME with these descriptors after the proof.
 fn welcomed_with(place: &Place, fds: &[BorrowedFd<'_>]) -> LinkError {
+    let welcome = message(WELCOME, READER);
+    answered(place, &welcome, |read| read.as_fd().try_clone_to_owned().unwrap(), fds)
+        .err()
+        .expect("no link")
+}
+
+fn answered(
+    place: &Place,
+    welcome: &[u8],
+    proof: impl FnOnce(&PipeEnd) -> OwnedFd,
+    fds: &[BorrowedFd<'_>],
+) -> Result<Link, LinkError> {
     let (read, write) = pipe();
     let listener = listen(&place.address(&read), 8);
     let mut victim = Rendezvous::new(write, &place.dir, offer()).unwrap();
     let socket = accept(&listener);
     let (hello, proofs) = recv(&socket).unwrap();
     assert_eq!((get(&hello, 12), proofs.len()), (HELLO, 2));
-    let mut all = vec![read.as_fd()];
+    let proof = proof(&read);
+    let mut all = vec![proof.as_fd()];
     all.extend_from_slice(fds);
-    assert!(send(&socket, &message(WELCOME, READER), &all));
-    outcome(&mut victim).err().expect("no link")
+    assert!(send(&socket, welcome, &all));
+    outcome(&mut victim)
+}
+
+/// The same pipe by its path, which takes no permission to open.
+fn path_of(end: &PipeEnd) -> OwnedFd {
+    let path = format!("/proc/self/fd/{}", end.as_fd().as_raw_fd());
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+/// What is right is accepted: else the refusals here mean nothing.
+#[test]
+fn a_welcome_by_the_book_is_a_link() {
+    let place = place();
+    let (bell, good) = (doorbell(), memfd(MemfdFlags::CLOEXEC, LEN, GOOD));
+    let fds = [bell.as_fd(), good.as_fd(), good.as_fd()];
+    let clone = |read: &PipeEnd| read.as_fd().try_clone_to_owned().unwrap();
+    let mut welcome = message(WELCOME, READER);
+    assert!(answered(&place, &welcome, clone, &fds).is_ok_and(|link| link.is_duplex()));
+    let error = answered(&place, &welcome, path_of, &fds).err().unwrap();
+    assert!(error.to_string().contains("does not hold the pipe"), "{error}");
+    crate::neighbour::put(&mut welcome, 24, 0);
+    assert!(answered(&place, &welcome, clone, &fds[..2]).is_ok_and(|link| !link.is_duplex()));
+    let error = answered(&place, &welcome, clone, &fds).err().unwrap();
+    assert!(error.to_string().contains("too many"), "{error}");
 }
 
 pub fn every_wrong_memory() {
@@ -155,12 +200,7 @@ pub fn every_wrong_proof() {
     let again = read.as_fd().try_clone_to_owned().unwrap();
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
     let bell = doorbell();
-    let path = PipeEnd::new(write.as_fd().try_clone_to_owned().unwrap(), "path").unwrap();
-    let path = {
-        use std::os::fd::AsRawFd;
-        let path = format!("/proc/self/fd/{}", path.as_fd().as_raw_fd());
-        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
-    };
+    let path = path_of(&write);
     for wrong in
         [other_read.as_fd(), other_write.as_fd(), file.as_fd(), again.as_fd(), path.as_fd()]
     {

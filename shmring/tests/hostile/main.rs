@@ -7,5 +7,6 @@ mod greeting;
 mod leaks;
 mod memory;
 mod neighbour;
+mod scarcity;
 mod support;
 mod users;

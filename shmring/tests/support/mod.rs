@@ -1,6 +1,7 @@
 //! Frames that show whether they arrived whole, once and in order, and a seeded
 //! source of chance. Shared by the programs that run for long.
 #![allow(dead_code, reason = "each program uses its part")]
+#![allow(unsafe_code)]
 
 use std::time::Duration;
 
@@ -173,4 +174,29 @@ pub fn footprint() -> (usize, u64) {
 pub fn argument(name: &str, default: u64) -> u64 {
     let mut args = std::env::args().skip_while(|arg| arg != name);
     args.nth(1).map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// From now on a signal every 100 µs, which interrupts system calls.
+pub fn start_storm() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: the handler does nothing; without SA_RESTART calls are interrupted.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut());
+    }
+    storm_every(100);
+}
+
+/// No more signals.
+pub fn stop_storm() {
+    storm_every(0);
+}
+
+fn storm_every(microseconds: i64) {
+    let every = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: `timer` is valid for the call, the old one is not asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }
