@@ -4,6 +4,7 @@
 //! that prints errors.
 
 pub mod cli;
+pub mod demo;
 pub mod ls;
 pub mod perf;
 pub mod run;
@@ -34,6 +35,8 @@ pub fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
+        cli::Command::Demo(args) => demo::run(&args),
+        cli::Command::DemoVeth(args) => demo::veth::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

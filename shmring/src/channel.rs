@@ -4,6 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
+
+use crate::address::PipeEnd;
 use crate::error::{RecvError, SendError};
 use crate::framed::{FramedRx, FramedTx};
 use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
@@ -28,6 +31,16 @@ macro_rules! either {
 }
 
 impl Tx {
+    /// Frames into a pipe whose reader knows the length-framed format but is
+    /// not aware of rendezvous. Only the pipe can tell that it is gone.
+    ///
+    /// # Errors
+    /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
+    pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Tx> {
+        let pipe = end.reopen(OFlags::WRONLY)?;
+        Ok(Tx::Pipe(FramedTx::new(pipe, None, max_frame)?))
+    }
+
     /// See [`Producer::reserve`].
     ///
     /// # Errors
@@ -156,6 +169,16 @@ pub enum Rx {
 }
 
 impl Rx {
+    /// Frames out of a pipe whose writer knows the length-framed format but is
+    /// not aware of rendezvous. Only the pipe can tell that it is gone.
+    ///
+    /// # Errors
+    /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
+    pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Rx> {
+        let pipe = end.reopen(OFlags::RDONLY)?;
+        Ok(Rx::Pipe(FramedRx::new(pipe, None, max_frame)?))
+    }
+
     /// See [`Consumer::borrow`].
     ///
     /// # Errors

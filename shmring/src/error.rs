@@ -52,7 +52,9 @@ pub enum LinkError {
         found: &'static str,
     },
     /// Somebody else already reads this pipe.
-    #[error("{what} already has a {role}; a pipe joins one reader to its writers")]
+    #[error(
+        "{what} already has a {role}; a pipe joins one reader to its writers: use another pipe or FIFO"
+    )]
     Taken {
         /// The descriptor's name for people.
         what: String,
@@ -100,13 +102,13 @@ pub enum LinkError {
         why: String,
     },
     /// A system call failed.
-    #[error("{what}: {call}: {source}")]
+    #[error("{what}: {call}: {errno}")]
     System {
         /// The descriptor's name for people.
         what: String,
         /// The call.
         call: &'static str,
-        /// Its error.
-        source: rustix::io::Errno,
+        /// Its error. Not a `source`: the text above has it already.
+        errno: rustix::io::Errno,
     },
 }

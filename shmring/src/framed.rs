@@ -2,6 +2,9 @@
 //!
 //! The honest competitor of the ring: one `write(2)` a frame, buffered reads of
 //! as much as the pipe holds, and a pipe as large as the system allows.
+//!
+//! A neighbour that knows this format and nothing of rendezvous is served, too:
+//! then there is no socket whose hang-up could tell of its end, only the pipe.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,14 +35,17 @@ pub(crate) fn enlarge(pipe: &OwnedFd) -> Result<usize> {
 /// One pollable descriptor for the pipe and the link's socket.
 struct PipeWaiter {
     epoll: OwnedFd,
-    link: Waiter,
+    /// None where the neighbour is not aware.
+    link: Option<Waiter>,
 }
 
 impl PipeWaiter {
-    fn new(pipe: &OwnedFd, interest: EventFlags, link: Waiter) -> Result<Self> {
+    fn new(pipe: &OwnedFd, interest: EventFlags, link: Option<Waiter>) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, pipe, EventData::new_u64(0), interest | EventFlags::ET)?;
-        epoll::add(&epoll, &link, EventData::new_u64(1), EventFlags::IN)?;
+        if let Some(link) = &link {
+            epoll::add(&epoll, link, EventData::new_u64(1), EventFlags::IN)?;
+        }
         Ok(PipeWaiter { epoll, link })
     }
 
@@ -47,7 +53,14 @@ impl PipeWaiter {
         let mut events = Vec::with_capacity(2);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now))?;
-        if events.iter().any(|e| e.data.u64() == 1) { self.link.clear() } else { Ok(()) }
+        match &mut self.link {
+            Some(link) if events.iter().any(|e| e.data.u64() == 1) => link.clear(),
+            _ => Ok(()),
+        }
+    }
+
+    fn hung_up(&self) -> bool {
+        self.link.as_ref().is_some_and(Waiter::hung_up)
     }
 }
 
@@ -67,7 +80,7 @@ pub struct FramedTx {
 }
 
 impl FramedTx {
-    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
         enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::OUT, link)?;
         let buffer = vec![0; PREFIX + max_frame];
@@ -115,6 +128,7 @@ impl FramedTx {
                 Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
+                    self.waiter.link.iter().for_each(Waiter::note_end);
                     return;
                 }
             }
@@ -134,7 +148,7 @@ impl FramedTx {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed || self.waiter.link.hung_up()
+        self.closed || self.waiter.hung_up()
     }
 
     pub(crate) fn max_frame(&self) -> usize {
@@ -173,7 +187,7 @@ pub struct FramedRx {
 }
 
 impl FramedRx {
-    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
         let size = enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::IN, link)?;
         Ok(FramedRx {
@@ -234,7 +248,7 @@ impl FramedRx {
         self.begin = 0;
         // A FIFO opened for both directions has no end of file; the hang-up of
         // the link's socket is one, once the pipe is empty.
-        let hung_up = self.waiter.link.hung_up();
+        let hung_up = self.waiter.hung_up();
         match rustix::io::read(&self.pipe, &mut self.buffer[self.end..]) {
             Ok(0) => self.ended = true,
             Ok(n) => self.end += n,
@@ -246,7 +260,11 @@ impl FramedRx {
             }
             Err(_) => self.ended = true,
         }
-        if self.ended { Err(RecvError::Ended) } else { Ok(()) }
+        if self.ended {
+            self.waiter.link.iter().for_each(Waiter::note_end);
+            return Err(RecvError::Ended);
+        }
+        Ok(())
     }
 
     pub(crate) fn arm(&mut self) -> bool {

@@ -19,8 +19,8 @@
 //! | 264 | 4 | `consumer_closed`: 1 when nobody reads any more | consumer |
 //! | 384 | 4 | `consumer_waiting`: 1 while the consumer sleeps | set by the consumer, cleared by either |
 //! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
-//! | 640 | 128 | `producer`: [`SideBlock`] | producer |
-//! | 768 | 128 | `consumer`: [`SideBlock`] | consumer |
+//! | 640 | 80 | `producer`: side block, see below | producer |
+//! | 768 | 80 | `consumer`: side block, see below | consumer |
 //! | 4096 | `capacity` | records | producer |
 //!
 //! `head` and `tail` only grow; the byte at position `p` lies at
@@ -31,6 +31,19 @@
 //! bytes apart because x86-64 fetches lines in pairs (as `CachePadded` of
 //! crossbeam-utils does on x86-64 and aarch64; here the distance is part of the
 //! format, so it is the same on every machine).
+//!
+//! A side block is for people and `stdpkt ls`; the other side never reads it:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | `frames` published (producer) or released (consumer) |
+//! | 8 | 8 | `bytes` of those frames |
+//! | 16 | 8 | `drops`: frames the side had to throw away |
+//! | 24 | 8 | `stalls`: sleeps because the ring was full (producer) or empty (consumer) |
+//! | 32 | 8 | `wakeups`: rings of the other's doorbell |
+//! | 40 | 4 | `pid` as the side sees it |
+//! | 44 | 4 | `label_len`: bytes of `label` in use |
+//! | 48 | 32 | `label`: name of the side's end, UTF-8 |
 //!
 //! Neither side believes what the other wrote: `magic` to `pipe_ino` are
 //! compared with the handshake when the ring is attached and never read again;

@@ -64,14 +64,18 @@ pub(crate) fn halves(
         Some(Medium::Ring(region)) => {
             Some(Tx::Ring(Producer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Tx::Pipe(FramedTx::new(pipe, waiter()?, max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Tx::Pipe(FramedTx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     let rx = match rx {
         None => None,
         Some(Medium::Ring(region)) => {
             Some(Rx::Ring(Consumer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Rx::Pipe(FramedRx::new(pipe, waiter()?, max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Rx::Pipe(FramedRx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     Ok((tx, rx))
 }
@@ -114,8 +118,8 @@ fn ends(region: Region, other: Region, max_frame: usize) -> Result<(Producer, Co
     let (left, right) = socket_pair()?;
     let (left_bell, left_hearing) = Ringer::new()?;
     let (right_bell, right_hearing) = Ringer::new()?;
-    let left = LinkFds { socket: left, ringer: left_bell, hearing: right_hearing };
-    let right = LinkFds { socket: right, ringer: right_bell, hearing: left_hearing };
+    let left = LinkFds::new(left, left_bell, right_hearing);
+    let right = LinkFds::new(right, right_bell, left_hearing);
     let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, "loopback");
     let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, "loopback");
     Ok((producer, consumer))

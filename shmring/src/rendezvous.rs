@@ -9,6 +9,7 @@
 
 mod connect;
 mod listen;
+pub(crate) mod survivor;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -68,10 +69,10 @@ impl Rendezvous {
     /// [`LinkError`], in particular [`LinkError::Taken`] is reported by
     /// [`Rendezvous::poll`] when the pipe has a reader already.
     pub fn new(end: PipeEnd, dir: &RuntimeDir, offer: Offer) -> Result<Rendezvous, LinkError> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| LinkError::System {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| LinkError::System {
             what: end.what().to_owned(),
             call: "epoll_create1",
-            source,
+            errno,
         })?;
         let mut common = Common { end, dir: dir.clone(), offer, epoll, watch_pipe: false };
         let state = if common.end.is_socket() {
@@ -177,8 +178,8 @@ impl AsFd for Rendezvous {
 }
 
 impl Common {
-    fn system(&self, call: &'static str, source: Errno) -> LinkError {
-        LinkError::System { what: self.end.what().to_owned(), call, source }
+    fn system(&self, call: &'static str, errno: Errno) -> LinkError {
+        LinkError::System { what: self.end.what().to_owned(), call, errno }
     }
 
     fn protocol(&self, why: &'static str) -> LinkError {

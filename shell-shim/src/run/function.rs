@@ -207,6 +207,7 @@ impl Function {
 
     fn after_links_ended(&mut self) -> Result<()> {
         for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            it.unplugged()?;
             for (cable, it) in it.cables.iter_mut().enumerate() {
                 if it.renew(&self.dir)?
                     && let Some(rendezvous) = it.rendezvous()
@@ -222,6 +223,10 @@ impl Function {
             && self.command.is_empty()
             && !cables().any(|c| c.is_vital())
             && !cables().any(|c| c.is_up());
+        if cut || idle {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+        }
         if cut && !self.running && !self.command.is_empty() {
             eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
@@ -253,15 +258,42 @@ impl Function {
     }
 
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
-        // Closed when the function began to end.
-        let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        while let Some(link) = it.poll()? {
+        let mut features = None;
+        loop {
+            // Closed when the function began to end.
+            let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
+            let link = match it.poll() {
+                Ok(Some(link)) => link,
+                Ok(None) => break,
+                Err(error) => {
+                    // What ended the neighbour may have been sent to us as well.
+                    self.on_event(Source::Signals)?;
+                    let gone = matches!(
+                        error.downcast_ref(),
+                        Some(shmring::LinkError::NeighbourGone { .. })
+                    );
+                    let name = self.interfaces[interface].name.clone();
+                    if gone && self.command.is_empty() && self.ending.is_none() {
+                        // Perhaps a chain that lived too short to be linked. As in
+                        // `false | cat`, a failure is in the status of who failed.
+                        eprintln!("stdpkt: {name}: {error:#}");
+                        self.end(0);
+                    }
+                    return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
+                }
+            };
+            if link.tx.is_some() {
+                features = Some(link.features);
+            }
             self.serial = self.serial.wrapping_add(1);
             let serial = self.serial;
             it.join(serial, link, |half, fd| {
                 let source = Source::Link { interface, half, serial };
                 watch(&self.epoll, fd, source, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
             })?;
+        }
+        if let Some(features) = features {
+            self.interfaces[interface].plugged(features)?;
         }
         self.start_command()
     }

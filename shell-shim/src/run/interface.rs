@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
-use shmring::{Link, RecvError, Rendezvous, RuntimeDir, Rx, SendError, Tx};
+use shmring::{Link, Peer, RecvError, Rendezvous, RuntimeDir, Rx, SendError, Tx};
 
-use super::plan::{CablePlan, MAX_FRAME};
-use crate::stack::tap::Tap;
+use super::plan::{CablePlan, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, MAX_FRAME};
+use crate::stack::tap::{Offloads, Tap};
 
 /// Frames moved in one direction before the other has its turn.
 const BATCH: usize = 64;
@@ -106,10 +106,13 @@ impl Interface {
             });
         }
         if self.readable {
-            let tx =
-                self.cables.iter_mut().flat_map(|c| &mut c.links).find_map(|l| l.1.tx.as_mut());
-            if let Some(tx) = tx {
-                collect(&self.name, &self.tap, tx, &mut self.readable, &mut turn.busy);
+            let mut links = self.cables.iter_mut().flat_map(|cable| &mut cable.links);
+            if let Some((_, Joined { tx, .. })) = links.find(|(_, joined)| joined.tx.is_some())
+                && let Some(sender) = tx
+                && !collect(&self.name, &self.tap, sender, &mut self.readable, &mut turn.busy)
+            {
+                *tx = None; // the rest of the link ends with the next turn
+                turn.busy = true;
             }
         }
         turn
@@ -163,10 +166,35 @@ impl Interface {
         }
     }
 
+    /// A link came up: frames may leave as its neighbour can take them, and
+    /// whoever looks at the interface sees a cable.
+    ///
+    /// # Errors
+    /// Those of the TAP's ioctls.
+    pub fn plugged(&self, features: u64) -> Result<()> {
+        self.tap.set_offload(offloads(features))?;
+        self.tap.set_carrier(true)
+    }
+
+    /// After links ended: without any, the interface shows that it has no
+    /// carrier, until a new neighbour comes.
+    ///
+    /// # Errors
+    /// Those of the TAP's ioctls.
+    pub fn unplugged(&self) -> Result<()> {
+        if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.tap.set_carrier(false) }
+    }
+
     /// Closes every link; neighbours still get what was sent.
     pub fn close(&mut self) {
         self.cables.clear();
     }
+}
+
+/// What a neighbour with these virtio-net features takes unfinished.
+fn offloads(features: u64) -> Offloads {
+    let has = |bit: u32| features >> bit & 1 == 1;
+    Offloads { csum: has(GUEST_CSUM), tso4: has(GUEST_TSO4), tso6: has(GUEST_TSO6) }
 }
 
 /// Frames from a link to the TAP. `false` when the link has ended.
@@ -204,16 +232,17 @@ fn deliver(name: &str, rx: &mut Rx, tap: &Tap, writable: &mut bool, busy: &mut b
     true
 }
 
-/// Frames from the TAP to a link.
-fn collect(name: &str, tap: &Tap, tx: &mut Tx, readable: &mut bool, busy: &mut bool) {
+/// Frames from the TAP to a link. `false` when the link is of no use any more.
+fn collect(name: &str, tap: &Tap, tx: &mut Tx, readable: &mut bool, busy: &mut bool) -> bool {
     let mut staged = 0;
     for _ in 0..BATCH {
         let mut room = match tx.reserve(MAX_FRAME) {
             Ok(room) => room,
-            Err(SendError::Full | SendError::Closed) => break,
+            Err(SendError::Full) => break,
+            Err(SendError::Closed) => return false,
             Err(error) => {
-                eprintln!("stdpkt: {name}: {error}");
-                break;
+                eprintln!("stdpkt: {name}: {error}, the link is closed");
+                return false;
             }
         };
         match room.fill(|bytes| bytes.read_from(tap)) {
@@ -235,6 +264,7 @@ fn collect(name: &str, tap: &Tap, tx: &mut Tx, readable: &mut bool, busy: &mut b
         }
     }
     tx.publish();
+    true
 }
 
 impl Cable {
@@ -291,6 +321,18 @@ impl Cable {
         link: Link,
         watch: impl Fn(Half, BorrowedFd<'_>) -> Result<()>,
     ) -> Result<()> {
+        if self.plan.offer.duplex && !link.is_duplex() {
+            let (here, there) = match link.tx {
+                Some(_) => ("to", "from"),
+                None => ("from", "to"),
+            };
+            let Peer { label, .. } = &link.peer;
+            eprintln!(
+                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
+                 as in --link NAME,at=RX:TX",
+                self.plan.what
+            );
+        }
         link.tx.iter().try_for_each(|tx| watch(Half::Tx, tx.as_fd()))?;
         link.rx.iter().try_for_each(|rx| watch(Half::Rx, rx.as_fd()))?;
         self.was_up = true;

@@ -15,9 +15,15 @@ use crate::stack::network::{Interface, Network};
 /// two VLAN tags (8) and the largest IP packet (65 535), rounded up.
 pub const MAX_FRAME: usize = 65_600;
 
-/// Offloads a function can take frames with, by virtio-net feature number
-/// (virtio 1.2, section 5.1.3): GUEST_CSUM 1, GUEST_TSO4 7, GUEST_TSO6 8.
-pub const FEATURES: u64 = 1 << 1 | 1 << 7 | 1 << 8;
+/// Frames with partial checksums can be taken. This and the next two are
+/// virtio-net feature numbers (virtio 1.2, section 5.1.3).
+pub const GUEST_CSUM: u32 = 1;
+/// TCP segments of up to 64 KiB over IPv4 can be taken.
+pub const GUEST_TSO4: u32 = 7;
+/// The same over IPv6.
+pub const GUEST_TSO6: u32 = 8;
+/// What a function with the host kernel's stack can take.
+pub const FEATURES: u64 = 1 << GUEST_CSUM | 1 << GUEST_TSO4 | 1 << GUEST_TSO6;
 
 /// One cable: a pipe that an interface is joined to.
 pub struct CablePlan {
@@ -74,7 +80,27 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     let network =
         Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
     network.check()?;
+    check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&cables))?;
     Ok(Plan { network, cables, owns })
+}
+
+/// A function joined to itself would wait for a neighbour for ever, or talk to itself.
+fn check_distinct<'a>(
+    interfaces: impl Iterator<Item = (&'a str, &'a Vec<CablePlan>)>,
+) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    for (name, cable) in interfaces.flat_map(|(name, all)| all.iter().map(move |c| (name, c))) {
+        // A socket may well be both standard input and output.
+        if !cable.end.is_socket()
+            && let Some(other) = seen.insert(cable.end.id(), name)
+        {
+            let what = cable.end.what();
+            bail!(
+                "{what} joins this function to itself ({other} and {name}): give each direction and each interface a FIFO of its own, or one at=FIFO for both directions"
+            );
+        }
+    }
+    Ok(())
 }
 
 struct Builder<'a> {
@@ -180,7 +206,7 @@ fn with_way_out(error: LinkError) -> anyhow::Error {
             "put `|` and another function behind this one"
         }
         LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that",
-        LinkError::System { source, .. } if *source == rustix::io::Errno::NOENT => {
+        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             "make it with mkfifo"
         }
         _ => return error.into(),

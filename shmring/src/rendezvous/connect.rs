@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
+use super::survivor::Survivor;
 use super::{Common, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
@@ -320,7 +321,11 @@ impl Connecting {
         let peer = Peer { pid, label: agreed.label.clone() };
         let Greeting { socket, ringer } = greeting;
         common.remove(&socket);
-        let fds = Arc::new(LinkFds { socket, ringer, hearing });
+        let mut fds = LinkFds::new(socket, ringer, hearing);
+        if self.address.is_some() {
+            fds.survivor = Some(Survivor { dir: common.dir.clone(), id: common.end.id() });
+        }
+        let fds = Arc::new(fds);
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;
         Ok(Some(Link { tx, rx, peer, channel, features, max_frame }))

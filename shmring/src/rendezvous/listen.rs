@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -319,7 +319,7 @@ impl Listening {
 
     fn finish(&mut self, common: &Common, socket: OwnedFd, made: Made) -> Option<Link> {
         let peer = Peer { pid: peer::pid(&socket), label: made.label };
-        let fds = Arc::new(LinkFds { socket, ringer: made.ringer, hearing: made.hearing });
+        let fds = Arc::new(LinkFds::new(socket, made.ringer, made.hearing));
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;
         let (tx, rx) = halves(made.tx, made.rx, &fds, max_frame, &common.offer.label).ok()?;
         if duplex {
@@ -345,11 +345,19 @@ struct Address {
 }
 
 impl Address {
-    /// Claims the pipe's address. Several may try at the same time; the
-    /// directory is locked while a dead owner's address is replaced.
+    /// Claims the pipe's address. Several may try at the same time, and a
+    /// socket that is bound but does not listen yet looks like a dead one: so
+    /// the directory is locked from before the bind until the rename.
     fn claim(common: &Common) -> Result<Option<Address>, LinkError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let system = |call| move |e| common.system(call, e);
+        let _lock = lock(common.dir.path()).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => LinkError::RuntimeDir {
+                path: common.dir.path().display().to_string(),
+                why: "another process keeps it locked; end that process".into(),
+            },
+            errno => common.system("flock", errno),
+        })?;
         let path = common.dir.address(common.end.id());
         // Unique among threads; unique among processes by the process id.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -359,35 +367,34 @@ impl Address {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let name = SocketAddrUnix::new(&fresh).map_err(system("bind"))?;
-        let _lock = lock(common)?;
-        // Under the lock, since a name that nobody listens at yet looks dead.
+        sweep(common.dir.path());
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our id
         rustix::net::bind(&socket, &name).map_err(system("bind"))?;
         rustix::net::listen(&socket, 128).map_err(system("listen"))?;
-        sweep(common.dir.path(), &fresh);
         if is_dead(&path) {
             let _ = rustix::fs::unlink(&path);
         }
-        let claimed = renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE);
-        if claimed.is_err() {
-            let _ = rustix::fs::unlink(&fresh);
-        }
-        match claimed {
+        match rustix::fs::renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Ok(None),
-            Err(e) => return Err(common.system("rename", e)),
+            Err(error) => {
+                let _ = rustix::fs::unlink(&fresh);
+                return match error {
+                    Errno::EXIST => Ok(None),
+                    error => Err(common.system("rename", error)),
+                };
+            }
         }
         let inode = rustix::fs::lstat(&path).map_err(system("stat"))?.st_ino;
         Ok(Some(Address { socket, path, inode }))
     }
 }
 
-/// Locks the directory. Its holders need it for microseconds; one that keeps it
-/// means no good, or is stopped.
-fn lock(common: &Common) -> Result<OwnedFd, LinkError> {
+/// Locks the directory until dropped: nobody else claims or removes an address.
+/// Its holders need it for microseconds; one that keeps it means no good, or is
+/// stopped: `EWOULDBLOCK` after [`LOCK_LIMIT`].
+pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(common.dir.path(), flags, Mode::empty())
-        .map_err(|e| common.system("open", e))?;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
     let start = Instant::now();
     loop {
         match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
@@ -395,23 +402,18 @@ fn lock(common: &Common) -> Result<OwnedFd, LinkError> {
             Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_LIMIT => {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            Err(Errno::WOULDBLOCK) => {
-                let path = common.dir.path().display().to_string();
-                let why = "another process keeps it locked; end that process".into();
-                return Err(LinkError::RuntimeDir { path, why });
-            }
             Err(Errno::INTR) => {}
-            Err(e) => return Err(common.system("flock", e)),
+            Err(e) => return Err(e),
         }
     }
 }
 
 /// Removes addresses whose process was killed. A few each time: nobody has to
 /// look at a thousand live ones in order to start.
-fn sweep(dir: &Path, own: &Path) {
+fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten().take(SWEEP) {
-        if entry.path() != own && is_dead(&entry.path()) {
+        if is_dead(&entry.path()) {
             let _ = rustix::fs::unlink(entry.path());
         }
     }

@@ -1,0 +1,113 @@
+//! What the environment says about the links of this process.
+
+use std::time::Duration;
+
+use shmring::Channel;
+
+/// How a device's links are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// How frames shall cross; a link is a fifo if either end says so.
+    pub channel: Channel,
+    /// How long to look for an aware neighbour before frames go into the pipe
+    /// itself, length-framed.
+    pub wait: Duration,
+    /// Bytes of ring, rounded up to a power of two.
+    pub ring: usize,
+    /// Name of the interface for `stdpkt ls`; the paths if empty.
+    pub label: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            channel: Channel::Shm,
+            wait: Duration::from_secs(3),
+            ring: 1 << 20,
+            label: String::new(),
+        }
+    }
+}
+
+/// A variable that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}={value}: {expected}")]
+pub struct ConfigError {
+    name: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+impl Config {
+    /// The configuration in the environment:
+    ///
+    /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
+    /// - `STDPKT_WAIT`: milliseconds to look for an aware neighbour; 0 sends
+    ///   frames into the pipe itself at once.
+    /// - `STDPKT_RING`: bytes of ring.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the variable and what it can be.
+    pub fn from_env() -> Result<Config, ConfigError> {
+        Config::from(|name| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned()))
+    }
+
+    fn from(get: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        let get = |name| get(name).filter(|value| !value.is_empty());
+        let wrong = |name, value, expected| ConfigError { name, value, expected };
+        if let Some(value) = get("STDPKT_CHANNEL") {
+            config.channel = match value.as_str() {
+                "shm" => Channel::Shm,
+                "fifo" => Channel::Fifo,
+                _ => return Err(wrong("STDPKT_CHANNEL", value, "shm or fifo is possible")),
+            };
+        }
+        if let Some(value) = get("STDPKT_WAIT") {
+            let Ok(millis) = value.parse() else {
+                return Err(wrong("STDPKT_WAIT", value, "a number of milliseconds is possible"));
+            };
+            config.wait = Duration::from_millis(millis);
+        }
+        if let Some(value) = get("STDPKT_RING") {
+            match value.parse() {
+                Ok(bytes) if (64 << 10..=1 << 30).contains(&bytes) => config.ring = bytes,
+                _ => {
+                    return Err(wrong(
+                        "STDPKT_RING",
+                        value,
+                        "65536 to 1073741824 bytes are possible",
+                    ));
+                }
+            }
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Result<Config, ConfigError> {
+        Config::from(|asked| (asked == name).then(|| value.to_owned()))
+    }
+
+    #[test]
+    fn each_variable_counts() {
+        assert_eq!(with("HOME", "/"), Ok(Config::default()));
+        assert_eq!(with("STDPKT_CHANNEL", "fifo").unwrap().channel, Channel::Fifo);
+        assert_eq!(with("STDPKT_WAIT", "0").unwrap().wait, Duration::ZERO);
+        assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
+        assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn mistakes_name_the_variable() {
+        for (name, value) in
+            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_WAIT", "-1"), ("STDPKT_RING", "9")]
+        {
+            assert!(with(name, value).unwrap_err().to_string().starts_with(name));
+        }
+    }
+}

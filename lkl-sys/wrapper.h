@@ -1,0 +1,1 @@
+#include <lkl_host.h>
