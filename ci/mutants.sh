@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 copy=$PWD/target/mutants/workspace
 mkdir -p "$copy"
-git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xf -
+git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xmf -
 list=$PWD/ci/mutants.txt
 cd "$copy"
 
