@@ -7,39 +7,42 @@ cd "$(dirname "$0")/.."
 
 copy=$PWD/target/mutants/workspace
 mkdir -p "$copy"
-git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xf -
+git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xmf -
 list=$PWD/ci/mutants.txt
 cd "$copy"
 
 export RUST_BACKTRACE=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none
 
-# test NAME: runs one test. "loom:NAME" is a model, "NAME:TEST" one of tests/NAME,
-# "lib:TEST" a unit test.
+# run LIMIT TEST [FLAG]: runs one test; longer than LIMIT seconds is a hang.
+# "loom:NAME" is a model, "lib:NAME" a unit test, "FILE:NAME" one of tests/FILE.
 run() {
-    case $1 in
-    loom:*) RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 timeout 300 cargo test -q -p shmring \
-        --lib --release --target-dir ../loom "${1#*:}" $2 ;;
-    lib:*) timeout 300 cargo test -q -p shmring --lib --target-dir ../std "${1#*:}" $2 ;;
-    *) timeout 300 cargo test -q -p shmring --test "${1%%:*}" --target-dir ../std "${1#*:}" $2 ;;
-    esac >../log 2>&1
+    name=${2#*:}
+    case $2 in
+    loom:*)
+        RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 timeout "$1" \
+            cargo test -q -p shmring --lib --release --target-dir ../loom "$name" $3
+        ;;
+    lib:*) timeout "$1" cargo test -q -p shmring --lib --target-dir ../std "$name" $3 ;;
+    *) timeout "$1" cargo test -q -p shmring --test "${2%%:*}" --target-dir ../std "$name" $3 ;;
+    esac </dev/null >../log 2>&1
 }
 
 killed=0 alive=0
-grep -v '^#' "$list" | grep -e "${1:-}" >../todo
-while IFS='	' read -r name file edit test; do
+grep -v '^#' "$list" | grep -e "${1:-.}" >../todo
+while IFS='	' read -r what file edit test; do
     cp "$file" ../original
     sed -i "$edit" "$file"
     if cmp -s ../original "$file"; then
-        echo "STALE    $name: the edit changes nothing"
+        echo "STALE    $what: the edit changes nothing"
         alive=$((alive + 1))
-    elif ! run "$test" --no-run; then
-        echo "BROKEN   $name: does not compile"
+    elif ! run 600 "$test" --no-run; then
+        echo "BROKEN   $what: does not compile"
         alive=$((alive + 1))
-    elif run "$test" ""; then
-        echo "ALIVE    $name: $test does not notice"
+    elif run 60 "$test" ""; then
+        echo "ALIVE    $what: $test does not notice"
         alive=$((alive + 1))
     else
-        echo "killed   $name: $test"
+        echo "killed   $what: $test"
         killed=$((killed + 1))
     fi
     cp ../original "$file"

@@ -118,6 +118,13 @@ fn a_welcome_by_the_book_is_a_link() {
     assert!(answered(&place, &welcome, clone, &fds).is_ok_and(|link| link.is_duplex()));
     let error = answered(&place, &welcome, path_of, &fds).err().unwrap();
     assert!(error.to_string().contains("does not hold the pipe"), "{error}");
+    // Features that nobody offered, a larger ring than wished, another direction.
+    for (at, value) in [(40, 1), (32, 128 << 10), (16, WRITER)] {
+        let mut other = welcome;
+        crate::neighbour::put(&mut other, at, value);
+        let error = answered(&place, &other, clone, &fds).err().unwrap();
+        assert!(matches!(error, LinkError::Protocol { .. }), "{at}: {error}");
+    }
     crate::neighbour::put(&mut welcome, 24, 0);
     assert!(answered(&place, &welcome, clone, &fds[..2]).is_ok_and(|link| !link.is_duplex()));
     let error = answered(&place, &welcome, clone, &fds).err().unwrap();
