@@ -8,6 +8,7 @@ pub mod ls;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod wire;
 
 use std::process::ExitCode;
 
