@@ -33,6 +33,10 @@ pub(super) struct Connecting {
     greeting: Option<Greeting>,
     /// The socket came from us, through the pipe: it is its own proof.
     through: bool,
+    /// The pipe carries bytes of ours: greet only when asked to.
+    held: bool,
+    /// A listener turned up meanwhile.
+    wanted: bool,
 }
 
 struct Greeting {
@@ -42,7 +46,8 @@ struct Greeting {
 
 impl Connecting {
     pub fn to_address(common: &Common) -> Result<Connecting, LinkError> {
-        let mut connecting = Connecting { watch: None, greeting: None, through: false };
+        let mut connecting =
+            Connecting { watch: None, greeting: None, through: false, held: false, wanted: false };
         // The watch first: a listener that comes after the look is an event.
         let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .map_err(|e| common.system("inotify_init", e))?;
@@ -57,13 +62,45 @@ impl Connecting {
     pub fn through_socket(common: &Common) -> Result<Connecting, LinkError> {
         let system = |call| move |e| common.system(call, e);
         let (ours, theirs) = socket_pair().map_err(system("socketpair"))?;
-        let mut connecting = Connecting { watch: None, greeting: None, through: true };
+        let mut connecting =
+            Connecting { watch: None, greeting: None, through: true, held: false, wanted: false };
         scm::send(&common.end, &THROUGH, &[theirs.as_fd()]).map_err(|e| match e {
             Errno::PIPE | Errno::CONNRESET => common.gone(),
             e => common.system("sendmsg", e),
         })?;
         connecting.greet(common, ours)?;
         Ok(connecting)
+    }
+
+    pub fn hold(&mut self) -> bool {
+        self.held = self.greeting.is_none();
+        self.held
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    pub fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    pub fn greet_held(&mut self, common: &Common) -> Result<bool, LinkError> {
+        if std::mem::take(&mut self.wanted) && self.greeting.is_none() {
+            self.try_connect(common)?;
+        }
+        Ok(self.greeting.is_some())
+    }
+
+    /// A listener is there, or may be.
+    fn approach(&mut self, common: &Common) -> Result<(), LinkError> {
+        match self.held {
+            true => {
+                self.wanted = true;
+                Ok(())
+            }
+            false => self.try_connect(common),
+        }
     }
 
     fn try_connect(&mut self, common: &Common) -> Result<(), LinkError> {
@@ -137,7 +174,7 @@ impl Connecting {
                 Err(e) => return Err(common.system("read(inotify)", e)),
             }
         }
-        if there && self.greeting.is_none() { self.try_connect(common) } else { Ok(()) }
+        if there && self.greeting.is_none() { self.approach(common) } else { Ok(()) }
     }
 
     fn on_answer(&mut self, common: &mut Common) -> Result<Option<Link>, LinkError> {
@@ -148,7 +185,7 @@ impl Connecting {
             Ok((0, _)) | Err(Errno::CONNRESET) if self.through => return Err(common.gone()),
             Ok((0, _)) | Err(Errno::CONNRESET) => {
                 drop(greeting);
-                self.try_connect(common)?;
+                self.approach(common)?;
                 return Ok(None);
             }
             Ok(received) => received,

@@ -133,7 +133,7 @@ impl Listening {
     }
 
     /// Whatever a connection does wrong costs only that connection.
-    fn on_pending(&mut self, common: &Common, token: u64) -> Option<Link> {
+    fn on_pending(&mut self, common: &mut Common, token: u64) -> Option<Link> {
         let mut pending = self.pending.remove(&token)?;
         let mut bytes = [0; LEN + 1];
         let (len, fds) = match scm::recv(&pending.socket, &mut bytes) {
@@ -173,7 +173,7 @@ impl Listening {
     /// Checks a HELLO and answers it.
     fn welcome(
         &mut self,
-        common: &Common,
+        common: &mut Common,
         socket: &OwnedFd,
         hello: &Message,
         mut fds: Vec<OwnedFd>,
@@ -202,6 +202,9 @@ impl Listening {
         let pipe_taken = self.pipe_holder.strong_count() > 0;
         if pipe_taken || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
             return Err(Reason::Taken);
+        }
+        if common.accept_bytes && connector_writes && self.address.is_some() {
+            common.save_leftover().map_err(|_| Reason::Malformed)?;
         }
         let made = self.make(common, socket, agreed, hearing, connector_writes, hello);
         made.map_err(|_| Reason::Malformed)
