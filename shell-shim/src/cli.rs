@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::ls::LsArgs;
+use crate::patch::dump::DumpArgs;
+use crate::patch::feed::FeedArgs;
+use crate::patch::tee::TeeArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
 use crate::stack::network::Route;
@@ -34,6 +37,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PerfCommand,
     },
+    /// Write the left link as a capture, or as text
+    Dump(DumpArgs),
+    /// Send a capture, or text, into the right link
+    Feed(FeedArgs),
+    /// Pass frames on and copy each to files
+    Tee(TeeArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
 }

@@ -5,7 +5,9 @@
 
 pub mod capture;
 pub mod cli;
+pub mod link;
 pub mod ls;
+pub mod patch;
 pub mod perf;
 pub mod run;
 pub mod stack;
@@ -35,6 +37,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
+        cli::Command::Dump(args) => patch::dump::run(&args),
+        cli::Command::Feed(args) => patch::feed::run(&args),
+        cli::Command::Tee(args) => patch::tee::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
     };
     match result {

@@ -11,8 +11,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use shmring::{RuntimeDir, Spin};
 
-use super::interface::{Half, Interface};
+use super::interface::Interface;
 use super::signals::Signals;
+use crate::link::Half;
 use crate::stack::keeper::{Keeper, NotStarted};
 
 /// After this long without a neighbour, say whom we are waiting for.
@@ -183,6 +184,7 @@ impl Function {
                 return Ok(self.finish(status));
             }
             self.strike()?;
+            self.on_time()?;
             if patience.is_some_and(|until| Instant::now() >= until) {
                 patience = None;
                 self.say_whom_we_wait_for();
@@ -255,13 +257,24 @@ impl Function {
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
         // Closed when the function began to end.
         let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        while let Some(link) = it.poll()? {
-            self.serial = self.serial.wrapping_add(1);
-            let serial = self.serial;
-            it.join(serial, link, |half, fd| {
-                let source = Source::Link { interface, half, serial };
-                watch(&self.epoll, fd, source, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
-            })?;
+        it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
+            watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+        })?;
+        self.start_command()
+    }
+
+    /// Sees about neighbours that have not turned up.
+    fn on_time(&mut self) -> Result<()> {
+        let mut cables = self.interfaces.iter().flat_map(|i| &i.cables);
+        if cables.all(|cable| cable.deadline().is_none_or(|at| Instant::now() < at)) {
+            return Ok(());
+        }
+        for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            for cable in &mut it.cables {
+                cable.on_time(&mut self.serial, &mut |serial, half, fd, flags| {
+                    watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+                })?;
+            }
         }
         self.start_command()
     }
@@ -349,7 +362,8 @@ impl Function {
 
     fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
-        let Some(next) = [strike, patience].into_iter().flatten().min() else {
+        let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
+        let Some(next) = [strike, patience].into_iter().flatten().chain(cables).min() else {
             return EpollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());
