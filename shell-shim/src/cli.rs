@@ -6,8 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::ls::LsArgs;
+use crate::patch::balance::BalanceArgs;
 use crate::patch::dump::DumpArgs;
 use crate::patch::feed::FeedArgs;
+use crate::patch::filter::FilterArgs;
 use crate::patch::tee::TeeArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
@@ -43,6 +45,10 @@ pub enum Command {
     Feed(FeedArgs),
     /// Pass frames on and copy each to files
     Tee(TeeArgs),
+    /// Pass frames that match a filter expression
+    Filter(FilterArgs),
+    /// Spread flows over several FIFOs
+    Balance(BalanceArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
 }

@@ -40,6 +40,8 @@ pub fn main() -> ExitCode {
         cli::Command::Dump(args) => patch::dump::run(&args),
         cli::Command::Feed(args) => patch::feed::run(&args),
         cli::Command::Tee(args) => patch::tee::run(&args),
+        cli::Command::Filter(args) => patch::filter::run(&args),
+        cli::Command::Balance(args) => patch::balance::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
     };
     match result {

@@ -1,8 +1,10 @@
 //! Commands that work on links themselves, without a network stack: `dump`,
-//! `feed`, `tee`. One thread, one epoll instance, no timers while links are up.
+//! `feed`, `tee`, `filter`, `balance`. One thread, one epoll instance, no timers while links are up.
 
+pub mod balance;
 pub mod dump;
 pub mod feed;
+pub mod filter;
 pub mod mirror;
 pub mod tee;
 
