@@ -311,6 +311,11 @@ impl Address {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let name = SocketAddrUnix::new(&fresh).map_err(system("bind"))?;
+        // Before the bind: a socket that does not listen yet looks dead to others.
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let dir =
+            rustix::fs::open(common.dir.path(), flags, Mode::empty()).map_err(system("open"))?;
+        rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(system("flock"))?;
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our id
         rustix::net::bind(&socket, &name).map_err(system("bind"))?;
         let claimed = claim_locked(common, &socket, &fresh, &path);
@@ -333,9 +338,6 @@ fn claim_locked(
 ) -> Result<bool, LinkError> {
     let system = |call| move |e| common.system(call, e);
     rustix::net::listen(socket, 128).map_err(system("listen"))?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(common.dir.path(), flags, Mode::empty()).map_err(system("open"))?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(system("flock"))?;
     sweep(common.dir.path(), fresh);
     if is_dead(path) {
         let _ = rustix::fs::unlink(path);
