@@ -8,6 +8,11 @@ use ipnet::IpNet;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::ls::LsArgs;
+use crate::patch::balance::BalanceArgs;
+use crate::patch::dump::DumpArgs;
+use crate::patch::feed::FeedArgs;
+use crate::patch::filter::FilterArgs;
+use crate::patch::tee::TeeArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
 use crate::stack::network::Route;
@@ -36,6 +41,16 @@ pub enum Command {
         #[command(subcommand)]
         command: PerfCommand,
     },
+    /// Write the left link as a capture, or as text
+    Dump(DumpArgs),
+    /// Send a capture, or text, into the right link
+    Feed(FeedArgs),
+    /// Pass frames on and copy each to files
+    Tee(TeeArgs),
+    /// Pass frames that match a filter expression
+    Filter(FilterArgs),
+    /// Spread flows over several FIFOs
+    Balance(BalanceArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side

@@ -135,6 +135,23 @@ impl PipeEnd {
         }
     }
 
+    /// The reading end under a file description of our own, non-blocking: for
+    /// bytes from a writer that does not know of rings.
+    ///
+    /// # Errors
+    /// Those of `open(2)`; a socket cannot be opened.
+    pub fn reopen_to_read(&self) -> std::io::Result<OwnedFd> {
+        Ok(self.reopen(OFlags::RDONLY)?)
+    }
+
+    /// The writing end likewise.
+    ///
+    /// # Errors
+    /// Those of `open(2)`; a socket cannot be opened.
+    pub fn reopen_to_write(&self) -> std::io::Result<OwnedFd> {
+        Ok(self.reopen(OFlags::WRONLY)?)
+    }
+
     /// The same pipe under a file description of our own, so that making it
     /// non-blocking changes nothing for those who share the old one.
     pub(crate) fn reopen(&self, access: OFlags) -> Result<OwnedFd, Errno> {

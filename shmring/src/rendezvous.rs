@@ -52,6 +52,12 @@ struct Common {
     epoll: OwnedFd,
     /// Whether a hang-up of the pipe still means that nobody will come.
     watch_pipe: bool,
+    /// Bytes in the pipe are for the holder of this rendezvous, not an error.
+    accept_bytes: bool,
+    /// Such bytes have been seen.
+    carries_bytes: bool,
+    /// What the pipe held when a writer said HELLO.
+    leftover: Vec<u8>,
 }
 
 /// Rounds of events that one call of [`Rendezvous::poll`] handles: a neighbour
@@ -74,7 +80,16 @@ impl Rendezvous {
             call: "epoll_create1",
             errno,
         })?;
-        let mut common = Common { end, dir: dir.clone(), offer, epoll, watch_pipe: false };
+        let mut common = Common {
+            end,
+            dir: dir.clone(),
+            offer,
+            epoll,
+            watch_pipe: false,
+            accept_bytes: false,
+            carries_bytes: false,
+            leftover: Vec::new(),
+        };
         let state = if common.end.is_socket() {
             match common.end.role() {
                 Role::Writer => State::Connecting(Connecting::through_socket(&common)?),
@@ -114,7 +129,8 @@ impl Rendezvous {
                     continue;
                 }
                 if token == PIPE && !self.common.end.is_socket() {
-                    return Err(self.common.pipe_event(event.flags));
+                    self.common.pipe_event(event.flags)?;
+                    continue;
                 }
                 let link = match &mut self.state {
                     State::Listening(listening) => listening.on_event(&mut self.common, token)?,
@@ -152,6 +168,61 @@ impl Rendezvous {
                 Err(e) => return Err(self.common.system("poll", e)),
             }
         }
+    }
+
+    /// A reader's: bytes in the pipe are no error. They come from a writer that
+    /// does not know of rings, or from one that has not found this reader yet.
+    /// [`Rendezvous::poll`] notes them, and the caller reads them.
+    ///
+    /// If that writer turns up after all, it has stopped writing before its
+    /// HELLO; what the pipe still held then is [`Rendezvous::leftover`] when the
+    /// link is up: first those bytes, then the frames of the link.
+    pub fn accept_bytes(&mut self) {
+        self.common.accept_bytes = true;
+    }
+
+    /// Whether there are, or were, bytes in the pipe.
+    pub fn carries_bytes(&self) -> bool {
+        self.common.carries_bytes
+    }
+
+    /// See [`Rendezvous::accept_bytes`].
+    pub fn leftover(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.common.leftover)
+    }
+
+    /// A writer's: from now on the caller writes bytes into the pipe, and a
+    /// reader that turns up is not greeted before [`Rendezvous::greet`].
+    /// `false` when one is being greeted already: then nothing may be written.
+    pub fn hold(&mut self) -> bool {
+        match &mut self.state {
+            State::Connecting(connecting) => connecting.hold(),
+            _ => false,
+        }
+    }
+
+    /// Whether a reader has turned up that was not greeted.
+    pub fn is_wanted(&self) -> bool {
+        matches!(&self.state, State::Connecting(connecting) if connecting.is_wanted())
+    }
+
+    /// Greets the reader that has turned up. The caller has stopped writing, at
+    /// the end of a packet. Returns whether there is an answer to wait for; if
+    /// not, or if [`Rendezvous::is_greeting`] says so later, the reader
+    /// went away and the caller may write on.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the rendezvous is over.
+    pub fn greet(&mut self) -> Result<bool, LinkError> {
+        match &mut self.state {
+            State::Connecting(connecting) => connecting.greet_held(&self.common),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a reader was greeted that has not answered yet.
+    pub fn is_greeting(&self) -> bool {
+        matches!(&self.state, State::Connecting(connecting) if connecting.is_greeting())
     }
 
     /// Whether this rendezvous has come to the one link it can come to.
@@ -236,11 +307,42 @@ impl Common {
         }
     }
 
-    fn pipe_event(&self, flags: EventFlags) -> LinkError {
-        if flags.contains(EventFlags::IN) {
-            LinkError::UnawareNeighbour { what: self.end.what().to_owned() }
-        } else {
-            self.gone()
+    fn pipe_event(&mut self, flags: EventFlags) -> Result<(), LinkError> {
+        match flags.contains(EventFlags::IN) {
+            true if self.accept_bytes => {
+                self.carries_bytes = true;
+                self.unwatch_pipe();
+                Ok(())
+            }
+            true => Err(LinkError::UnawareNeighbour { what: self.end.what().to_owned() }),
+            false => Err(self.gone()),
         }
+    }
+
+    /// Takes out of the pipe what a writer put there before its HELLO. It writes
+    /// no more, so the number of bytes is known; never more than the pipe holds.
+    fn save_leftover(&mut self) -> Result<(), LinkError> {
+        let mut left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
+        if left == 0 {
+            return Ok(());
+        }
+        let pipe = self.reopened_to_read()?;
+        let mut buffer = vec![0; left];
+        while left > 0 {
+            match rustix::io::read(&pipe, &mut buffer[..left]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(n) => {
+                    self.leftover.extend_from_slice(&buffer[..n]);
+                    left -= n;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(self.system("read", e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn reopened_to_read(&self) -> Result<OwnedFd, LinkError> {
+        self.end.reopen(rustix::fs::OFlags::RDONLY).map_err(|e| self.system("open", e))
     }
 }

@@ -29,8 +29,8 @@ impl<'a> Bytes<'a> {
         Bytes { ptr, len, _ring: PhantomData }
     }
 
-    /// A frame in ordinary memory, for the channel that is a pipe.
-    pub(crate) fn of_slice(slice: &'a [u8]) -> Self {
+    /// A frame in ordinary memory, for a channel that is a pipe.
+    pub fn of_slice(slice: &'a [u8]) -> Self {
         Bytes { ptr: slice.as_ptr(), len: slice.len(), _ring: PhantomData }
     }
 
@@ -95,8 +95,8 @@ impl<'a> BytesMut<'a> {
         BytesMut { ptr, len, _ring: PhantomData }
     }
 
-    /// Room in ordinary memory, for the channel that is a pipe.
-    pub(crate) fn of_slice(slice: &'a mut [u8]) -> Self {
+    /// Room in ordinary memory, for a channel that is a pipe.
+    pub fn of_slice(slice: &'a mut [u8]) -> Self {
         BytesMut { ptr: slice.as_mut_ptr(), len: slice.len(), _ring: PhantomData }
     }
 

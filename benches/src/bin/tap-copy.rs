@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use shell_shim::run::plan::MAX_FRAME;
+use shell_shim::link::MAX_FRAME;
 use shell_shim::stack::network::{Interface, Network};
 use shell_shim::stack::tap::{Offloads, Tap};
 use shell_shim::stack::{namespace, netlink};

@@ -11,8 +11,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use shmring::{RuntimeDir, Spin};
 
-use super::interface::{Half, Interface};
+use super::interface::Interface;
 use super::signals::Signals;
+use crate::link::Half;
 use crate::stack::keeper::{Keeper, NotStarted};
 
 /// After this long without a neighbour, say whom we are waiting for.
@@ -183,6 +184,7 @@ impl Function {
                 return Ok(self.finish(status));
             }
             self.strike()?;
+            self.on_time()?;
             if patience.is_some_and(|until| Instant::now() >= until) {
                 patience = None;
                 self.say_whom_we_wait_for();
@@ -258,42 +260,42 @@ impl Function {
     }
 
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
-        let mut features = None;
-        loop {
-            // Closed when the function began to end.
-            let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-            let link = match it.poll() {
-                Ok(Some(link)) => link,
-                Ok(None) => break,
-                Err(error) => {
-                    // What ended the neighbour may have been sent to us as well.
-                    self.on_event(Source::Signals)?;
-                    let gone = matches!(
-                        error.downcast_ref(),
-                        Some(shmring::LinkError::NeighbourGone { .. })
-                    );
-                    let name = self.interfaces[interface].name.clone();
-                    if gone && self.command.is_empty() && self.ending.is_none() {
-                        // Perhaps a chain that lived too short to be linked. As in
-                        // `false | cat`, a failure is in the status of who failed.
-                        eprintln!("stdpkt: {name}: {error:#}");
-                        self.end(0);
-                    }
-                    return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
-                }
-            };
-            if link.tx.is_some() {
-                features = Some(link.features);
+        // Closed when the function began to end.
+        let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
+        let joined = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
+            watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+        });
+        if let Err(error) = joined {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+            let gone =
+                matches!(error.downcast_ref(), Some(shmring::LinkError::NeighbourGone { .. }));
+            let name = self.interfaces[interface].name.clone();
+            if gone && self.command.is_empty() && self.ending.is_none() {
+                // Perhaps a chain that lived too short to be linked. As in
+                // `false | cat`, a failure is in the status of who failed.
+                eprintln!("stdpkt: {name}: {error:#}");
+                self.end(0);
             }
-            self.serial = self.serial.wrapping_add(1);
-            let serial = self.serial;
-            it.join(serial, link, |half, fd| {
-                let source = Source::Link { interface, half, serial };
-                watch(&self.epoll, fd, source, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
-            })?;
+            return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
         }
-        if let Some(features) = features {
-            self.interfaces[interface].plugged(features)?;
+        self.interfaces[interface].plugged()?;
+        self.start_command()
+    }
+
+    /// Sees about neighbours that have not turned up.
+    fn on_time(&mut self) -> Result<()> {
+        let mut cables = self.interfaces.iter().flat_map(|i| &i.cables);
+        if cables.all(|cable| cable.deadline().is_none_or(|at| Instant::now() < at)) {
+            return Ok(());
+        }
+        for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            for cable in &mut it.cables {
+                cable.on_time(&mut self.serial, &mut |serial, half, fd, flags| {
+                    watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+                })?;
+            }
+            it.plugged()?;
         }
         self.start_command()
     }
@@ -381,7 +383,8 @@ impl Function {
 
     fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
-        let Some(next) = [strike, patience].into_iter().flatten().min() else {
+        let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
+        let Some(next) = [strike, patience].into_iter().flatten().chain(cables).min() else {
             return EpollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());

@@ -16,11 +16,12 @@ use anyhow::{Context, Result};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
+use crate::link::Cable;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
 use function::Function;
-use interface::{Cable, Interface};
+use interface::Interface;
 use plan::{Plan, plan};
 use signals::Signals;
 

@@ -9,32 +9,8 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
 use super::link_spec::{At, LinkSpec};
 use crate::cli::{ChannelArg, RunArgs};
+use crate::link::{CablePlan, FEATURES, Fallback, MAX_FRAME};
 use crate::stack::network::{Interface, Network};
-
-/// The longest frame: a virtio-net header (12 bytes), an Ethernet header (14),
-/// two VLAN tags (8) and the largest IP packet (65 535), rounded up.
-pub const MAX_FRAME: usize = 65_600;
-
-/// Frames with partial checksums can be taken. This and the next two are
-/// virtio-net feature numbers (virtio 1.2, section 5.1.3).
-pub const GUEST_CSUM: u32 = 1;
-/// TCP segments of up to 64 KiB over IPv4 can be taken.
-pub const GUEST_TSO4: u32 = 7;
-/// The same over IPv6.
-pub const GUEST_TSO6: u32 = 8;
-/// What a function with the host kernel's stack can take.
-pub const FEATURES: u64 = 1 << GUEST_CSUM | 1 << GUEST_TSO4 | 1 << GUEST_TSO6;
-
-/// One cable: a pipe that an interface is joined to.
-pub struct CablePlan {
-    /// The pipe.
-    pub end: PipeEnd,
-    /// What to offer the neighbour.
-    pub offer: Offer,
-    /// Whether the function ends with this cable. That of a `|` has no second
-    /// life; a FIFO may get a new neighbour.
-    pub vital: bool,
-}
 
 /// A function to set up.
 pub struct Plan {
@@ -136,6 +112,9 @@ impl Builder<'_> {
                 features: FEATURES,
             },
             vital,
+            both_ways: duplex,
+            // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
+            fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
         });
         self.cables.push(plans.collect());
         self.interfaces.push(Interface {
@@ -192,12 +171,12 @@ impl Builder<'_> {
     }
 }
 
-fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
 
 /// Adds what to do about it.
-fn with_way_out(error: LinkError) -> anyhow::Error {
+pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
     let hint = match &error {
         LinkError::NotAPipe { what, .. } if what == "standard input" => {
             "put a function and `|` before this one"

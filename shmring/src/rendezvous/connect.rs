@@ -50,6 +50,10 @@ pub(super) struct Connecting {
     address: Option<Watch>,
     greeting: Option<Greeting>,
     failures: u32,
+    /// The pipe carries bytes of ours: greet only when asked to.
+    held: bool,
+    /// A listener turned up meanwhile.
+    wanted: bool,
 }
 
 struct Watch {
@@ -76,8 +80,7 @@ impl Connecting {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
             .map_err(|e| common.system("timerfd_create", e))?;
         common.add(&timer, TIMER, EventFlags::IN)?;
-        let address = Some(Watch { dir, timer });
-        let mut connecting = Connecting { address, greeting: None, failures: 0 };
+        let mut connecting = Connecting::new(Some(Watch { dir, timer }));
         connecting.try_connect(common)?;
         Ok(connecting)
     }
@@ -85,13 +88,48 @@ impl Connecting {
     pub fn through_socket(common: &Common) -> Result<Connecting, LinkError> {
         let system = |call| move |e| common.system(call, e);
         let (ours, theirs) = socket_pair().map_err(system("socketpair"))?;
-        let mut connecting = Connecting { address: None, greeting: None, failures: 0 };
+        let mut connecting = Connecting::new(None);
         scm::send(&common.end, &THROUGH, &[theirs.as_fd()]).map_err(|e| match e {
             Errno::PIPE | Errno::CONNRESET => common.gone(),
             e => common.system("sendmsg", e),
         })?;
         connecting.greet(common, ours)?;
         Ok(connecting)
+    }
+
+    fn new(address: Option<Watch>) -> Connecting {
+        Connecting { address, greeting: None, failures: 0, held: false, wanted: false }
+    }
+
+    pub fn hold(&mut self) -> bool {
+        self.held = self.greeting.is_none();
+        self.held
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    pub fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    pub fn greet_held(&mut self, common: &Common) -> Result<bool, LinkError> {
+        if std::mem::take(&mut self.wanted) && self.greeting.is_none() {
+            self.try_connect(common)?;
+        }
+        Ok(self.greeting.is_some())
+    }
+
+    /// A listener is there, or may be.
+    fn approach(&mut self, common: &Common) -> Result<(), LinkError> {
+        match self.held {
+            true => {
+                self.wanted = true;
+                Ok(())
+            }
+            false => self.try_connect(common),
+        }
     }
 
     fn try_connect(&mut self, common: &Common) -> Result<(), LinkError> {
@@ -158,7 +196,7 @@ impl Connecting {
             common.remove(&greeting.socket);
             self.failures += 1;
         }
-        self.try_connect(common)
+        self.approach(common)
     }
 
     /// Before the end of a rendezvous that others may still poll.
@@ -202,7 +240,7 @@ impl Connecting {
                 Err(e) => return Err(common.system("read(inotify)", e)),
             }
         }
-        if there && self.greeting.is_none() { self.try_connect(common) } else { Ok(()) }
+        if there && self.greeting.is_none() { self.approach(common) } else { Ok(()) }
     }
 
     fn on_answer(&mut self, common: &mut Common) -> Result<Option<Link>, LinkError> {

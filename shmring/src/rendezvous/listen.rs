@@ -174,7 +174,7 @@ impl Listening {
     }
 
     /// Whatever a connection does wrong costs only that connection.
-    fn on_pending(&mut self, common: &Common, token: u64) -> Option<Link> {
+    fn on_pending(&mut self, common: &mut Common, token: u64) -> Option<Link> {
         let mut pending = self.pending.remove(&token)?;
         for (_, stale) in self.pending.extract_if(.., |_, other| other.is_stale()) {
             common.remove(&stale.socket);
@@ -200,7 +200,7 @@ impl Listening {
         }
     }
 
-    fn step(&self, common: &Common, pending: &mut Pending) -> Step {
+    fn step(&self, common: &mut Common, pending: &mut Pending) -> Step {
         let mut bytes = [0; LEN + 1];
         let (len, fds) = match scm::recv(&pending.socket, &mut bytes) {
             Ok((0, _)) => return Step::Drop,
@@ -229,7 +229,7 @@ impl Listening {
     /// Checks a HELLO and answers it.
     fn welcome(
         &self,
-        common: &Common,
+        common: &mut Common,
         socket: &OwnedFd,
         hello: &Message,
         mut fds: Vec<OwnedFd>,
@@ -257,6 +257,9 @@ impl Listening {
         agreed.duplex &= !self.duplex_taken();
         if self.pipe_taken() || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
             return Err(Reason::Taken);
+        }
+        if common.accept_bytes && connector_writes && self.address.is_some() {
+            common.save_leftover().map_err(|_| Reason::Exhausted)?;
         }
         let made = self.make(common, socket, agreed, hearing, connector_writes, hello);
         made.map_err(|_| Reason::Exhausted)
