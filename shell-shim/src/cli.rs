@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use crate::demo::DemoArgs;
+use crate::demo::veth::VethArgs;
 use crate::ls::LsArgs;
 use crate::patch::balance::BalanceArgs;
 use crate::patch::dump::DumpArgs;
@@ -51,7 +53,15 @@ pub enum Command {
     Balance(BalanceArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Ping through a NAT, then measure shm, fifo and veth side by side
+    Demo(DemoArgs),
+    /// Measure over a veth pair: a part of demo
+    #[command(hide = true)]
+    DemoVeth(VethArgs),
 }
+
+/// Largest IP packet of an interface unless `--mtu` says otherwise, in bytes.
+pub const MTU: u32 = 1500;
 
 /// How frames cross the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,7 +116,7 @@ pub struct RunArgs {
     pub setup: Vec<String>,
 
     /// Largest IP packet of each interface, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
+    #[arg(long, value_name = "BYTES", default_value_t = MTU)]
     pub mtu: u32,
 
     /// How frames cross the links; a link is a fifo if either end says so

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod cli;
+pub mod demo;
 pub mod link;
 pub mod ls;
 pub mod patch;
@@ -43,6 +44,8 @@ pub fn main() -> ExitCode {
         cli::Command::Filter(args) => patch::filter::run(&args),
         cli::Command::Balance(args) => patch::balance::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
+        cli::Command::Demo(args) => demo::run(&args),
+        cli::Command::DemoVeth(args) => demo::veth::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -115,6 +115,7 @@ impl FramedTx {
                 Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
+                    self.waiter.link.note_end();
                     return;
                 }
             }
@@ -246,7 +247,11 @@ impl FramedRx {
             }
             Err(_) => self.ended = true,
         }
-        if self.ended { Err(RecvError::Ended) } else { Ok(()) }
+        if self.ended {
+            self.waiter.link.note_end();
+            return Err(RecvError::Ended);
+        }
+        Ok(())
     }
 
     pub(crate) fn arm(&mut self) -> bool {

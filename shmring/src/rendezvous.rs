@@ -9,6 +9,7 @@
 
 mod connect;
 mod listen;
+pub(crate) mod survivor;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -59,6 +60,10 @@ struct Common {
     leftover: Vec<u8>,
 }
 
+/// Rounds of events that one call of [`Rendezvous::poll`] handles: a neighbour
+/// that makes new ones all the time does not keep the caller from its other work.
+const ROUNDS: usize = 16;
+
 /// Tokens of the epoll instance; pending connections have larger ones.
 const PIPE: u64 = 0;
 const STATE: u64 = 1;
@@ -70,10 +75,10 @@ impl Rendezvous {
     /// [`LinkError`], in particular [`LinkError::Taken`] is reported by
     /// [`Rendezvous::poll`] when the pipe has a reader already.
     pub fn new(end: PipeEnd, dir: &RuntimeDir, offer: Offer) -> Result<Rendezvous, LinkError> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| LinkError::System {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| LinkError::System {
             what: end.what().to_owned(),
             call: "epoll_create1",
-            source,
+            errno,
         })?;
         let mut common = Common {
             end,
@@ -109,7 +114,7 @@ impl Rendezvous {
     pub fn poll(&mut self) -> Result<Option<Link>, LinkError> {
         let mut events: Vec<Event> = Vec::with_capacity(16);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
+        for _ in 0..ROUNDS {
             events.clear();
             match epoll::wait(&self.common.epoll, spare_capacity(&mut events), Some(&now)) {
                 Ok(0) => return Ok(None),
@@ -136,13 +141,15 @@ impl Rendezvous {
                 };
                 if link.is_some() {
                     self.common.unwatch_pipe();
-                    if matches!(self.state, State::Connecting(_)) {
+                    if let State::Connecting(connecting) = &self.state {
+                        connecting.unwatch(&self.common);
                         self.state = State::Done;
                     }
                     return Ok(link);
                 }
             }
         }
+        Ok(None)
     }
 
     /// Blocks until a link is up.
@@ -177,6 +184,12 @@ impl Rendezvous {
     /// Whether there are, or were, bytes in the pipe.
     pub fn carries_bytes(&self) -> bool {
         self.common.carries_bytes
+    }
+
+    /// Whether a writer has been welcomed that is not ready yet: what it writes
+    /// now may be frames, so the pipe is not to be read.
+    pub fn is_welcoming(&self) -> bool {
+        matches!(&self.state, State::Listening(listening) if listening.is_welcoming())
     }
 
     /// See [`Rendezvous::accept_bytes`].
@@ -242,8 +255,8 @@ impl AsFd for Rendezvous {
 }
 
 impl Common {
-    fn system(&self, call: &'static str, source: Errno) -> LinkError {
-        LinkError::System { what: self.end.what().to_owned(), call, source }
+    fn system(&self, call: &'static str, errno: Errno) -> LinkError {
+        LinkError::System { what: self.end.what().to_owned(), call, errno }
     }
 
     fn protocol(&self, why: &'static str) -> LinkError {
@@ -275,7 +288,8 @@ impl Common {
             .map_err(|e| self.system("epoll_ctl", e))
     }
 
-    /// A socket that outlives its handshake is the link's from then on.
+    /// To be called before a watched descriptor is closed or becomes the link's:
+    /// closing alone would leave it watched while a forked child has a copy.
     fn remove(&self, fd: impl AsFd) {
         // Fails only for a descriptor that is not there.
         let _ = epoll::delete(&self.epoll, fd);
@@ -331,20 +345,11 @@ impl Common {
                 Err(e) => return Err(self.system("read", e)),
             }
         }
+        self.carries_bytes |= !self.leftover.is_empty();
         Ok(())
     }
 
     fn reopened_to_read(&self) -> Result<OwnedFd, LinkError> {
         self.end.reopen(rustix::fs::OFlags::RDONLY).map_err(|e| self.system("open", e))
     }
-}
-
-/// The user behind a connected socket must be ours: the kernel says who it is.
-fn is_our_user(socket: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(socket)
-        .is_ok_and(|cred| cred.uid == rustix::process::geteuid())
-}
-
-fn peer_pid(socket: &OwnedFd) -> i32 {
-    rustix::net::sockopt::socket_peercred(socket).map_or(0, |cred| cred.pid.as_raw_nonzero().get())
 }

@@ -47,7 +47,8 @@ impl Default for Spin {
 impl Spin {
     /// A spin that has not learnt anything yet.
     pub fn new() -> Self {
-        Spin { budget: if single_core() { Duration::ZERO } else { LIMIT }, since: None }
+        let pays = !single_core() && !cfg!(loom);
+        Spin { budget: if pays { LIMIT } else { Duration::ZERO }, since: None }
     }
 
     /// There was something to do.
@@ -67,7 +68,7 @@ impl Spin {
         let result = sleep();
         self.since = None;
         self.budget = match start.elapsed() {
-            _ if single_core() => Duration::ZERO,
+            _ if single_core() || cfg!(loom) => Duration::ZERO,
             t if t <= LIMIT => LIMIT,
             _ if self.budget < Duration::from_micros(1) => Duration::ZERO,
             _ => self.budget / 2,

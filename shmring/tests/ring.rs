@@ -1,4 +1,5 @@
 //! The ring within one process: frames, batches, the end, and every size.
+#![cfg(not(loom))]
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Link, LinkError, Offer, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
+use super::FEATURES;
 use super::half::{Receiver, Sender};
 use super::reader_of::{Reader, reader_of};
 use super::stream_rx::StreamRx;
@@ -61,6 +62,8 @@ pub struct Cable {
     fallback: Fallback,
     /// Bytes in the pipe have a reader already.
     reading: bool,
+    /// What the newest neighbour takes unfinished, until somebody asks.
+    plugged: Option<u64>,
 }
 
 /// What is needed to make the rendezvous again.
@@ -116,6 +119,7 @@ impl Cable {
             looks: 0,
             fallback,
             reading: false,
+            plugged: None,
         })
     }
 
@@ -154,6 +158,11 @@ impl Cable {
         self.links().find_map(|joined| joined.tx.as_mut())
     }
 
+    /// Once for each new neighbour: the virtio-net features that it has.
+    pub fn plugged(&mut self) -> Option<u64> {
+        self.plugged.take()
+    }
+
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         self.look_at
@@ -177,8 +186,21 @@ impl Cable {
             }
         }
         self.read_bytes(serial, wake)?;
+        self.take_leftover();
         self.greet();
         Ok(())
+    }
+
+    /// After a writer's HELLO: takes what it wrote before, and reads no further
+    /// until it is ready, or has gone on writing since our answer was too slow.
+    fn take_leftover(&mut self) {
+        let Some(rendezvous) = &mut self.rendezvous else { return };
+        let (leftover, held) = (rendezvous.leftover(), rendezvous.is_welcoming());
+        let mut streams = self.links().filter_map(|joined| joined.rx.as_mut()?.stream.as_mut());
+        if let Some(stream) = streams.next() {
+            stream.push(&leftover);
+            stream.hold(held);
+        }
     }
 
     /// Sees about a neighbour that has not turned up: one that does not know of
@@ -228,7 +250,7 @@ impl Cable {
     /// Takes bytes in the pipe for a capture.
     fn read_bytes(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
-        if self.reading || !rendezvous.carries_bytes() {
+        if self.reading || !rendezvous.carries_bytes() || self.is_up() {
             return Ok(());
         }
         self.reading = true;
@@ -286,6 +308,7 @@ impl Cable {
             !matches!(old.tx, Some(Sender::Stream(_)))
                 && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
         });
+        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, serial, wake)
     }
 
@@ -321,6 +344,10 @@ impl Cable {
                 wake(*serial, Half::Rx, stream.as_fd(), edge)?;
             }
             _ => {}
+        }
+        let one_way_in = matches!(&joined.rx, Some(Receiver { rx: None, .. }));
+        if matches!(joined.tx, Some(Sender::Stream(_))) || one_way_in {
+            self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;
         self.look_at = None;

@@ -209,6 +209,7 @@ impl Function {
 
     fn after_links_ended(&mut self) -> Result<()> {
         for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            it.unplugged()?;
             for (cable, it) in it.cables.iter_mut().enumerate() {
                 if it.renew(&self.dir)?
                     && let Some(rendezvous) = it.rendezvous()
@@ -224,6 +225,10 @@ impl Function {
             && self.command.is_empty()
             && !cables().any(|c| c.is_vital())
             && !cables().any(|c| c.is_up());
+        if cut || idle {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+        }
         if cut && !self.running && !self.command.is_empty() {
             eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
@@ -257,9 +262,31 @@ impl Function {
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
         // Closed when the function began to end.
         let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
+        let result = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
             watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
-        })?;
+        });
+        if let Err(error) = result {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+            let gone =
+                matches!(error.downcast_ref(), Some(shmring::LinkError::NeighbourGone { .. }));
+            let name = self.interfaces[interface].name.clone();
+            if gone && self.command.is_empty() && self.ending.is_none() {
+                // Perhaps a chain that lived too short to be linked. As in
+                // `false | cat`, a failure is in the status of who failed.
+                eprintln!("stdpkt: {name}: {error:#}");
+                self.end(0);
+            }
+            return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
+        }
+        self.after_links_came(interface)
+    }
+
+    fn after_links_came(&mut self, interface: usize) -> Result<()> {
+        let it = &mut self.interfaces[interface];
+        if let Some(features) = it.cables.iter_mut().filter_map(|cable| cable.plugged()).last() {
+            it.plugged(features)?;
+        }
         self.start_command()
     }
 
@@ -276,7 +303,7 @@ impl Function {
                 })?;
             }
         }
-        self.start_command()
+        (0..self.interfaces.len()).try_for_each(|interface| self.after_links_came(interface))
     }
 
     /// Starts CMD once every link is up: it finds a network that works.

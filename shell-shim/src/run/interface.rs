@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 
+use anyhow::Result;
 use shmring::{RecvError, SendError};
 
 use crate::link::{
-    BATCH, Cable, Half, MAX_FRAME, PUBLISH_EVERY, Receiver, Sender, Turn, forward::say_why,
+    BATCH, Cable, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, Half, MAX_FRAME, PUBLISH_EVERY, Receiver,
+    Sender, Turn, forward::say_why,
 };
-use crate::stack::tap::Tap;
+use crate::stack::tap::{Offloads, Tap};
 
 /// An interface of a function.
 pub struct Interface {
@@ -106,11 +108,36 @@ impl Interface {
         self.cables.iter_mut().try_for_each(|cable| cable.woken(serial, half))
     }
 
+    /// A link came up: frames may leave as its neighbour can take them, and
+    /// whoever looks at the interface sees a cable.
+    ///
+    /// # Errors
+    /// Those of the TAP's ioctls.
+    pub fn plugged(&self, features: u64) -> Result<()> {
+        self.tap.set_offload(offloads(features))?;
+        self.tap.set_carrier(true)
+    }
+
+    /// After links ended: without any, the interface shows that it has no
+    /// carrier, until a new neighbour comes.
+    ///
+    /// # Errors
+    /// Those of the TAP's ioctls.
+    pub fn unplugged(&self) -> Result<()> {
+        if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.tap.set_carrier(false) }
+    }
+
     /// Closes every link; neighbours still get what was sent.
     pub fn close(&mut self) {
         self.cables.iter_mut().for_each(Cable::finish);
         self.cables.clear();
     }
+}
+
+/// What a neighbour with these virtio-net features takes unfinished.
+fn offloads(features: u64) -> Offloads {
+    let has = |bit: u32| features >> bit & 1 == 1;
+    Offloads { csum: has(GUEST_CSUM), tso4: has(GUEST_TSO4), tso6: has(GUEST_TSO6) }
 }
 
 /// Frames from a link to the TAP. `false` when the link has ended.

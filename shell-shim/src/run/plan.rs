@@ -56,7 +56,27 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     let network =
         Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
     network.check()?;
+    check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&cables))?;
     Ok(Plan { network, cables, owns })
+}
+
+/// A function joined to itself would wait for a neighbour for ever, or talk to itself.
+fn check_distinct<'a>(
+    interfaces: impl Iterator<Item = (&'a str, &'a Vec<CablePlan>)>,
+) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    for (name, cable) in interfaces.flat_map(|(name, all)| all.iter().map(move |c| (name, c))) {
+        // A socket may well be both standard input and output.
+        if !cable.end.is_socket()
+            && let Some(other) = seen.insert(cable.end.id(), name)
+        {
+            let what = cable.end.what();
+            bail!(
+                "{what} joins this function to itself ({other} and {name}): give each direction and each interface a FIFO of its own, or one at=FIFO for both directions"
+            );
+        }
+    }
+    Ok(())
 }
 
 struct Builder<'a> {
@@ -165,7 +185,7 @@ pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
             "put `|` and another function behind this one"
         }
         LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that",
-        LinkError::System { source, .. } if *source == rustix::io::Errno::NOENT => {
+        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             "make it with mkfifo"
         }
         _ => return error.into(),
