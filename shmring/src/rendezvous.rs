@@ -186,6 +186,12 @@ impl Rendezvous {
         self.common.carries_bytes
     }
 
+    /// Whether a writer has been welcomed that is not ready yet: what it writes
+    /// now may be frames, so the pipe is not to be read.
+    pub fn is_welcoming(&self) -> bool {
+        matches!(&self.state, State::Listening(listening) if listening.is_welcoming())
+    }
+
     /// See [`Rendezvous::accept_bytes`].
     pub fn leftover(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.common.leftover)
@@ -339,6 +345,7 @@ impl Common {
                 Err(e) => return Err(self.system("read", e)),
             }
         }
+        self.carries_bytes |= !self.leftover.is_empty();
         Ok(())
     }
 

@@ -62,8 +62,8 @@ pub struct Cable {
     fallback: Fallback,
     /// Bytes in the pipe have a reader already.
     reading: bool,
-    /// What the newest taker of frames takes unfinished, until asked for.
-    features: Option<u64>,
+    /// What the newest neighbour takes unfinished, until somebody asks.
+    plugged: Option<u64>,
 }
 
 /// What is needed to make the rendezvous again.
@@ -119,7 +119,7 @@ impl Cable {
             looks: 0,
             fallback,
             reading: false,
-            features: None,
+            plugged: None,
         })
     }
 
@@ -158,9 +158,9 @@ impl Cable {
         self.links().find_map(|joined| joined.tx.as_mut())
     }
 
-    /// The virtio-net features of whoever takes frames, if that is news.
-    pub fn take_features(&mut self) -> Option<u64> {
-        self.features.take()
+    /// Once for each new neighbour: the virtio-net features that it has.
+    pub fn plugged(&mut self) -> Option<u64> {
+        self.plugged.take()
     }
 
     /// When [`Cable::on_time`] wants to be called.
@@ -186,8 +186,21 @@ impl Cable {
             }
         }
         self.read_bytes(serial, wake)?;
+        self.take_leftover();
         self.greet();
         Ok(())
+    }
+
+    /// After a writer's HELLO: takes what it wrote before, and reads no further
+    /// until it is ready, or has gone on writing since our answer was too slow.
+    fn take_leftover(&mut self) {
+        let Some(rendezvous) = &mut self.rendezvous else { return };
+        let (leftover, held) = (rendezvous.leftover(), rendezvous.is_welcoming());
+        let mut streams = self.links().filter_map(|joined| joined.rx.as_mut()?.stream.as_mut());
+        if let Some(stream) = streams.next() {
+            stream.push(&leftover);
+            stream.hold(held);
+        }
     }
 
     /// Sees about a neighbour that has not turned up: one that does not know of
@@ -238,7 +251,7 @@ impl Cable {
     /// Takes bytes in the pipe for a capture.
     fn read_bytes(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
-        if self.reading || !rendezvous.carries_bytes() {
+        if self.reading || !rendezvous.carries_bytes() || self.is_up() {
             return Ok(());
         }
         self.reading = true;
@@ -299,6 +312,7 @@ impl Cable {
             !matches!(old.tx, Some(Sender::Stream(_)))
                 && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
         });
+        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, serial, wake)
     }
 
@@ -334,6 +348,10 @@ impl Cable {
                 wake(*serial, Half::Rx, stream.as_fd(), edge)?;
             }
             _ => {}
+        }
+        let one_way_in = matches!(&joined.rx, Some(Receiver { rx: None, .. }));
+        if matches!(joined.tx, Some(Sender::Stream(_))) || one_way_in {
+            self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;
         self.look_at = None;

@@ -19,6 +19,7 @@ pub struct StreamRx {
     frame: Vec<u8>,
     have: bool,
     blocked: bool,
+    held: bool,
     /// No more bytes will come.
     ended: bool,
     error: Option<CaptureError>,
@@ -34,6 +35,7 @@ impl StreamRx {
             frame: Vec::new(),
             have: false,
             blocked: false,
+            held: false,
             ended: false,
             error: None,
         }
@@ -65,7 +67,7 @@ impl StreamRx {
     }
 
     fn fill(&mut self) -> Result<(), RecvError> {
-        if self.blocked {
+        if self.blocked || self.held {
             return Err(RecvError::Empty);
         }
         match rustix::io::read(&self.source, &mut self.chunk) {
@@ -84,6 +86,16 @@ impl StreamRx {
     fn end(&mut self) {
         self.ended = true;
         self.decoder.end();
+    }
+
+    /// Bytes that somebody else took out of the pipe.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// Reads nothing for now.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// The writer has stopped, and these bytes were its last.

@@ -262,10 +262,10 @@ impl Function {
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
         // Closed when the function began to end.
         let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        let joined = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
+        let result = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
             watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
         });
-        if let Err(error) = joined {
+        if let Err(error) = result {
             // What ended the neighbour may have been sent to us as well.
             self.on_event(Source::Signals)?;
             let gone =
@@ -279,7 +279,14 @@ impl Function {
             }
             return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
         }
-        self.interfaces[interface].plugged()?;
+        self.after_links_came(interface)
+    }
+
+    fn after_links_came(&mut self, interface: usize) -> Result<()> {
+        let it = &mut self.interfaces[interface];
+        if let Some(features) = it.cables.iter_mut().filter_map(|cable| cable.plugged()).last() {
+            it.plugged(features)?;
+        }
         self.start_command()
     }
 
@@ -295,9 +302,8 @@ impl Function {
                     watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
                 })?;
             }
-            it.plugged()?;
         }
-        self.start_command()
+        (0..self.interfaces.len()).try_for_each(|interface| self.after_links_came(interface))
     }
 
     /// Starts CMD once every link is up: it finds a network that works.

@@ -80,7 +80,9 @@ impl Connecting {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
             .map_err(|e| common.system("timerfd_create", e))?;
         common.add(&timer, TIMER, EventFlags::IN)?;
-        let mut connecting = Connecting::new(Some(Watch { dir, timer }));
+        let address = Some(Watch { dir, timer });
+        let mut connecting =
+            Connecting { address, greeting: None, failures: 0, held: false, wanted: false };
         connecting.try_connect(common)?;
         Ok(connecting)
     }
@@ -88,7 +90,8 @@ impl Connecting {
     pub fn through_socket(common: &Common) -> Result<Connecting, LinkError> {
         let system = |call| move |e| common.system(call, e);
         let (ours, theirs) = socket_pair().map_err(system("socketpair"))?;
-        let mut connecting = Connecting::new(None);
+        let mut connecting =
+            Connecting { address: None, greeting: None, failures: 0, held: false, wanted: false };
         scm::send(&common.end, &THROUGH, &[theirs.as_fd()]).map_err(|e| match e {
             Errno::PIPE | Errno::CONNRESET => common.gone(),
             e => common.system("sendmsg", e),
