@@ -244,7 +244,6 @@ impl Cable {
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
         let stream = Sender::Stream(Box::new(StreamTx::new(pipe, Format::Pcap)));
-        self.features = Some(FEATURES); // a capture has complete packets: the stream makes them
         self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
     }
 
@@ -299,9 +298,6 @@ impl Cable {
                  as in --link NAME,at=RX:TX",
                 self.parts.what
             );
-        }
-        if link.tx.is_some() {
-            self.features = Some(link.features);
         }
         let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
         if let Some(receiver) = &mut joined.rx {

@@ -108,14 +108,12 @@ impl Interface {
         self.cables.iter_mut().try_for_each(|cable| cable.woken(serial, half))
     }
 
-    /// Links or byte streams may have come up: frames may leave as the
-    /// neighbour can take them, and whoever looks at the interface sees a cable.
+    /// A link came up: frames may leave as its neighbour can take them, and
+    /// whoever looks at the interface sees a cable.
     ///
     /// # Errors
     /// Those of the TAP's ioctls.
-    pub fn plugged(&mut self) -> Result<()> {
-        let news = self.cables.iter_mut().filter_map(Cable::take_features);
-        let Some(features) = news.last() else { return Ok(()) };
+    pub fn plugged(&self, features: u64) -> Result<()> {
         self.tap.set_offload(offloads(features))?;
         self.tap.set_carrier(true)
     }

@@ -81,8 +81,7 @@ impl Connecting {
             .map_err(|e| common.system("timerfd_create", e))?;
         common.add(&timer, TIMER, EventFlags::IN)?;
         let address = Some(Watch { dir, timer });
-        let mut connecting =
-            Connecting { address, greeting: None, failures: 0, held: false, wanted: false };
+        let mut connecting = Connecting::new(address);
         connecting.try_connect(common)?;
         Ok(connecting)
     }
@@ -90,8 +89,7 @@ impl Connecting {
     pub fn through_socket(common: &Common) -> Result<Connecting, LinkError> {
         let system = |call| move |e| common.system(call, e);
         let (ours, theirs) = socket_pair().map_err(system("socketpair"))?;
-        let mut connecting =
-            Connecting { address: None, greeting: None, failures: 0, held: false, wanted: false };
+        let mut connecting = Connecting::new(None);
         scm::send(&common.end, &THROUGH, &[theirs.as_fd()]).map_err(|e| match e {
             Errno::PIPE | Errno::CONNRESET => common.gone(),
             e => common.system("sendmsg", e),
