@@ -43,11 +43,11 @@ fn the_middle_may_be_seconds_late() {
 fn after_some_seconds_a_lone_function_says_whom_it_waits_for() {
     need_functions!("ping");
     let scene = Scene::new();
-    let outcome = scene.sh(&format!("{FIRST} | (sleep 5; {SECOND})"));
+    let outcome = scene.sh(&format!("(sleep 5; {FIRST}) | {SECOND}"));
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert_eq!(
         outcome.err.trim_end(),
-        "stdpkt: right: waiting for another stdpkt on standard output"
+        "stdpkt: left: waiting for another stdpkt on standard input"
     );
     scene.assert_nothing_left();
 }
