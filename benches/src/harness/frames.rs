@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Result, anyhow, bail};
 use shmring::{Bytes, BytesMut};
 
-/// Bytes at the start of each frame: sequence number (8), length (4), [`MAGIC`].
+/// Bytes at the start of each frame: sequence number (8), length (4), `MAGIC`.
 pub const HEADER: usize = 16;
 const MAGIC: u32 = 0x6672_616d;
 const LINE: usize = 64;

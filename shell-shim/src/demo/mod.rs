@@ -1,10 +1,10 @@
 //! `stdpkt demo`: the chain of the documentation, then what its links carry.
 //!
-//! * [`chain`]: the command line that is shown and run.
-//! * [`measure`]: two functions joined by a pipe, over each channel.
-//! * [`veth`]: the same without stdpkt between them, for comparison.
-//! * [`summary`]: medians, the table and the JSON object.
-//! * [`group`] and [`watch`]: own children, and that none of them is left.
+//! * `chain`: the command line that is shown and run.
+//! * `measure`: two functions joined by a pipe, over each channel.
+//! * `veth`: the same without stdpkt between them, for comparison.
+//! * `summary`: medians, the table and the JSON object.
+//! * `group` and `watch`: own children, and that none of them is left.
 
 mod chain;
 mod group;
