@@ -29,6 +29,15 @@ use crate::region::Region;
 use crate::slot::{Bytes, BytesMut};
 use crate::spin::Spin;
 use crate::sync::{Ordering, fence};
+use std::hint::spin_loop;
+
+/// How far ahead of the record being looked at the next ones are fetched:
+/// further than what a neighbour's cache line takes to arrive.
+const PREFETCH: usize = 512;
+
+/// Turns of `spin_loop` between two looks of a consumer to which frames stream:
+/// some hundreds of nanoseconds.
+const PAUSE: u32 = 32;
 
 /// What one side counted so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,11 +57,18 @@ pub struct Counters {
 impl Counters {
     /// Counters are for observers: no order with anything is promised.
     fn store(&self, block: &SideBlock) {
-        block.frames.store(self.frames, Ordering::Relaxed);
-        block.bytes.store(self.bytes, Ordering::Relaxed);
+        self.store_flow(block);
         block.drops.store(self.drops, Ordering::Relaxed);
         block.stalls.store(self.stalls, Ordering::Relaxed);
         block.wakeups.store(self.wakeups, Ordering::Relaxed);
+    }
+
+    /// Only what changes with each frame: a store costs, even to a line of one's
+    /// own, while those before it wait for the neighbour's lines.
+    #[inline]
+    fn store_flow(&self, block: &SideBlock) {
+        block.frames.store(self.frames, Ordering::Relaxed);
+        block.bytes.store(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -141,13 +157,14 @@ impl Producer {
         // PUBLISH
         header.tail.store(self.tail, Ordering::Release);
         self.published = self.tail;
-        self.counters.store(&header.producer);
+        self.counters.store_flow(&header.producer);
         // SLEEP: orders the store of `tail` before the load of the flag.
         fence(Ordering::SeqCst);
         if header.consumer_waiting.load(Ordering::Relaxed) != 0
             && header.consumer_waiting.swap(0, Ordering::Relaxed) != 0
         {
             self.counters.wakeups += 1;
+            self.counters.store(&header.producer);
             self.waiter.ring();
         }
     }
@@ -178,6 +195,7 @@ impl Producer {
         let sleep = self.look().is_ok() && self.room() < self.region.capacity() / 2;
         if sleep {
             self.counters.stalls += 1;
+            self.counters.store(&self.region.header().producer);
         } else {
             self.region.header().producer_waiting.store(0, Ordering::Relaxed);
         }
@@ -274,7 +292,9 @@ impl<'a> Reservation<'a> {
     }
 
     /// Makes the first `len` bytes the next frame, visible to the consumer
-    /// with the next [`Producer::publish`]: a batch costs one publication.
+    /// with the next [`Producer::publish`]: a batch costs one publication. An
+    /// eighth of the ring is published without being asked for, so that both
+    /// sides work at once.
     ///
     /// # Panics
     /// If `len` is more than was reserved.
@@ -288,6 +308,10 @@ impl<'a> Reservation<'a> {
         producer.tail = producer.tail.wrapping_add(record_len(len) as u64);
         producer.counters.frames += 1;
         producer.counters.bytes += len as u64;
+        let staged = producer.tail.wrapping_sub(producer.published) as usize;
+        if staged >= producer.region.capacity() / 8 {
+            producer.publish();
+        }
     }
 
     /// Makes the first `len` bytes the next frame and publishes it.
@@ -316,6 +340,8 @@ pub struct Consumer {
     tail_seen: u64,
     corrupt: Option<&'static str>,
     counters: Counters,
+    /// `counters.frames` at the last wait.
+    frames_at_wait: u64,
 }
 
 impl Consumer {
@@ -331,6 +357,7 @@ impl Consumer {
             tail_seen: 0,
             corrupt: None,
             counters: Counters::default(),
+            frames_at_wait: 0,
         }
     }
 
@@ -397,6 +424,7 @@ impl Consumer {
         let sleep = self.look() == Err(RecvError::Empty);
         if sleep {
             self.counters.stalls += 1;
+            self.counters.store(&self.region.header().consumer);
         } else {
             self.region.header().consumer_waiting.store(0, Ordering::Relaxed);
         }
@@ -425,6 +453,13 @@ impl Consumer {
     /// Those of `epoll_wait(2)`, which do not happen on a live descriptor.
     pub fn wait(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
         self.return_room();
+        // Frames come one after the other, faster than they are looked for: let
+        // some more come. Each look takes the line of `tail` from the producer,
+        // who then waits for it with the next frame.
+        if self.counters.frames.wrapping_sub(self.frames_at_wait) > 1 {
+            (0..PAUSE).for_each(|_| spin_loop());
+        }
+        self.frames_at_wait = self.counters.frames;
         let mut spin = self.spin;
         if spin.until(|| self.look() != Err(RecvError::Empty)) {
             self.spin = spin;
@@ -450,7 +485,7 @@ impl Consumer {
         // RELEASE
         header.head.store(self.head, Ordering::Release);
         self.released = self.head;
-        self.counters.store(&header.consumer);
+        self.counters.store_flow(&header.consumer);
         // SLEEP: orders the store of `head` before the load of the flag.
         fence(Ordering::SeqCst);
         // `tail_seen` may be stale and the ring fuller than it seems here: then
@@ -460,6 +495,7 @@ impl Consumer {
             && header.producer_waiting.swap(0, Ordering::Relaxed) != 0
         {
             self.counters.wakeups += 1;
+            self.counters.store(&header.consumer);
             self.waiter.ring();
         }
     }
@@ -484,6 +520,9 @@ impl Consumer {
             return Err(self.broken("impossible frame length"));
         }
         let len = len as usize;
+        if available > PREFETCH {
+            prefetch(record.wrapping_add(PREFETCH));
+        }
         // SAFETY: `record_len(len) <= available <= capacity`, so the frame is mapped.
         let bytes = unsafe { record.add(RECORD_HEADER) };
         Ok(((bytes, len), position.wrapping_add(record_len(len) as u64)))
@@ -616,4 +655,17 @@ fn write_identity(block: &SideBlock, label: &str) {
     }
     block.label_len.store(len as u32, Ordering::Relaxed);
     block.pid.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Has the cache line at `address` fetched, where the processor can be asked to.
+#[inline]
+fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch accesses nothing as far as the program is concerned,
+    // and every x86-64 processor knows this one.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
