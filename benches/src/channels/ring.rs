@@ -11,6 +11,9 @@ use shmring::{
 use crate::harness::frames::{Checker, Source};
 use crate::harness::{Ends, Far, Kind, Near, Receiver, Sender, Setup};
 
+/// A batch of large frames is released earlier, for the sender to go on.
+const BATCH_BYTES: usize = 64 << 10;
+
 /// How the two ends use the ring.
 #[derive(Debug, Clone, Copy)]
 struct Style {
@@ -130,10 +133,13 @@ impl RingReceiver {
     /// Up to a batch of frames; how many there were.
     fn some(&mut self, limit: u64, checker: &mut Checker) -> Result<u64> {
         let mut batch = self.rx.batch();
-        let mut seen = 0;
-        while seen < limit {
+        let (mut seen, mut bytes) = (0, 0);
+        while seen < limit && bytes < BATCH_BYTES {
             match batch.next() {
-                Ok(frame) => checker.check(&frame)?,
+                Ok(frame) => {
+                    checker.check(&frame)?;
+                    bytes += frame.len();
+                }
                 Err(RecvError::Empty) => break,
                 Err(error) => return Err(error.into()),
             }
