@@ -58,9 +58,19 @@ pub(super) struct Connecting {
 
 struct Watch {
     /// Watches the runtime directory until the listener is there.
-    dir: OwnedFd,
+    dir: Option<OwnedFd>,
     /// Runs while a greeting is unanswered, or until the next one.
     timer: OwnedFd,
+}
+
+impl Drop for Watch {
+    /// close(2) of an inotify instance waits for a grace period of the kernel,
+    /// milliseconds in which a link that is up would carry nothing. Where there
+    /// can be no thread it is waited for.
+    fn drop(&mut self) {
+        let dir = self.dir.take();
+        let _ = std::thread::Builder::new().spawn(move || drop(dir));
+    }
 }
 
 struct Greeting {
@@ -80,7 +90,7 @@ impl Connecting {
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
             .map_err(|e| common.system("timerfd_create", e))?;
         common.add(&timer, TIMER, EventFlags::IN)?;
-        let address = Some(Watch { dir, timer });
+        let address = Some(Watch { dir: Some(dir), timer });
         let mut connecting = Connecting::new(address);
         connecting.try_connect(common)?;
         Ok(connecting)
@@ -202,7 +212,7 @@ impl Connecting {
 
     /// Before the end of a rendezvous that others may still poll.
     pub fn unwatch(&self, common: &Common) {
-        if let Some(Watch { dir, timer }) = &self.address {
+        if let Some(Watch { dir: Some(dir), timer }) = &self.address {
             common.remove(dir);
             common.remove(timer);
         }
@@ -219,7 +229,7 @@ impl Connecting {
     }
 
     fn on_watch(&mut self, common: &Common) -> Result<(), LinkError> {
-        let Some(Watch { dir, .. }) = &self.address else { return Ok(()) };
+        let Some(Watch { dir: Some(dir), .. }) = &self.address else { return Ok(()) };
         let address = common.dir.address(common.end.id());
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(dir, &mut buffer);
