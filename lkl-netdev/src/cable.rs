@@ -15,6 +15,7 @@ pub(crate) struct Cable {
     pub links: Vec<u64>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a cable, and there are two")]
 enum Search {
     On(Rendezvous),
     /// Frames cross the pipe itself; kept so that it stays open.

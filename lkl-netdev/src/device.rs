@@ -34,7 +34,7 @@ impl Device {
             Ends::Each { rx, tx } => format!("{}|{}", rx.what(), tx.what()),
             Ends::Both(end) => end.what().to_owned(),
         };
-        let system = |source| LinkError::System { what: name.clone(), call: "eventfd", source };
+        let system = |errno| LinkError::System { what: name.clone(), call: "eventfd", errno };
         let control = Control::new().map_err(system)?;
         let poller = Poller::new(&name, &control, ends, offload, config)?;
         Ok(Device {

@@ -34,7 +34,7 @@ pub enum IfnameError {
 
 fn hint(error: &LinkError) -> &'static str {
     match error {
-        LinkError::System { source, .. } if *source == rustix::io::Errno::NOENT => {
+        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             ": make it with mkfifo"
         }
         _ => "",
@@ -71,14 +71,15 @@ impl Ends {
 /// `/dev/stdin` and `/dev/stdout` are the descriptors themselves: a socket
 /// cannot be opened by path, and a pipe opened twice never hangs up.
 fn open(path: &str, role: Role) -> Result<PipeEnd, LinkError> {
-    let standard =
-        |fd: &dyn AsFd, own: Role| {
-            let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|source| {
-                LinkError::System { what: path.to_owned(), call: "dup", source }
-            })?;
-            let role = if role == Role::Either { own } else { role };
-            Ok(PipeEnd::new(fd, path)?.with_role(role))
-        };
+    let standard = |fd: &dyn AsFd, own: Role| {
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| LinkError::System {
+            what: path.to_owned(),
+            call: "dup",
+            errno,
+        })?;
+        let role = if role == Role::Either { own } else { role };
+        Ok(PipeEnd::new(fd, path)?.with_role(role))
+    };
     match path {
         "/dev/stdin" | "/dev/fd/0" => standard(&rustix::stdio::stdin(), Role::Reader),
         "/dev/stdout" | "/dev/fd/1" => standard(&rustix::stdio::stdout(), Role::Writer),

@@ -57,7 +57,7 @@ impl Poller {
     ) -> Result<Poller, LinkError> {
         let system = |call| {
             let what = name.to_owned();
-            move |source| LinkError::System { what, call, source }
+            move |errno| LinkError::System { what, call, errno }
         };
         let dir = RuntimeDir::for_user()?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(system("epoll_create1"))?;

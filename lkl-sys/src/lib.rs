@@ -2,7 +2,7 @@
 //! declarations that a device needs, so that nothing here needs LKL to build
 //! or to link.
 //!
-//! Where `LKL_DIR` is set at build time, [`headers`] holds bindgen's reading of
+//! Where `LKL_DIR` is set at build time, `headers` holds bindgen's reading of
 //! LKL's own headers, and the tests compare the two field by field.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};

@@ -5,7 +5,14 @@ use std::net::IpAddr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use crate::demo::DemoArgs;
+use crate::demo::veth::VethArgs;
 use crate::ls::LsArgs;
+use crate::patch::balance::BalanceArgs;
+use crate::patch::dump::DumpArgs;
+use crate::patch::feed::FeedArgs;
+use crate::patch::filter::FilterArgs;
+use crate::patch::tee::TeeArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
 use crate::stack::network::Route;
@@ -34,9 +41,27 @@ pub enum Command {
         #[command(subcommand)]
         command: PerfCommand,
     },
+    /// Write the left link as a capture, or as text
+    Dump(DumpArgs),
+    /// Send a capture, or text, into the right link
+    Feed(FeedArgs),
+    /// Pass frames on and copy each to files
+    Tee(TeeArgs),
+    /// Pass frames that match a filter expression
+    Filter(FilterArgs),
+    /// Spread flows over several FIFOs
+    Balance(BalanceArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Ping through a NAT, then measure shm, fifo and veth side by side
+    Demo(DemoArgs),
+    /// Measure over a veth pair: a part of demo
+    #[command(hide = true)]
+    DemoVeth(VethArgs),
 }
+
+/// Largest IP packet of an interface unless `--mtu` says otherwise, in bytes.
+pub const MTU: u32 = 1500;
 
 /// How frames cross the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,7 +116,7 @@ pub struct RunArgs {
     pub setup: Vec<String>,
 
     /// Largest IP packet of each interface, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
+    #[arg(long, value_name = "BYTES", default_value_t = MTU)]
     pub mtu: u32,
 
     /// How frames cross the links; a link is a fifo if either end says so

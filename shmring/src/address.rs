@@ -46,7 +46,7 @@ impl PipeEnd {
     /// [`LinkError::NotAPipe`] for anything but a pipe, FIFO or Unix stream socket.
     pub fn new(fd: impl Into<OwnedFd>, what: &str) -> Result<PipeEnd, LinkError> {
         let fd = fd.into();
-        let system = |call| move |source| LinkError::System { what: what.into(), call, source };
+        let system = |call| move |errno| LinkError::System { what: what.into(), call, errno };
         let stat = rustix::fs::fstat(&fd).map_err(system("fstat"))?;
         let is_socket = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => false,
@@ -74,7 +74,7 @@ impl PipeEnd {
         let what = path.display().to_string();
         let system = |call| {
             let what = what.clone();
-            move |source| LinkError::System { what, call, source }
+            move |errno| LinkError::System { what, call, errno }
         };
         // Looked at before it is opened: opening a device can have effects.
         let stat = rustix::fs::stat(path).map_err(system("open"))?;
@@ -133,6 +133,23 @@ impl PipeEnd {
             OFlags::WRONLY => role == Role::Writer,
             _ => false,
         }
+    }
+
+    /// The reading end under a file description of our own, non-blocking: for
+    /// bytes from a writer that does not know of rings.
+    ///
+    /// # Errors
+    /// Those of `open(2)`; a socket cannot be opened.
+    pub fn reopen_to_read(&self) -> std::io::Result<OwnedFd> {
+        Ok(self.reopen(OFlags::RDONLY)?)
+    }
+
+    /// The writing end likewise.
+    ///
+    /// # Errors
+    /// Those of `open(2)`; a socket cannot be opened.
+    pub fn reopen_to_write(&self) -> std::io::Result<OwnedFd> {
+        Ok(self.reopen(OFlags::WRONLY)?)
     }
 
     /// The same pipe under a file description of our own, so that making it

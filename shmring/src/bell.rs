@@ -18,8 +18,11 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, Result};
+
+use crate::rendezvous::survivor::{DYING, Survivor};
+use crate::sync::{AtomicBool, Ordering};
 
 /// The end that rings.
 pub(crate) struct Ringer(OwnedFd);
@@ -46,6 +49,29 @@ pub(crate) struct LinkFds {
     pub ringer: Ringer,
     /// The neighbour's doorbell.
     pub hearing: OwnedFd,
+    /// On the side that connected: what to do when the listener was killed.
+    pub survivor: Option<Survivor>,
+    /// A pipe of this link came to its end, so a hang-up is near.
+    ended: AtomicBool,
+}
+
+impl LinkFds {
+    pub fn new(socket: OwnedFd, ringer: Ringer, hearing: OwnedFd) -> LinkFds {
+        LinkFds { socket, ringer, hearing, survivor: None, ended: AtomicBool::new(false) }
+    }
+}
+
+impl Drop for LinkFds {
+    fn drop(&mut self) {
+        let Some(survivor) = &self.survivor else { return };
+        let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Relaxed: the last owner of an Arc sees what the others did.
+        let patience = if self.ended.load(Ordering::Relaxed) { &DYING } else { &now };
+        if poll(&mut socket, Some(patience)).is_ok_and(|ready| ready > 0) {
+            survivor.bury();
+        }
+    }
 }
 
 /// Where one half of a link sleeps.
@@ -80,6 +106,11 @@ impl Waiter {
 
     pub fn ring(&self) {
         self.link.ringer.ring();
+    }
+
+    /// A pipe of this link came to its end: the socket will hang up, too.
+    pub fn note_end(&self) {
+        self.link.ended.store(true, Ordering::Relaxed);
     }
 
     /// Whether the neighbour's process is known to be gone.
@@ -139,8 +170,8 @@ mod tests {
         .unwrap();
         let (ring_a, hear_a) = Ringer::new().unwrap();
         let (ring_b, hear_b) = Ringer::new().unwrap();
-        let a = LinkFds { socket: a, ringer: ring_a, hearing: hear_b };
-        let b = LinkFds { socket: b, ringer: ring_b, hearing: hear_a };
+        let a = LinkFds::new(a, ring_a, hear_b);
+        let b = LinkFds::new(b, ring_b, hear_a);
         (Waiter::new(Arc::new(a)).unwrap(), Waiter::new(Arc::new(b)).unwrap())
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong: one small type for each group of operations.
 
+#[cfg(not(loom))]
 use crate::address::Role;
 
 /// Why [`Producer::reserve`](crate::Producer::reserve) or a framed pipe gave no room.
@@ -39,6 +40,7 @@ pub enum RecvError {
 }
 
 /// Why a rendezvous came to no link.
+#[cfg(not(loom))]
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The descriptor is neither a pipe, a FIFO nor a Unix socket.
@@ -50,7 +52,9 @@ pub enum LinkError {
         found: &'static str,
     },
     /// Somebody else already reads this pipe.
-    #[error("{what} already has a {role}; a pipe joins one reader to its writers")]
+    #[error(
+        "{what} already has a {role}; a pipe joins one reader to its writers: use another pipe or FIFO"
+    )]
     Taken {
         /// The descriptor's name for people.
         what: String,
@@ -98,13 +102,13 @@ pub enum LinkError {
         why: String,
     },
     /// A system call failed.
-    #[error("{what}: {call}: {source}")]
+    #[error("{what}: {call}: {errno}")]
     System {
         /// The descriptor's name for people.
         what: String,
         /// The call.
         call: &'static str,
-        /// Its error.
-        source: rustix::io::Errno,
+        /// Its error. Not a `source`: the text above has it already.
+        errno: rustix::io::Errno,
     },
 }

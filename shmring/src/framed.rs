@@ -128,6 +128,7 @@ impl FramedTx {
                 Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
+                    self.waiter.link.iter().for_each(Waiter::note_end);
                     return;
                 }
             }
@@ -259,7 +260,11 @@ impl FramedRx {
             }
             Err(_) => self.ended = true,
         }
-        if self.ended { Err(RecvError::Ended) } else { Ok(()) }
+        if self.ended {
+            self.waiter.link.iter().for_each(Waiter::note_end);
+            return Err(RecvError::Ended);
+        }
+        Ok(())
     }
 
     pub(crate) fn arm(&mut self) -> bool {

@@ -26,7 +26,7 @@
 //! | 28 | 4 | longest frame in bytes |
 //! | 32 | 8 | ring capacity in bytes |
 //! | 40 | 8 | features, a bit set the ring does not interpret |
-//! | 48 | 4 | reason of a `REFUSE`: 1 version, 2 taken, 3 no proof, 4 malformed |
+//! | 48 | 4 | reason of a `REFUSE`: 1 version, 2 taken, 3 no proof, 4 malformed, 5 no resources |
 //! | 52 | 4 | bytes of label in use |
 //! | 56 | 32 | label: the sender's name for its end, UTF-8 |
 
@@ -98,6 +98,7 @@ pub(crate) enum Reason {
     Taken,
     NoProof,
     Malformed,
+    Exhausted,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +158,7 @@ impl Message {
                 Some(Reason::Taken) => 2,
                 Some(Reason::NoProof) => 3,
                 Some(Reason::Malformed) => 4,
+                Some(Reason::Exhausted) => 5,
             },
         );
         let label = &self.offer.label[..self.offer.label.floor_char_boundary(LABEL_LEN)];
@@ -212,6 +214,7 @@ impl Message {
             (Kind::Refuse, 2) => Some(Reason::Taken),
             (Kind::Refuse, 3) => Some(Reason::NoProof),
             (Kind::Refuse, 4) => Some(Reason::Malformed),
+            (Kind::Refuse, 5) => Some(Reason::Exhausted),
             (Kind::Hello | Kind::Welcome | Kind::Ready, 0) => None,
             _ => return Err(Malformed::Because("a malformed reason")),
         };

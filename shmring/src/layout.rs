@@ -19,8 +19,8 @@
 //! | 264 | 4 | `consumer_closed`: 1 when nobody reads any more | consumer |
 //! | 384 | 4 | `consumer_waiting`: 1 while the consumer sleeps | set by the consumer, cleared by either |
 //! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
-//! | 640 | 128 | `producer`: [`SideBlock`] | producer |
-//! | 768 | 128 | `consumer`: [`SideBlock`] | consumer |
+//! | 640 | 80 | `producer`: side block, see below | producer |
+//! | 768 | 80 | `consumer`: side block, see below | consumer |
 //! | 4096 | `capacity` | records | producer |
 //!
 //! `head` and `tail` only grow; the byte at position `p` lies at
@@ -31,6 +31,19 @@
 //! bytes apart because x86-64 fetches lines in pairs (as `CachePadded` of
 //! crossbeam-utils does on x86-64 and aarch64; here the distance is part of the
 //! format, so it is the same on every machine).
+//!
+//! A side block is for people and `stdpkt ls`; the other side never reads it:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 8 | `frames` published (producer) or released (consumer) |
+//! | 8 | 8 | `bytes` of those frames |
+//! | 16 | 8 | `drops`: frames the side had to throw away |
+//! | 24 | 8 | `stalls`: sleeps because the ring was full (producer) or empty (consumer) |
+//! | 32 | 8 | `wakeups`: rings of the other's doorbell |
+//! | 40 | 4 | `pid` as the side sees it |
+//! | 44 | 4 | `label_len`: bytes of `label` in use |
+//! | 48 | 32 | `label`: name of the side's end, UTF-8 |
 //!
 //! Neither side believes what the other wrote: `magic` to `pipe_ino` are
 //! compared with the handshake when the ring is attached and never read again;
@@ -102,10 +115,50 @@ pub(crate) struct Header {
     pub producer_waiting: AtomicU32,
     pad4: [u8; 124],
     pub producer: SideBlock,
+    #[cfg(not(loom))]
     pad5: [u8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
 }
 
+#[cfg(loom)]
+impl Header {
+    /// A header of a model: loom's atomics cannot be made of zeroed memory.
+    pub fn new() -> Self {
+        let side = || SideBlock {
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            drops: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            wakeups: AtomicU64::new(0),
+            pid: AtomicU32::new(0),
+            label_len: AtomicU32::new(0),
+            label: std::array::from_fn(|_| AtomicU64::new(0)),
+        };
+        Header {
+            magic: MAGIC,
+            version: VERSION,
+            max_frame: 0,
+            capacity: 0,
+            pipe_dev: 0,
+            pipe_ino: 0,
+            pad0: [0; 88],
+            tail: AtomicU64::new(0),
+            producer_closed: AtomicU32::new(0),
+            pad1: [0; 116],
+            head: AtomicU64::new(0),
+            consumer_closed: AtomicU32::new(0),
+            pad2: [0; 116],
+            consumer_waiting: AtomicU32::new(0),
+            pad3: [0; 124],
+            producer_waiting: AtomicU32::new(0),
+            pad4: [0; 124],
+            producer: side(),
+            consumer: side(),
+        }
+    }
+}
+
+#[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Header, version) == 8);
@@ -135,7 +188,7 @@ pub(crate) const fn record_len(len: usize) -> usize {
 /// producer which waits for half the ring always finds room.
 pub(crate) fn fit_capacity(wish: usize, max_frame: usize) -> usize {
     let needed = (2 * record_len(max_frame)).max(MIN_CAPACITY).max(wish);
-    needed.next_power_of_two().min(MAX_CAPACITY)
+    needed.min(MAX_CAPACITY).next_power_of_two()
 }
 
 #[cfg(test)]
@@ -155,6 +208,6 @@ mod tests {
         assert_eq!(fit_capacity(0, 64), MIN_CAPACITY);
         assert_eq!(fit_capacity(0, 65_600), 256 << 10);
         assert_eq!(fit_capacity(1_000_000, 64), 1 << 20);
-        assert_eq!(fit_capacity(usize::MAX / 4, 64), MAX_CAPACITY);
+        assert_eq!(fit_capacity(usize::MAX, 64), MAX_CAPACITY);
     }
 }

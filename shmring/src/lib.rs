@@ -37,31 +37,60 @@
 //! # Ok(())
 //! # }
 //! ```
+#![cfg_attr(loom, allow(dead_code, reason = "a model makes rings by itself"))]
 
+#[cfg(not(loom))]
 mod address;
+#[cfg_attr(loom, path = "model/bell.rs")]
 mod bell;
+#[cfg(not(loom))]
 mod channel;
 mod error;
+#[cfg(not(loom))]
 mod framed;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(not(loom))]
 mod handshake;
 pub mod layout;
+#[cfg(not(loom))]
 mod link;
+#[cfg(all(loom, test))]
+mod model;
+#[cfg(not(loom))]
 pub mod observe;
+#[cfg(not(loom))]
+mod peer;
+#[cfg_attr(loom, path = "model/region.rs")]
 mod region;
+#[cfg(not(loom))]
 mod rendezvous;
 mod ring;
+#[cfg(not(loom))]
 mod runtime_dir;
+#[cfg(not(loom))]
 mod scm;
+#[cfg_attr(loom, path = "model/slot.rs")]
 mod slot;
 mod spin;
 mod sync;
 
+#[cfg(not(loom))]
 pub use address::{PipeEnd, Role};
+#[cfg(not(loom))]
 pub use channel::{Borrowed, Room, Rx, Tx};
-pub use error::{LinkError, RecvError, SendError};
+#[cfg(not(loom))]
+pub use error::LinkError;
+pub use error::{RecvError, SendError};
+#[cfg(not(loom))]
 pub use handshake::{Channel, Offer};
+#[cfg(not(loom))]
 pub use link::{Link, Peer, loopback};
+#[cfg(not(loom))]
 pub use rendezvous::Rendezvous;
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
+#[cfg(not(loom))]
 pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
+pub use spin::Spin;

@@ -64,14 +64,18 @@ pub(crate) fn halves(
         Some(Medium::Ring(region)) => {
             Some(Tx::Ring(Producer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Tx::Pipe(FramedTx::new(pipe, Some(waiter()?), max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Tx::Pipe(FramedTx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     let rx = match rx {
         None => None,
         Some(Medium::Ring(region)) => {
             Some(Rx::Ring(Consumer::new(region, waiter()?, max_frame, label)))
         }
-        Some(Medium::Pipe(pipe)) => Some(Rx::Pipe(FramedRx::new(pipe, Some(waiter()?), max_frame)?)),
+        Some(Medium::Pipe(pipe)) => {
+            Some(Rx::Pipe(FramedRx::new(pipe, Some(waiter()?), max_frame)?))
+        }
     };
     Ok((tx, rx))
 }
@@ -85,15 +89,37 @@ pub(crate) fn halves(
 /// Those of `memfd_create(2)`, `mmap(2)`, `eventfd(2)`, `epoll_create1(2)`.
 pub fn loopback(capacity: usize, max_frame: usize) -> std::io::Result<(Producer, Consumer)> {
     let geometry = Geometry::new(capacity, max_frame, (0, 0));
-    let max_frame = geometry.max_frame;
     let region = Region::create(geometry).map_err(errno)?;
+    let other = again(&region, geometry)?;
+    Ok(ends(region, other, geometry.max_frame)?)
+}
+
+/// Two loopbacks of which one end each is left out: the ends and, in the place
+/// of each one's neighbour, the memory.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn loopback_with_memory(
+    capacity: usize,
+    max_frame: usize,
+) -> std::io::Result<(Producer, Consumer, Region, Region)> {
+    let geometry = Geometry::new(capacity, max_frame, (0, 0));
+    let (left, right) = (Region::create(geometry), Region::create(geometry));
+    let (left, right) = (left.map_err(errno)?, right.map_err(errno)?);
+    let (tx, rx) = ends(again(&left, geometry)?, again(&right, geometry)?, geometry.max_frame)?;
+    Ok((tx, rx, left, right))
+}
+
+/// A second mapping of a ring.
+fn again(region: &Region, geometry: Geometry) -> Result<Region> {
     let memfd = rustix::io::fcntl_dupfd_cloexec(region.memfd(), 0)?;
-    let other = Region::attach(memfd, geometry).map_err(errno)?;
+    Region::attach(memfd, geometry).map_err(errno)
+}
+
+fn ends(region: Region, other: Region, max_frame: usize) -> Result<(Producer, Consumer)> {
     let (left, right) = socket_pair()?;
     let (left_bell, left_hearing) = Ringer::new()?;
     let (right_bell, right_hearing) = Ringer::new()?;
-    let left = LinkFds { socket: left, ringer: left_bell, hearing: right_hearing };
-    let right = LinkFds { socket: right, ringer: right_bell, hearing: left_hearing };
+    let left = LinkFds::new(left, left_bell, right_hearing);
+    let right = LinkFds::new(right, right_bell, left_hearing);
     let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, "loopback");
     let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, "loopback");
     Ok((producer, consumer))

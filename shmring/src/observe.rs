@@ -6,16 +6,18 @@
 #![allow(unsafe_code)]
 // Unsafe lives here to map and read the header page of foreign rings. The
 // invariant: the page is mapped read-only from a file that is at least one page
-// long and sealed against shrinking, and only atomics are read through it.
+// long, lies on tmpfs and is sealed against shrinking, and only atomics are read through it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use memmap2::MmapOptions;
 use rustix::fs::SealFlags;
 
 use crate::layout::{HEADER_LEN, Header, LABEL_LEN, MAGIC, SideBlock, VERSION};
-use crate::region::MEMFD_NAME;
+use crate::region::{MEMFD_NAME, is_tmpfs};
 use crate::ring::Counters;
 use crate::sync::Ordering;
 
@@ -62,7 +64,7 @@ pub fn rings() -> std::io::Result<Vec<RingView>> {
         let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else { continue };
         for fd in fds.flatten().map(|entry| entry.path()) {
             if std::fs::read_link(&fd).is_ok_and(|link| link.as_os_str() == target.as_str())
-                && let Ok(file) = File::open(&fd)
+                && let Ok(file) = open(&fd)
                 && let Ok(stat) = rustix::fs::fstat(&file)
             {
                 let (holders, view) =
@@ -84,10 +86,15 @@ pub fn rings() -> std::io::Result<Vec<RingView>> {
     Ok(found.into_values().filter_map(known).collect())
 }
 
+/// Opens without waiting: who names a file of its own like a ring may make it a FIFO.
+fn open(fd: &Path) -> std::io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fd)
+}
+
 fn view(file: &File, inode: u64) -> Option<RingView> {
     let seals = rustix::fs::fcntl_get_seals(file).ok()?;
     let len = file.metadata().ok()?.len();
-    if !seals.contains(SealFlags::SHRINK) || len <= HEADER_LEN as u64 {
+    if !seals.contains(SealFlags::SHRINK) || !is_tmpfs(file).ok()? || len <= HEADER_LEN as u64 {
         return None;
     }
     // SAFETY: sealed and long enough, so reading the page cannot raise SIGBUS.

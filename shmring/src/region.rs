@@ -15,12 +15,19 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::layout::{
-    HEADER_LEN, Header, MAGIC, MAX_CAPACITY, MIN_CAPACITY, VERSION, fit_capacity, record_len,
+    HEADER_LEN, Header, MAGIC, MAX_CAPACITY, MIN_CAPACITY, RECORD_HEADER, VERSION, fit_capacity,
+    record_len,
 };
+use crate::slot::{Bytes, BytesMut};
 
 /// `TMPFS_MAGIC` of linux/magic.h: what a plain memfd lies on. A memfd of huge
 /// pages lies on hugetlbfs, where touching a page can raise SIGBUS.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// Whether a file's pages are plain memory.
+pub(crate) fn is_tmpfs(file: impl AsFd) -> Result<bool, Errno> {
+    Ok(rustix::fs::fstatfs(file)?.f_type as u64 == TMPFS_MAGIC)
+}
 
 /// Name of the memfd, as `/proc/PID/fd` shows it.
 pub(crate) const MEMFD_NAME: &str = "shmring";
@@ -114,8 +121,7 @@ impl Region {
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL) {
             return Err(RegionError::Refused("the ring's memory is not sealed"));
         }
-        let fs = rustix::fs::fstatfs(&memfd).map_err(|e| RegionError::System("fstatfs", e))?;
-        if fs.f_type as u64 != TMPFS_MAGIC {
+        if !is_tmpfs(&memfd).map_err(|e| RegionError::System("fstatfs", e))? {
             return Err(RegionError::Refused("the ring's memory is no plain memfd"));
         }
         let stat = rustix::fs::fstat(&memfd).map_err(|e| RegionError::System("fstat", e))?;
@@ -188,10 +194,54 @@ impl Region {
 
     /// Where the record at byte position `position` lies. Valid for `capacity`
     /// bytes from there, whatever the position, thanks to the second mapping.
-    pub fn record(&self, position: u64) -> *mut u8 {
+    #[inline]
+    fn record(&self, position: u64) -> *mut u8 {
         let offset = position as usize & (self.capacity - 1);
         // SAFETY: `offset < capacity`, so the result is inside the mapping.
         unsafe { self.base.as_ptr().add(HEADER_LEN + offset) }
+    }
+
+    /// What the record at `position` says about its length; the neighbour may
+    /// say something else the next time.
+    ///
+    /// # Safety
+    /// `position` is a multiple of 8.
+    #[inline]
+    pub unsafe fn length(&self, position: u64) -> u64 {
+        // SAFETY: mapped, see `record`, and aligned as the caller promises.
+        unsafe { self.record(position).cast::<u64>().read_volatile() }
+    }
+
+    /// Writes the length of the record at `position`.
+    ///
+    /// # Safety
+    /// `position` is a multiple of 8, and the producer owns the record.
+    #[inline]
+    pub unsafe fn set_length(&self, position: u64, len: usize) {
+        // SAFETY: mapped, see `record`, and aligned as the caller promises.
+        unsafe { self.record(position).cast::<u64>().write(len as u64) };
+    }
+
+    /// The frame of `len` bytes in the record at `position`.
+    ///
+    /// # Safety
+    /// `record_len(len) <= capacity`; the region outlives `'a`, and the consumer
+    /// owns the record meanwhile.
+    #[inline]
+    pub unsafe fn frame<'a>(&self, position: u64, len: usize) -> Bytes<'a> {
+        // SAFETY: the record is mapped as a whole, see `record`.
+        unsafe { Bytes::new(self.record(position).add(RECORD_HEADER), len) }
+    }
+
+    /// Room for a frame of `len` bytes in the record at `position`.
+    ///
+    /// # Safety
+    /// `record_len(len) <= capacity`; the region outlives `'a`, and the producer
+    /// owns the record meanwhile.
+    #[inline]
+    pub unsafe fn room<'a>(&self, position: u64, len: usize) -> BytesMut<'a> {
+        // SAFETY: the record is mapped as a whole, see `record`.
+        unsafe { BytesMut::new(self.record(position).add(RECORD_HEADER), len) }
     }
 
     pub fn memfd(&self) -> BorrowedFd<'_> {

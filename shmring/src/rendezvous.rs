@@ -9,6 +9,7 @@
 
 mod connect;
 mod listen;
+pub(crate) mod survivor;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -51,7 +52,17 @@ struct Common {
     epoll: OwnedFd,
     /// Whether a hang-up of the pipe still means that nobody will come.
     watch_pipe: bool,
+    /// Bytes in the pipe are for the holder of this rendezvous, not an error.
+    accept_bytes: bool,
+    /// Such bytes have been seen.
+    carries_bytes: bool,
+    /// What the pipe held when a writer said HELLO.
+    leftover: Vec<u8>,
 }
+
+/// Rounds of events that one call of [`Rendezvous::poll`] handles: a neighbour
+/// that makes new ones all the time does not keep the caller from its other work.
+const ROUNDS: usize = 16;
 
 /// Tokens of the epoll instance; pending connections have larger ones.
 const PIPE: u64 = 0;
@@ -64,12 +75,21 @@ impl Rendezvous {
     /// [`LinkError`], in particular [`LinkError::Taken`] is reported by
     /// [`Rendezvous::poll`] when the pipe has a reader already.
     pub fn new(end: PipeEnd, dir: &RuntimeDir, offer: Offer) -> Result<Rendezvous, LinkError> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|source| LinkError::System {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| LinkError::System {
             what: end.what().to_owned(),
             call: "epoll_create1",
-            source,
+            errno,
         })?;
-        let mut common = Common { end, dir: dir.clone(), offer, epoll, watch_pipe: false };
+        let mut common = Common {
+            end,
+            dir: dir.clone(),
+            offer,
+            epoll,
+            watch_pipe: false,
+            accept_bytes: false,
+            carries_bytes: false,
+            leftover: Vec::new(),
+        };
         let state = if common.end.is_socket() {
             match common.end.role() {
                 Role::Writer => State::Connecting(Connecting::through_socket(&common)?),
@@ -94,7 +114,7 @@ impl Rendezvous {
     pub fn poll(&mut self) -> Result<Option<Link>, LinkError> {
         let mut events: Vec<Event> = Vec::with_capacity(16);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
+        for _ in 0..ROUNDS {
             events.clear();
             match epoll::wait(&self.common.epoll, spare_capacity(&mut events), Some(&now)) {
                 Ok(0) => return Ok(None),
@@ -109,7 +129,8 @@ impl Rendezvous {
                     continue;
                 }
                 if token == PIPE && !self.common.end.is_socket() {
-                    return Err(self.common.pipe_event(event.flags));
+                    self.common.pipe_event(event.flags)?;
+                    continue;
                 }
                 let link = match &mut self.state {
                     State::Listening(listening) => listening.on_event(&mut self.common, token)?,
@@ -120,13 +141,15 @@ impl Rendezvous {
                 };
                 if link.is_some() {
                     self.common.unwatch_pipe();
-                    if matches!(self.state, State::Connecting(_)) {
+                    if let State::Connecting(connecting) = &self.state {
+                        connecting.unwatch(&self.common);
                         self.state = State::Done;
                     }
                     return Ok(link);
                 }
             }
         }
+        Ok(None)
     }
 
     /// Blocks until a link is up.
@@ -145,6 +168,67 @@ impl Rendezvous {
                 Err(e) => return Err(self.common.system("poll", e)),
             }
         }
+    }
+
+    /// A reader's: bytes in the pipe are no error. They come from a writer that
+    /// does not know of rings, or from one that has not found this reader yet.
+    /// [`Rendezvous::poll`] notes them, and the caller reads them.
+    ///
+    /// If that writer turns up after all, it has stopped writing before its
+    /// HELLO; what the pipe still held then is [`Rendezvous::leftover`] when the
+    /// link is up: first those bytes, then the frames of the link.
+    pub fn accept_bytes(&mut self) {
+        self.common.accept_bytes = true;
+    }
+
+    /// Whether there are, or were, bytes in the pipe.
+    pub fn carries_bytes(&self) -> bool {
+        self.common.carries_bytes
+    }
+
+    /// Whether a writer has been welcomed that is not ready yet: what it writes
+    /// now may be frames, so the pipe is not to be read.
+    pub fn is_welcoming(&self) -> bool {
+        matches!(&self.state, State::Listening(listening) if listening.is_welcoming())
+    }
+
+    /// See [`Rendezvous::accept_bytes`].
+    pub fn leftover(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.common.leftover)
+    }
+
+    /// A writer's: from now on the caller writes bytes into the pipe, and a
+    /// reader that turns up is not greeted before [`Rendezvous::greet`].
+    /// `false` when one is being greeted already: then nothing may be written.
+    pub fn hold(&mut self) -> bool {
+        match &mut self.state {
+            State::Connecting(connecting) => connecting.hold(),
+            _ => false,
+        }
+    }
+
+    /// Whether a reader has turned up that was not greeted.
+    pub fn is_wanted(&self) -> bool {
+        matches!(&self.state, State::Connecting(connecting) if connecting.is_wanted())
+    }
+
+    /// Greets the reader that has turned up. The caller has stopped writing, at
+    /// the end of a packet. Returns whether there is an answer to wait for; if
+    /// not, or if [`Rendezvous::is_greeting`] says so later, the reader
+    /// went away and the caller may write on.
+    ///
+    /// # Errors
+    /// [`LinkError`]; the rendezvous is over.
+    pub fn greet(&mut self) -> Result<bool, LinkError> {
+        match &mut self.state {
+            State::Connecting(connecting) => connecting.greet_held(&self.common),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a reader was greeted that has not answered yet.
+    pub fn is_greeting(&self) -> bool {
+        matches!(&self.state, State::Connecting(connecting) if connecting.is_greeting())
     }
 
     /// Whether this rendezvous has come to the one link it can come to.
@@ -171,8 +255,8 @@ impl AsFd for Rendezvous {
 }
 
 impl Common {
-    fn system(&self, call: &'static str, source: Errno) -> LinkError {
-        LinkError::System { what: self.end.what().to_owned(), call, source }
+    fn system(&self, call: &'static str, errno: Errno) -> LinkError {
+        LinkError::System { what: self.end.what().to_owned(), call, errno }
     }
 
     fn protocol(&self, why: &'static str) -> LinkError {
@@ -204,7 +288,8 @@ impl Common {
             .map_err(|e| self.system("epoll_ctl", e))
     }
 
-    /// A socket that outlives its handshake is the link's from then on.
+    /// To be called before a watched descriptor is closed or becomes the link's:
+    /// closing alone would leave it watched while a forked child has a copy.
     fn remove(&self, fd: impl AsFd) {
         // Fails only for a descriptor that is not there.
         let _ = epoll::delete(&self.epoll, fd);
@@ -228,21 +313,43 @@ impl Common {
         }
     }
 
-    fn pipe_event(&self, flags: EventFlags) -> LinkError {
-        if flags.contains(EventFlags::IN) {
-            LinkError::UnawareNeighbour { what: self.end.what().to_owned() }
-        } else {
-            self.gone()
+    fn pipe_event(&mut self, flags: EventFlags) -> Result<(), LinkError> {
+        match flags.contains(EventFlags::IN) {
+            true if self.accept_bytes => {
+                self.carries_bytes = true;
+                self.unwatch_pipe();
+                Ok(())
+            }
+            true => Err(LinkError::UnawareNeighbour { what: self.end.what().to_owned() }),
+            false => Err(self.gone()),
         }
     }
-}
 
-/// The user behind a connected socket must be ours: the kernel says who it is.
-fn is_our_user(socket: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(socket)
-        .is_ok_and(|cred| cred.uid == rustix::process::geteuid())
-}
+    /// Takes out of the pipe what a writer put there before its HELLO. It writes
+    /// no more, so the number of bytes is known; never more than the pipe holds.
+    fn save_leftover(&mut self) -> Result<(), LinkError> {
+        let mut left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
+        if left == 0 {
+            return Ok(());
+        }
+        let pipe = self.reopened_to_read()?;
+        let mut buffer = vec![0; left];
+        while left > 0 {
+            match rustix::io::read(&pipe, &mut buffer[..left]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(n) => {
+                    self.leftover.extend_from_slice(&buffer[..n]);
+                    left -= n;
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(self.system("read", e)),
+            }
+        }
+        self.carries_bytes |= !self.leftover.is_empty();
+        Ok(())
+    }
 
-fn peer_pid(socket: &OwnedFd) -> i32 {
-    rustix::net::sockopt::socket_peercred(socket).map_or(0, |cred| cred.pid.as_raw_nonzero().get())
+    fn reopened_to_read(&self) -> Result<OwnedFd, LinkError> {
+        self.end.reopen(rustix::fs::OFlags::RDONLY).map_err(|e| self.system("open", e))
+    }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::bell::Waiter;
 use crate::error::{RecvError, SendError};
-use crate::layout::{RECORD_HEADER, SideBlock, record_len};
+use crate::layout::{SideBlock, record_len};
 use crate::region::Region;
 use crate::slot::{Bytes, BytesMut};
 use crate::spin::Spin;
@@ -48,6 +48,9 @@ pub struct Counters {
 impl Counters {
     /// Counters are for observers: no order with anything is promised.
     fn store(&self, block: &SideBlock) {
+        if cfg!(loom) {
+            return; // for the same reason: only more schedules to look at
+        }
         block.frames.store(self.frames, Ordering::Relaxed);
         block.bytes.store(self.bytes, Ordering::Relaxed);
         block.drops.store(self.drops, Ordering::Relaxed);
@@ -120,9 +123,9 @@ impl Producer {
                 return Err(SendError::Full);
             }
         }
-        // SAFETY: `len` bytes behind the record's header lie in
-        // `tail .. head_seen + capacity`, which the consumer has released.
-        let bytes = unsafe { BytesMut::new(self.region.record(self.tail).add(RECORD_HEADER), len) };
+        // SAFETY: the record lies in `tail .. head_seen + capacity`, which the
+        // consumer has released.
+        let bytes = unsafe { self.region.room(self.tail, len) };
         Ok(Reservation { bytes, producer: self })
     }
 
@@ -144,9 +147,10 @@ impl Producer {
         self.counters.store(&header.producer);
         // SLEEP: orders the store of `tail` before the load of the flag.
         fence(Ordering::SeqCst);
-        if header.consumer_waiting.load(Ordering::Relaxed) != 0
-            && header.consumer_waiting.swap(0, Ordering::Relaxed) != 0
-        {
+        if header.consumer_waiting.load(Ordering::Relaxed) != 0 {
+            // Whoever clears the flag rings, so it does no harm if this store
+            // overtakes one of the consumer's.
+            header.consumer_waiting.store(0, Ordering::Relaxed);
             self.counters.wakeups += 1;
             self.waiter.ring();
         }
@@ -207,7 +211,7 @@ impl Producer {
             return Ok(());
         }
         if self.arm() {
-            spin.slept(|| self.waiter.sleep(timeout))?;
+            spin.sleep(|| self.waiter.sleep(timeout))?;
             self.region.header().producer_waiting.store(0, Ordering::Relaxed);
         }
         self.spin = spin;
@@ -284,7 +288,7 @@ impl<'a> Reservation<'a> {
         let producer = self.producer;
         // SAFETY: the record's header lies in the reserved range and is
         // 8-aligned, as positions are.
-        unsafe { producer.region.record(producer.tail).cast::<u64>().write(len as u64) };
+        unsafe { producer.region.set_length(producer.tail, len) };
         producer.tail = producer.tail.wrapping_add(record_len(len) as u64);
         producer.counters.frames += 1;
         producer.counters.bytes += len as u64;
@@ -340,9 +344,9 @@ impl Consumer {
     /// [`RecvError`]; after `Ended` and `Corrupt` nothing more will come.
     #[inline]
     pub fn borrow(&mut self) -> Result<Frame<'_>, RecvError> {
-        let (bytes, next) = self.record_at(self.head)?;
+        let (len, next) = self.record_at(self.head)?;
         // SAFETY: see `record_at`; the borrow of `self` keeps the range from being released.
-        let bytes = unsafe { Bytes::new(bytes.0, bytes.1) };
+        let bytes = unsafe { self.region.frame(self.head, len) };
         Ok(Frame { bytes, next, consumer: self })
     }
 
@@ -431,7 +435,7 @@ impl Consumer {
             return Ok(());
         }
         if self.arm() {
-            spin.slept(|| self.waiter.sleep(timeout))?;
+            spin.sleep(|| self.waiter.sleep(timeout))?;
             self.region.header().consumer_waiting.store(0, Ordering::Relaxed);
         }
         self.spin = spin;
@@ -457,16 +461,18 @@ impl Consumer {
         // the producer is woken early, finds too little room and arms again.
         if header.producer_waiting.load(Ordering::Relaxed) != 0
             && self.tail_seen.wrapping_sub(self.head) as usize <= self.region.capacity() / 2
-            && header.producer_waiting.swap(0, Ordering::Relaxed) != 0
         {
+            // Whoever clears the flag rings, as in `publish`.
+            header.producer_waiting.store(0, Ordering::Relaxed);
             self.counters.wakeups += 1;
             self.waiter.ring();
         }
     }
 
-    /// Where the frame at `position` lies, how long it is, and where the next one begins.
+    /// How long the frame at `position` is, and where the next record begins.
+    /// Both lie within what was published.
     #[inline]
-    fn record_at(&mut self, position: u64) -> Result<((*const u8, usize), u64), RecvError> {
+    fn record_at(&mut self, position: u64) -> Result<(usize, u64), RecvError> {
         if position == self.tail_seen {
             self.return_room();
             self.look()?;
@@ -475,18 +481,17 @@ impl Consumer {
             }
         }
         let available = self.tail_seen.wrapping_sub(position) as usize;
-        let record = self.region.record(position);
         // SAFETY: `available` is a positive multiple of 8, so the header of the
-        // record is mapped and 8-aligned. Read once, volatile: the neighbour may
+        // record is published and 8-aligned. Read once: the neighbour may
         // change it, and only this copy is used.
-        let len = unsafe { record.cast::<u64>().read_volatile() };
+        let len = unsafe { self.region.length(position) };
         if len > self.max_frame as u64 || record_len(len as usize) > available {
+            // Nothing behind this record can be found any more.
+            self.tail_seen = position;
             return Err(self.broken("impossible frame length"));
         }
         let len = len as usize;
-        // SAFETY: `record_len(len) <= available <= capacity`, so the frame is mapped.
-        let bytes = unsafe { record.add(RECORD_HEADER) };
-        Ok(((bytes, len), position.wrapping_add(record_len(len) as u64)))
+        Ok((len, position.wrapping_add(record_len(len) as u64)))
     }
 
     fn advance(&mut self, next: u64, frames: u64, bytes: u64) {
@@ -591,13 +596,14 @@ impl<'a> Batch<'a> {
     #[expect(clippy::should_implement_trait, reason = "an iterator has no errors")]
     #[inline]
     pub fn next(&mut self) -> Result<Bytes<'a>, RecvError> {
-        let ((ptr, len), next) = self.consumer.record_at(self.next)?;
+        let (len, next) = self.consumer.record_at(self.next)?;
+        // SAFETY: see `record_at`; the batch borrows the consumer for `'a`, so
+        // the range is not released before.
+        let bytes = unsafe { self.consumer.region.frame(self.next, len) };
         self.next = next;
         self.frames += 1;
         self.bytes += len as u64;
-        // SAFETY: see `record_at`; the batch borrows the consumer for `'a`, so
-        // the range is not released before.
-        Ok(unsafe { Bytes::new(ptr, len) })
+        Ok(bytes)
     }
 
     /// Gives the room of all frames seen back.
@@ -616,4 +622,44 @@ fn write_identity(block: &SideBlock, label: &str) {
     }
     block.label_len.store(len as u32, Ordering::Relaxed);
     block.pid.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// How a side ends that is killed: nothing is published, the kernel closes its
+/// descriptors.
+#[cfg(all(loom, test))]
+mod killed {
+    use std::mem::ManuallyDrop;
+    use std::ptr::read;
+
+    use super::{Consumer, Ordering, Producer, Waiter};
+
+    impl Producer {
+        pub(crate) fn waiter(&self) -> &Waiter {
+            &self.waiter
+        }
+
+        pub(crate) fn die(self) {
+            let this = ManuallyDrop::new(self);
+            // SAFETY: `this` is never used or dropped again.
+            drop(unsafe { (read(&raw const this.region), read(&raw const this.waiter)) });
+        }
+
+        /// In the middle of [`Producer::publish`].
+        pub(crate) fn die_after_the_store_of_tail(self) {
+            self.region.header().tail.store(self.tail, Ordering::Release); // PUBLISH
+            self.die();
+        }
+    }
+
+    impl Consumer {
+        pub(crate) fn waiter(&self) -> &Waiter {
+            &self.waiter
+        }
+
+        pub(crate) fn die(self) {
+            let this = ManuallyDrop::new(self);
+            // SAFETY: `this` is never used or dropped again.
+            drop(unsafe { (read(&raw const this.region), read(&raw const this.waiter)) });
+        }
+    }
 }

@@ -29,34 +29,36 @@ impl<'a> Bytes<'a> {
         Bytes { ptr, len, _ring: PhantomData }
     }
 
-    /// A frame in ordinary memory, for the channel that is a pipe.
-    pub(crate) fn of_slice(slice: &'a [u8]) -> Self {
+    /// A frame in ordinary memory, for a channel that is a pipe.
+    pub fn of_slice(slice: &'a [u8]) -> Self {
         Bytes { ptr: slice.as_ptr(), len: slice.len(), _ring: PhantomData }
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there are no bytes.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Where the bytes are, for system calls and foreign code.
+    #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         self.ptr
     }
 
     /// Copies bytes from `offset` on; returns how many fitted or were there.
+    #[inline]
     pub fn copy_to(&self, offset: usize, out: &mut [u8]) -> usize {
         let n = out.len().min(self.len.saturating_sub(offset));
         // SAFETY: `offset + n <= len`, the source is mapped, and `out` is
         // private memory that cannot overlap it.
-        unsafe {
-            std::ptr::copy_nonoverlapping(self.ptr.wrapping_add(offset), out.as_mut_ptr(), n)
-        };
+        unsafe { copy(self.ptr.wrapping_add(offset), out.as_mut_ptr(), n) };
         n
     }
 
@@ -93,32 +95,36 @@ impl<'a> BytesMut<'a> {
         BytesMut { ptr, len, _ring: PhantomData }
     }
 
-    /// Room in ordinary memory, for the channel that is a pipe.
-    pub(crate) fn of_slice(slice: &'a mut [u8]) -> Self {
+    /// Room in ordinary memory, for a channel that is a pipe.
+    pub fn of_slice(slice: &'a mut [u8]) -> Self {
         BytesMut { ptr: slice.as_mut_ptr(), len: slice.len(), _ring: PhantomData }
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no room.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Where the room is, for system calls and foreign code.
+    #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.ptr
     }
 
     /// Copies `from` to `offset`; returns how many bytes fitted.
+    #[inline]
     pub fn copy_from(&mut self, offset: usize, from: &[u8]) -> usize {
         let n = from.len().min(self.len.saturating_sub(offset));
         // SAFETY: `offset + n <= len`, the target is mapped, and `from` cannot
         // overlap it: no reference to ring memory exists.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.ptr.wrapping_add(offset), n) };
+        unsafe { copy(from.as_ptr(), self.ptr.wrapping_add(offset), n) };
         n
     }
 
@@ -140,5 +146,75 @@ impl<'a> BytesMut<'a> {
         let n =
             unsafe { libc::syscall(libc::SYS_read, fd.as_fd().as_raw_fd(), self.ptr, self.len) };
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// From this length on the C library's `memcpy` uses `rep movsb` on x86-64
+/// processors that promise it to be fast.
+#[cfg(target_arch = "x86_64")]
+const LONG: usize = 2048;
+
+/// As `copy_nonoverlapping`, and fast wherever the two lie.
+///
+/// `rep movsb` is 15 to 30 times slower (measured on Zen 3) where the target
+/// lies up to 63 bytes behind the source modulo 4096. A frame in the ring may
+/// lie anywhere, so every few frames would be hit by that, or, when the length
+/// fits the page, all of them.
+///
+/// # Safety
+/// Both are valid for `n` bytes and do not overlap.
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, n: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    if n >= LONG && std::is_x86_feature_detected!("avx") {
+        // SAFETY: as promised to this function; the processor knows AVX.
+        return unsafe { copy_long(from, to, n) };
+    }
+    // SAFETY: as promised to this function.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, n) }
+}
+
+/// # Safety
+/// As [`copy`]; the processor knows AVX.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx")]
+unsafe fn copy_long(from: *const u8, to: *mut u8, n: usize) {
+    use std::arch::x86_64::{__m256i, _mm256_loadu_si256, _mm256_storeu_si256};
+    const VECTOR: usize = size_of::<__m256i>();
+    // Four at a time: the compiler makes a single one a call of `memcpy` again.
+    const STEP: usize = 4 * VECTOR;
+    let mut at = 0;
+    while n - at >= STEP {
+        // SAFETY: `at + STEP <= n`, and both are valid for `n` bytes.
+        unsafe {
+            let from = from.add(at).cast::<__m256i>();
+            let to = to.add(at).cast::<__m256i>();
+            let vectors = [0, 1, 2, 3].map(|i| _mm256_loadu_si256(from.add(i)));
+            for (i, vector) in vectors.into_iter().enumerate() {
+                _mm256_storeu_si256(to.add(i), vector);
+            }
+        }
+        at += STEP;
+    }
+    // SAFETY: `at <= n`; less than `LONG` is left.
+    unsafe { std::ptr::copy_nonoverlapping(from.add(at), to.add(at), n - at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_exact_at_every_length_and_place() {
+        let source: Vec<u8> = (0..9000u32).map(|i| (i * 7 + i / 256) as u8).collect();
+        for (from, to) in [(0, 0), (8, 24), (1, 9), (63, 62)] {
+            for n in (0..300).chain(2000..2400).chain([4096, 8191]) {
+                let mut target = vec![0xa5; 9000];
+                let room = &mut target[to..];
+                assert_eq!(Bytes::of_slice(&source[from..from + n]).copy_to(0, room), n);
+                assert_eq!(target[to..to + n], source[from..from + n]);
+                assert!(target[..to].iter().chain(&target[to + n..]).all(|&b| b == 0xa5));
+            }
+        }
     }
 }

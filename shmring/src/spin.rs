@@ -1,63 +1,94 @@
 //! The short adaptive spin before a sleep.
-//!
-//! A sleep and a wake-up cost microseconds on bare metal and tens of them in a
-//! virtual machine. So a side that usually waits for less than
-//! [`LIMIT`] looks at the ring for a moment before it sleeps, and one that
-//! usually waits longer (an idle link, or more spinners than cores, where the
-//! neighbour cannot run meanwhile) stops doing so.
 
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-/// Longest spin. About what one wake-up costs in a virtual machine.
+/// Longest spin. About what a sleep and a wake-up cost in a virtual machine.
 const LIMIT: Duration = Duration::from_micros(50);
 
-#[derive(Clone, Copy)]
-pub(crate) struct Spin {
+/// Decides whether to look once more before going to sleep.
+///
+/// A sleep and a wake-up cost microseconds on bare metal and tens of them in a
+/// virtual machine. So a side that usually waits for less than 50 µs looks for
+/// a moment before it sleeps; one that usually waits longer (an idle link, or
+/// more spinners than cores, where the neighbour cannot run meanwhile) soon
+/// stops doing so. On a machine with one core nobody spins.
+///
+/// [`Producer::wait`](crate::Producer::wait) and
+/// [`Consumer::wait`](crate::Consumer::wait) have one; an event loop that
+/// sleeps on several links at once has its own:
+///
+/// ```
+/// # let work = || false; let sleep = || ();
+/// let mut spin = shmring::Spin::new();
+/// # for _ in 0..3 {
+/// if work() {
+///     spin.found();
+/// } else if spin.again() {
+///     std::thread::yield_now(); // whoever we wait for may need this core
+/// } else {
+///     spin.sleep(sleep);
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Spin {
     budget: Duration,
+    since: Option<Instant>,
+}
+
+impl Default for Spin {
+    fn default() -> Self {
+        Spin::new()
+    }
 }
 
 impl Spin {
+    /// A spin that has not learnt anything yet.
     pub fn new() -> Self {
-        let budget = if single_core() { Duration::ZERO } else { LIMIT };
-        Spin { budget }
+        let pays = !single_core() && !cfg!(loom);
+        Spin { budget: if pays { LIMIT } else { Duration::ZERO }, since: None }
+    }
+
+    /// There was something to do.
+    pub fn found(&mut self) {
+        self.since = None;
+    }
+
+    /// There was nothing to do: whether to look again at once.
+    pub fn again(&mut self) -> bool {
+        !self.budget.is_zero()
+            && self.since.get_or_insert_with(Instant::now).elapsed() < self.budget
+    }
+
+    /// Sleeps, and learns from how long it took whether a spin would have paid.
+    pub fn sleep<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = sleep();
+        self.since = None;
+        self.budget = match start.elapsed() {
+            _ if single_core() || cfg!(loom) => Duration::ZERO,
+            t if t <= LIMIT => LIMIT,
+            _ if self.budget < Duration::from_micros(1) => Duration::ZERO,
+            _ => self.budget / 2,
+        };
+        result
     }
 
     /// Looks for as long as it is likely to pay; `true` when `ready` came true.
-    pub fn until(&mut self, mut ready: impl FnMut() -> bool) -> bool {
-        if ready() {
-            return true;
-        }
-        if self.budget.is_zero() {
-            return false;
-        }
-        let start = Instant::now();
+    pub(crate) fn until(&mut self, mut ready: impl FnMut() -> bool) -> bool {
         let backoff = Backoff::new();
         loop {
-            backoff.spin();
             if ready() {
+                self.found();
                 return true;
             }
-            if start.elapsed() >= self.budget {
+            if !self.again() {
                 return false;
             }
+            backoff.spin();
         }
-    }
-
-    /// Learns from how long `sleep` took whether a spin would have paid.
-    pub fn slept<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = sleep();
-        self.budget = match start.elapsed() {
-            t if t > LIMIT => self.budget / 2,
-            _ if single_core() => Duration::ZERO,
-            _ => LIMIT,
-        };
-        if self.budget < Duration::from_micros(1) {
-            self.budget = Duration::ZERO;
-        }
-        result
     }
 }
 

@@ -1,3 +1,12 @@
 //! The one seam for atomics, so that a model checker can stand in for them.
+//!
+//! `RUSTFLAGS="--cfg loom"` builds the ring over loom's atomics. They cannot be
+//! laid over mapped bytes, so the modules under `model/` then stand in for
+//! those that touch the system: `region` (a header and words on the heap, each
+//! word a loom cell), `slot` (the payload) and `bell` (a condition variable).
+//! `ring.rs`, what is to be checked, is the same text in both builds.
 
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

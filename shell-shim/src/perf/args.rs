@@ -146,7 +146,7 @@ fn parse_size(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("expected 1 to {}m bytes, like 1, 1448, 64k or 1m", MAX_SIZE >> 20))
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
         .and_then(|s| Duration::try_from_secs_f64(s).ok())

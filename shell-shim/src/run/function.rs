@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
-use shmring::RuntimeDir;
+use shmring::{RuntimeDir, Spin};
 
-use super::interface::{Half, Interface};
+use super::interface::Interface;
 use super::signals::Signals;
+use crate::link::Half;
 use crate::stack::keeper::{Keeper, NotStarted};
 
 /// After this long without a neighbour, say whom we are waiting for.
@@ -144,22 +145,33 @@ impl Function {
     /// One line that names the link or program.
     pub fn run(mut self) -> Result<u8> {
         let mut patience = Some(Instant::now() + PATIENCE);
+        let mut spin = Spin::new();
         let mut turns = 0;
         loop {
-            let mut timeout = EpollTimeout::ZERO;
-            turns += 1;
-            if !self.turn()? && self.interfaces.iter_mut().all(Interface::arm) {
-                timeout = self.timeout(patience);
-            } else if turns % TURNS != 0 {
-                continue;
-            }
             let mut events = [EpollEvent::empty(); 32];
-            let count = match self.epoll.wait(&mut events, timeout) {
+            turns += 1;
+            let count = if self.turn()? {
+                spin.found();
+                if turns % TURNS != 0 {
+                    continue;
+                }
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            } else if spin.again() {
+                // Whoever we wait for may need this core.
+                std::thread::yield_now();
+                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+            } else {
+                let sleep = self.interfaces.iter_mut().all(Interface::arm);
+                let timeout = if sleep { self.timeout(patience) } else { EpollTimeout::ZERO };
+                let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
+                self.interfaces.iter_mut().for_each(Interface::disarm);
+                count
+            };
+            let count = match count {
                 Ok(count) => count,
                 Err(nix::errno::Errno::EINTR) => 0,
                 Err(errno) => return Err(errno).context("epoll_wait"),
             };
-            self.interfaces.iter_mut().for_each(Interface::disarm);
             for event in &events[..count] {
                 if let Some(status) = self.on_event(Source::of(event.data()))? {
                     return Ok(self.finish(status));
@@ -172,6 +184,7 @@ impl Function {
                 return Ok(self.finish(status));
             }
             self.strike()?;
+            self.on_time()?;
             if patience.is_some_and(|until| Instant::now() >= until) {
                 patience = None;
                 self.say_whom_we_wait_for();
@@ -196,6 +209,7 @@ impl Function {
 
     fn after_links_ended(&mut self) -> Result<()> {
         for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            it.unplugged()?;
             for (cable, it) in it.cables.iter_mut().enumerate() {
                 if it.renew(&self.dir)?
                     && let Some(rendezvous) = it.rendezvous()
@@ -211,6 +225,10 @@ impl Function {
             && self.command.is_empty()
             && !cables().any(|c| c.is_vital())
             && !cables().any(|c| c.is_up());
+        if cut || idle {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+        }
         if cut && !self.running && !self.command.is_empty() {
             eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
@@ -244,15 +262,48 @@ impl Function {
     fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
         // Closed when the function began to end.
         let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        while let Some(link) = it.poll()? {
-            self.serial = self.serial.wrapping_add(1);
-            let serial = self.serial;
-            it.join(serial, link, |half, fd| {
-                let source = Source::Link { interface, half, serial };
-                watch(&self.epoll, fd, source, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
-            })?;
+        let result = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
+            watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+        });
+        if let Err(error) = result {
+            // What ended the neighbour may have been sent to us as well.
+            self.on_event(Source::Signals)?;
+            let gone =
+                matches!(error.downcast_ref(), Some(shmring::LinkError::NeighbourGone { .. }));
+            let name = self.interfaces[interface].name.clone();
+            if gone && self.command.is_empty() && self.ending.is_none() {
+                // Perhaps a chain that lived too short to be linked. As in
+                // `false | cat`, a failure is in the status of who failed.
+                eprintln!("stdpkt: {name}: {error:#}");
+                self.end(0);
+            }
+            return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
+        }
+        self.after_links_came(interface)
+    }
+
+    fn after_links_came(&mut self, interface: usize) -> Result<()> {
+        let it = &mut self.interfaces[interface];
+        if let Some(features) = it.cables.iter_mut().filter_map(|cable| cable.plugged()).last() {
+            it.plugged(features)?;
         }
         self.start_command()
+    }
+
+    /// Sees about neighbours that have not turned up.
+    fn on_time(&mut self) -> Result<()> {
+        let mut cables = self.interfaces.iter().flat_map(|i| &i.cables);
+        if cables.all(|cable| cable.deadline().is_none_or(|at| Instant::now() < at)) {
+            return Ok(());
+        }
+        for (interface, it) in self.interfaces.iter_mut().enumerate() {
+            for cable in &mut it.cables {
+                cable.on_time(&mut self.serial, &mut |serial, half, fd, flags| {
+                    watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
+                })?;
+            }
+        }
+        (0..self.interfaces.len()).try_for_each(|interface| self.after_links_came(interface))
     }
 
     /// Starts CMD once every link is up: it finds a network that works.
@@ -338,7 +389,8 @@ impl Function {
 
     fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
-        let Some(next) = [strike, patience].into_iter().flatten().min() else {
+        let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
+        let Some(next) = [strike, patience].into_iter().flatten().chain(cables).min() else {
             return EpollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());

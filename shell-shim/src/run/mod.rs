@@ -1,6 +1,6 @@
 //! `stdpkt run`: a network function between two pipes.
 //!
-//! Parse, plan, then do: [`plan`] refuses what can be refused before anything
+//! Parse, plan, then do: [`mod@plan`] refuses what can be refused before anything
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
@@ -16,11 +16,12 @@ use anyhow::{Context, Result};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
+use crate::link::Cable;
 use crate::stack::keeper::{Keeper, Links};
-use crate::stack::tap::{Offloads, Tap};
+use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
 use function::Function;
-use interface::{Cable, Interface};
+use interface::Interface;
 use plan::{Plan, plan};
 use signals::Signals;
 
@@ -47,8 +48,6 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let Plan { network, cables, .. } = plan;
     let taps: Vec<Tap> =
         network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
-    let offloads = Offloads { csum: true, tso4: true, tso6: true };
-    taps.iter().try_for_each(|tap| tap.set_offload(offloads))?;
     netlink::configure(&network)?;
     if args.forward {
         sysctl::forward()?;

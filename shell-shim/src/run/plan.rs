@@ -9,26 +9,8 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
 use super::link_spec::{At, LinkSpec};
 use crate::cli::{ChannelArg, RunArgs};
+use crate::link::{CablePlan, FEATURES, Fallback, MAX_FRAME};
 use crate::stack::network::{Interface, Network};
-
-/// The longest frame: a virtio-net header (12 bytes), an Ethernet header (14),
-/// two VLAN tags (8) and the largest IP packet (65 535), rounded up.
-pub const MAX_FRAME: usize = 65_600;
-
-/// Offloads a function can take frames with, by virtio-net feature number
-/// (virtio 1.2, section 5.1.3): GUEST_CSUM 1, GUEST_TSO4 7, GUEST_TSO6 8.
-pub const FEATURES: u64 = 1 << 1 | 1 << 7 | 1 << 8;
-
-/// One cable: a pipe that an interface is joined to.
-pub struct CablePlan {
-    /// The pipe.
-    pub end: PipeEnd,
-    /// What to offer the neighbour.
-    pub offer: Offer,
-    /// Whether the function ends with this cable. That of a `|` has no second
-    /// life; a FIFO may get a new neighbour.
-    pub vital: bool,
-}
 
 /// A function to set up.
 pub struct Plan {
@@ -74,7 +56,27 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     let network =
         Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
     network.check()?;
+    check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&cables))?;
     Ok(Plan { network, cables, owns })
+}
+
+/// A function joined to itself would wait for a neighbour for ever, or talk to itself.
+fn check_distinct<'a>(
+    interfaces: impl Iterator<Item = (&'a str, &'a Vec<CablePlan>)>,
+) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    for (name, cable) in interfaces.flat_map(|(name, all)| all.iter().map(move |c| (name, c))) {
+        // A socket may well be both standard input and output.
+        if !cable.end.is_socket()
+            && let Some(other) = seen.insert(cable.end.id(), name)
+        {
+            let what = cable.end.what();
+            bail!(
+                "{what} joins this function to itself ({other} and {name}): give each direction and each interface a FIFO of its own, or one at=FIFO for both directions"
+            );
+        }
+    }
+    Ok(())
 }
 
 struct Builder<'a> {
@@ -110,6 +112,9 @@ impl Builder<'_> {
                 features: FEATURES,
             },
             vital,
+            both_ways: duplex,
+            // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
+            fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
         });
         self.cables.push(plans.collect());
         self.interfaces.push(Interface {
@@ -166,12 +171,12 @@ impl Builder<'_> {
     }
 }
 
-fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
 
 /// Adds what to do about it.
-fn with_way_out(error: LinkError) -> anyhow::Error {
+pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
     let hint = match &error {
         LinkError::NotAPipe { what, .. } if what == "standard input" => {
             "put a function and `|` before this one"
@@ -180,7 +185,7 @@ fn with_way_out(error: LinkError) -> anyhow::Error {
             "put `|` and another function behind this one"
         }
         LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that",
-        LinkError::System { source, .. } if *source == rustix::io::Errno::NOENT => {
+        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             "make it with mkfifo"
         }
         _ => return error.into(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result};
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use super::network::{Interface, Network, Route};
 use super::sysctl;
@@ -25,11 +25,7 @@ use super::sysctl;
 pub fn configure(network: &Network) -> Result<()> {
     network.check()?;
     network.interfaces.iter().for_each(silence);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
-    runtime.block_on(async {
-        let (connection, handle, _) = new_connection().context("rtnetlink: no socket")?;
-        tokio::spawn(connection);
+    talk(async |handle| {
         let lo = handle.link().change(LinkUnspec::new_with_name("lo").up().build());
         lo.execute().await.map_err(refused).context("interface lo")?;
         for interface in &network.interfaces {
@@ -45,6 +41,32 @@ pub fn configure(network: &Network) -> Result<()> {
                 .with_context(|| format!("route {dest} via {via}"))?;
         }
         Ok(())
+    })
+}
+
+/// Makes a veth pair: `name` here, `peer` in the network namespace of the
+/// process `pid`. Both are down.
+///
+/// # Errors
+/// One line with what the kernel refused.
+pub fn add_veth(name: &str, peer: &str, pid: u32) -> Result<()> {
+    talk(async |handle| {
+        let pair = LinkVeth::new(name, peer).build();
+        handle.link().add(pair).execute().await.map_err(refused)?;
+        let away = LinkUnspec::new_with_name(peer).setns_by_pid(pid).build();
+        handle.link().change(away).execute().await.map_err(refused)
+    })
+    .context("veth pair")
+}
+
+/// Runs a conversation with the kernel.
+fn talk(conversation: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
+    runtime.block_on(async {
+        let (connection, handle, _) = new_connection().context("rtnetlink: no socket")?;
+        tokio::spawn(connection);
+        conversation(handle).await
     })
 }
 

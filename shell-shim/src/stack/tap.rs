@@ -104,6 +104,9 @@ impl Tap {
             Errno::EPERM => anyhow!(
                 "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as root"
             ),
+            Errno::ENOTTY => anyhow!(
+                "interface {name}: {DEVICE} is another device than it should be: `mknod {DEVICE} c 10 200` makes it"
+            ),
             _ => anyhow!("interface {name}: {}", errno.desc()),
         })?;
 

@@ -8,31 +8,69 @@ use std::time::Duration;
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{OFlags, inotify};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-use super::{Common, STATE, is_our_user, peer_pid};
+use super::survivor::Survivor;
+use super::{Common, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
 use crate::handshake::{Channel, Kind, LEN, Message, Offer, Reason, VERSION};
 use crate::link::{Link, Medium, Peer, halves, socket_pair};
 use crate::region::{Geometry, Region};
-use crate::scm;
+use crate::{peer, scm};
 
 /// Sent through a pipe that is a Unix socket, with one end of a socket pair for
 /// the handshake: such a pipe may be one-way, so the answer cannot come back through it.
 pub(super) const THROUGH: [u8; 16] = *b"shmring socket\n\0";
 
-/// The greeting's socket and the watch on the directory have tokens of their own.
+/// The greeting's socket, the watch on the directory and the timer have tokens
+/// of their own.
 const WATCH: u64 = STATE;
 const GREETING: u64 = STATE + 1;
+const TIMER: u64 = STATE + 2;
+
+/// How long the first greeting waits for its answer, and how long the first
+/// pause is after one that failed. Both double with each failure, up to 32 s
+/// and 1 s.
+///
+/// A listener that never answers is worth no more than none at all: its
+/// connection is dropped, and tried again in case it was only slow (a stopped
+/// process, a debugger). How long to wait altogether is the caller's decision.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Changes of the directory that are looked at one by one.
+const MANY: usize = 256;
 
 pub(super) struct Connecting {
-    /// Watches the runtime directory until the listener is there.
-    watch: Option<OwnedFd>,
+    /// None where the pipe is a socket: our socket went through it, is its own
+    /// proof, and waits for a reader to take it out.
+    address: Option<Watch>,
     greeting: Option<Greeting>,
-    /// The socket came from us, through the pipe: it is its own proof.
-    through: bool,
+    failures: u32,
+    /// The pipe carries bytes of ours: greet only when asked to.
+    held: bool,
+    /// A listener turned up meanwhile.
+    wanted: bool,
+}
+
+struct Watch {
+    /// Watches the runtime directory until the listener is there.
+    dir: Option<OwnedFd>,
+    /// Runs while a greeting is unanswered, or until the next one.
+    timer: OwnedFd,
+}
+
+impl Drop for Watch {
+    /// close(2) of an inotify instance waits for a grace period of the kernel,
+    /// milliseconds in which a link that is up would carry nothing. Where there
+    /// can be no thread it is waited for.
+    fn drop(&mut self) {
+        let dir = self.dir.take();
+        let _ = std::thread::Builder::new().spawn(move || drop(dir));
+    }
 }
 
 struct Greeting {
@@ -42,14 +80,18 @@ struct Greeting {
 
 impl Connecting {
     pub fn to_address(common: &Common) -> Result<Connecting, LinkError> {
-        let mut connecting = Connecting { watch: None, greeting: None, through: false };
         // The watch first: a listener that comes after the look is an event.
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+        let dir = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
             .map_err(|e| common.system("inotify_init", e))?;
-        inotify::add_watch(&watch, common.dir.path(), inotify::WatchFlags::MOVED_TO)
+        inotify::add_watch(&dir, common.dir.path(), inotify::WatchFlags::MOVED_TO)
             .map_err(|e| common.system("inotify_add_watch", e))?;
-        common.add(&watch, WATCH, EventFlags::IN)?;
-        connecting.watch = Some(watch);
+        common.add(&dir, WATCH, EventFlags::IN)?;
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
+            .map_err(|e| common.system("timerfd_create", e))?;
+        common.add(&timer, TIMER, EventFlags::IN)?;
+        let address = Some(Watch { dir: Some(dir), timer });
+        let mut connecting = Connecting::new(address);
         connecting.try_connect(common)?;
         Ok(connecting)
     }
@@ -57,7 +99,7 @@ impl Connecting {
     pub fn through_socket(common: &Common) -> Result<Connecting, LinkError> {
         let system = |call| move |e| common.system(call, e);
         let (ours, theirs) = socket_pair().map_err(system("socketpair"))?;
-        let mut connecting = Connecting { watch: None, greeting: None, through: true };
+        let mut connecting = Connecting::new(None);
         scm::send(&common.end, &THROUGH, &[theirs.as_fd()]).map_err(|e| match e {
             Errno::PIPE | Errno::CONNRESET => common.gone(),
             e => common.system("sendmsg", e),
@@ -66,24 +108,56 @@ impl Connecting {
         Ok(connecting)
     }
 
+    fn new(address: Option<Watch>) -> Connecting {
+        Connecting { address, greeting: None, failures: 0, held: false, wanted: false }
+    }
+
+    pub fn hold(&mut self) -> bool {
+        self.held = self.greeting.is_none();
+        self.held
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    pub fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    pub fn greet_held(&mut self, common: &Common) -> Result<bool, LinkError> {
+        if std::mem::take(&mut self.wanted) && self.greeting.is_none() {
+            self.try_connect(common)?;
+        }
+        Ok(self.greeting.is_some())
+    }
+
+    /// A listener is there, or may be.
+    fn approach(&mut self, common: &Common) -> Result<(), LinkError> {
+        match self.held {
+            true => {
+                self.wanted = true;
+                Ok(())
+            }
+            false => self.try_connect(common),
+        }
+    }
+
     fn try_connect(&mut self, common: &Common) -> Result<(), LinkError> {
         let system = |call| move |e| common.system(call, e);
-        let flags = SocketFlags::CLOEXEC;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let path = common.dir.address(common.end.id());
         let name = SocketAddrUnix::new(&path).map_err(system("connect"))?;
-        // A full backlog makes connect(2) wait; not for ever.
-        let limit = Some(Duration::from_secs(1));
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, limit)
-            .map_err(system("setsockopt"))?;
         match rustix::net::connect(&socket, &name) {
-            Ok(()) if is_our_user(&socket) => self.greet(common, socket),
+            Ok(()) if peer::is_our_user(&socket) => self.greet(common, socket),
             Ok(()) => Err(common.protocol("it belongs to another user")),
             // Nobody yet, or a dead one that its successor will replace.
-            Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(()),
-            Err(Errno::AGAIN) => Err(common.protocol("it does not accept connections")),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => self.set_timer(common, Duration::ZERO),
+            // It has not accepted the last hundred.
+            Err(Errno::AGAIN) => self.pause(common),
             Err(e) => Err(common.system("connect", e)),
         }
     }
@@ -94,61 +168,103 @@ impl Connecting {
         let (ringer, hearing) = Ringer::new().map_err(system("eventfd"))?;
         let hello = Message::new(Kind::Hello, common.end.role(), &common.offer);
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
-        if !self.through {
+        if self.address.is_some() {
             fds.push(common.end.as_fd());
         }
         fds.push(hearing.as_fd());
         match scm::send(&socket, &hello.encode(), &fds) {
             Ok(()) => {}
-            // It died between connect and now; its successor will come.
-            Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+            // It closed the connection, or too many descriptors are on their way.
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::TOOMANYREFS) => return self.pause(common),
             Err(e) => return Err(common.system("sendmsg", e)),
         }
         common.add(&socket, GREETING, EventFlags::IN)?;
         self.greeting = Some(Greeting { socket, ringer });
+        self.set_timer(common, PATIENCE * (1 << self.failures.min(5)))
+    }
+
+    /// Tries again a little later.
+    fn pause(&mut self, common: &Common) -> Result<(), LinkError> {
+        let pause = PAUSE * (1 << self.failures.min(10));
+        self.failures += 1;
+        self.set_timer(common, pause)
+    }
+
+    /// Zero stops the timer.
+    fn set_timer(&self, common: &Common, after: Duration) -> Result<(), LinkError> {
+        let Some(Watch { timer, .. }) = &self.address else { return Ok(()) };
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = Timespec::try_from(after).unwrap_or(zero);
+        let once = Itimerspec { it_interval: zero, it_value };
+        rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)
+            .map_err(|e| common.system("timerfd_settime", e))?;
         Ok(())
+    }
+
+    /// The greeting was not answered in time, or the pause is over.
+    fn on_timer(&mut self, common: &Common) -> Result<(), LinkError> {
+        if let Some(greeting) = self.greeting.take() {
+            common.remove(&greeting.socket);
+            self.failures += 1;
+        }
+        self.approach(common)
+    }
+
+    /// Before the end of a rendezvous that others may still poll.
+    pub fn unwatch(&self, common: &Common) {
+        if let Some(Watch { dir: Some(dir), timer }) = &self.address {
+            common.remove(dir);
+            common.remove(timer);
+        }
     }
 
     pub fn on_event(&mut self, common: &mut Common, token: u64) -> Result<Option<Link>, LinkError> {
         match token {
             WATCH => self.on_watch(common).map(|()| None),
             GREETING => self.on_answer(common),
+            TIMER => self.on_timer(common).map(|()| None),
             // The socket that is the pipe hung up, or carries what nobody expects.
             _ => Err(common.gone()),
         }
     }
 
     fn on_watch(&mut self, common: &Common) -> Result<(), LinkError> {
-        let Some(watch) = &self.watch else { return Ok(()) };
+        let Some(Watch { dir: Some(dir), .. }) = &self.address else { return Ok(()) };
         let address = common.dir.address(common.end.id());
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(watch, &mut buffer);
+        let mut events = inotify::Reader::new(dir, &mut buffer);
         let mut there = false;
-        loop {
+        for round in 0.. {
             match events.next() {
                 Ok(event) => {
                     let name = event.file_name().map(|name| name.to_bytes());
                     there |= name == address.file_name().map(|n| n.as_encoded_bytes());
-                    // Events were lost: look.
+                    // Events were lost, or there is no end of them: look.
                     there |= event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
+                    if round == MANY {
+                        there = true;
+                        break;
+                    }
                 }
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(common.system("read(inotify)", e)),
             }
         }
-        if there && self.greeting.is_none() { self.try_connect(common) } else { Ok(()) }
+        if there && self.greeting.is_none() { self.approach(common) } else { Ok(()) }
     }
 
     fn on_answer(&mut self, common: &mut Common) -> Result<Option<Link>, LinkError> {
         let Some(greeting) = self.greeting.take() else { return Ok(None) };
         let mut bytes = [0; LEN + 1];
         let (len, fds) = match scm::recv(&greeting.socket, &mut bytes) {
-            // The listener went away: wait for its successor.
-            Ok((0, _)) | Err(Errno::CONNRESET) if self.through => return Err(common.gone()),
+            Ok((0, _)) | Err(Errno::CONNRESET) if self.address.is_none() => {
+                return Err(common.gone());
+            }
+            // The listener went away, or has other things to do.
             Ok((0, _)) | Err(Errno::CONNRESET) => {
-                drop(greeting);
-                self.try_connect(common)?;
+                common.remove(&greeting.socket);
+                self.pause(common)?;
                 return Ok(None);
             }
             Ok(received) => received,
@@ -162,7 +278,13 @@ impl Connecting {
         let answer = Message::decode(&bytes[..len]).map_err(|e| common.malformed(e))?;
         let what = common.end.what().to_owned();
         match (answer.kind, answer.reason) {
-            (Kind::Welcome, _) => self.accept_welcome(common, greeting, answer, fds).map(Some),
+            (Kind::Welcome, _) => {
+                let link = self.accept_welcome(common, greeting, answer, fds)?;
+                if link.is_none() {
+                    self.pause(common)?;
+                }
+                Ok(link)
+            }
             (Kind::Refuse, Some(Reason::Taken)) => {
                 // Readers are refused for a second reader, writers for a second writer.
                 let role =
@@ -175,18 +297,25 @@ impl Connecting {
             (Kind::Refuse, Some(Reason::NoProof)) => {
                 Err(common.protocol("it does not believe that we hold the pipe"))
             }
+            (Kind::Refuse, Some(Reason::Malformed)) => {
+                Err(common.protocol("it finds our greeting malformed"))
+            }
+            (Kind::Refuse, Some(Reason::Exhausted)) => {
+                Err(common.protocol("it has no memory or descriptors left"))
+            }
             _ => Err(common.protocol("an answer of the wrong kind")),
         }
     }
 
-    /// Checks a WELCOME and everything that came with it.
+    /// Checks a WELCOME and everything that came with it; `None` when the
+    /// listener has hung up meanwhile.
     fn accept_welcome(
         &self,
         common: &Common,
         greeting: Greeting,
         welcome: Message,
         fds: Vec<OwnedFd>,
-    ) -> Result<Link, LinkError> {
+    ) -> Result<Option<Link>, LinkError> {
         let agreed = &welcome.offer;
         if !common.offer.allows(agreed) {
             return Err(common.protocol("it agreed to what was not offered"));
@@ -200,7 +329,7 @@ impl Connecting {
         };
         let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or_else(|| common.protocol("a descriptor is missing"));
-        if !self.through {
+        if self.address.is_some() {
             let role = if i_write { Role::Reader } else { Role::Writer };
             if !common.end.is_proved_by(&next()?, role) {
                 return Err(common.protocol("it does not hold the pipe"));
@@ -232,16 +361,23 @@ impl Connecting {
         }
         let (tx, rx) = if i_write { (Some(forward), back) } else { (back, Some(forward)) };
         let ready = Message::new(Kind::Ready, common.end.role(), agreed);
-        scm::send(&greeting.socket, &ready.encode(), &[]).map_err(|_| common.gone())?;
-        let pid = if self.through { 0 } else { peer_pid(&greeting.socket) };
+        if scm::send(&greeting.socket, &ready.encode(), &[]).is_err() {
+            common.remove(&greeting.socket);
+            return if self.address.is_some() { Ok(None) } else { Err(common.gone()) };
+        }
+        let pid = if self.address.is_none() { 0 } else { peer::pid(&greeting.socket) };
         let Offer { channel, features, max_frame, .. } = *agreed;
         let peer = Peer { pid, label: agreed.label.clone() };
         let Greeting { socket, ringer } = greeting;
         common.remove(&socket);
-        let fds = Arc::new(LinkFds { socket, ringer, hearing });
+        let mut fds = LinkFds::new(socket, ringer, hearing);
+        if self.address.is_some() {
+            fds.survivor = Some(Survivor { dir: common.dir.clone(), id: common.end.id() });
+        }
+        let fds = Arc::new(fds);
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;
-        Ok(Link { tx, rx, peer, channel, features, max_frame })
+        Ok(Some(Link { tx, rx, peer, channel, features, max_frame }))
     }
 }
 

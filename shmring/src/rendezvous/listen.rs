@@ -5,25 +5,30 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Common, PIPE, STATE, is_our_user, peer_pid};
+use super::{Common, PIPE, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
 use crate::handshake::{Channel, Kind, LEN, Malformed, Message, Offer, Reason};
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
-use crate::scm;
+use crate::{peer, scm};
 
 /// Connections that have not finished their handshake; more push out the oldest.
 const MAX_PENDING: usize = 16;
 /// Addresses of others looked at for dead owners, each time one is made.
 const SWEEP: usize = 16;
+/// How long a promise waits for its READY once somebody else asks.
+const PROMISE: Duration = Duration::from_secs(1);
+/// Longest wait for the lock on the directory.
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Listening {
     /// None where the pipe is a socket: the one connection came through it.
@@ -43,6 +48,12 @@ struct Pending {
     made: Option<Made>,
 }
 
+impl Pending {
+    fn is_stale(&self) -> bool {
+        self.made.as_ref().is_some_and(|made| made.since.elapsed() > PROMISE)
+    }
+}
+
 struct Made {
     tx: Option<Medium>,
     rx: Option<Medium>,
@@ -50,6 +61,15 @@ struct Made {
     hearing: OwnedFd,
     agreed: Offer,
     label: String,
+    since: Instant,
+}
+
+/// What becomes of a connection that had something to say.
+enum Step {
+    Wait,
+    Drop,
+    Refuse(Reason),
+    Finish(Made),
 }
 
 impl Listening {
@@ -75,8 +95,23 @@ impl Listening {
         }
     }
 
+    /// Who was promised the way back has it, READY or not.
+    /// Whether a neighbour was welcomed that is not ready yet.
+    pub fn is_welcoming(&self) -> bool {
+        self.pending.values().any(|pending| pending.made.is_some())
+    }
+
     fn duplex_taken(&self) -> bool {
-        self.duplex_holder.strong_count() > 0
+        self.duplex_holder.strong_count() > 0 || self.promised(|agreed| agreed.duplex)
+    }
+
+    fn pipe_taken(&self) -> bool {
+        self.pipe_holder.strong_count() > 0
+            || self.promised(|agreed| agreed.channel == Channel::Fifo)
+    }
+
+    fn promised(&self, what: impl Fn(&Offer) -> bool) -> bool {
+        self.pending.values().filter_map(|p| p.made.as_ref()).any(|made| what(&made.agreed))
     }
 
     pub fn on_event(&mut self, common: &mut Common, token: u64) -> Result<Option<Link>, LinkError> {
@@ -91,10 +126,11 @@ impl Listening {
         let Some(address) = &self.address else { return Ok(()) };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         match rustix::net::accept_with(&address.socket, flags) {
-            Ok(socket) if is_our_user(&socket) => self.add_pending(common, socket),
+            Ok(socket) if peer::is_our_user(&socket) => self.add_pending(common, socket),
             // Another user: the directory should have kept it out. Say nothing.
             Ok(_) => Ok(()),
-            // The connection went away again, or descriptors ran out for a moment.
+            // The connection went away again. Want of descriptors is an error:
+            // the socket would stay readable, and the caller try for ever.
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(()),
             Err(e) => Err(common.system("accept", e)),
         }
@@ -103,12 +139,20 @@ impl Listening {
     /// ksh93 and its like: the neighbour's socket comes through the pipe.
     fn receive_socket(&mut self, common: &mut Common) -> Result<(), LinkError> {
         let mut bytes = [0; super::connect::THROUGH.len()];
+        // A look first: bytes of a neighbour that knows nothing of this are not ours to take.
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&common.end, &mut bytes, look) {
+            Ok((_, len)) if len > 0 && bytes != super::connect::THROUGH => {
+                return Err(LinkError::UnawareNeighbour { what: common.end.what().to_owned() });
+            }
+            _ => {} // whatever else it is, the same comes out below
+        }
         match scm::recv(&common.end, &mut bytes) {
             Ok((0, _)) => Err(common.gone()),
             Ok((_, mut fds)) if bytes == super::connect::THROUGH && fds.len() == 1 => {
                 common.unwatch_pipe();
                 let socket = fds.remove(0);
-                if !is_our_user(&socket) {
+                if !peer::is_our_user(&socket) {
                     return Err(common.protocol("it belongs to another user"));
                 }
                 self.add_pending(common, socket)
@@ -123,8 +167,10 @@ impl Listening {
     }
 
     fn add_pending(&mut self, common: &Common, socket: OwnedFd) -> Result<(), LinkError> {
-        if self.pending.len() == MAX_PENDING {
-            self.pending.pop_first(); // closing it takes it out of the epoll set
+        if self.pending.len() == MAX_PENDING
+            && let Some((_, oldest)) = self.pending.pop_first()
+        {
+            common.remove(&oldest.socket);
         }
         common.add(&socket, self.next_token, EventFlags::IN)?;
         self.pending.insert(self.next_token, Pending { socket, made: None });
@@ -133,47 +179,62 @@ impl Listening {
     }
 
     /// Whatever a connection does wrong costs only that connection.
-    fn on_pending(&mut self, common: &Common, token: u64) -> Option<Link> {
+    fn on_pending(&mut self, common: &mut Common, token: u64) -> Option<Link> {
         let mut pending = self.pending.remove(&token)?;
+        for (_, stale) in self.pending.extract_if(.., |_, other| other.is_stale()) {
+            common.remove(&stale.socket);
+        }
+        match self.step(common, &mut pending) {
+            Step::Wait => {
+                self.pending.insert(token, pending);
+                None
+            }
+            Step::Drop => {
+                common.remove(&pending.socket);
+                None
+            }
+            Step::Refuse(reason) => {
+                refuse(common, &pending.socket, reason);
+                common.remove(&pending.socket);
+                None
+            }
+            Step::Finish(made) => {
+                common.remove(&pending.socket);
+                self.finish(common, pending.socket, made)
+            }
+        }
+    }
+
+    fn step(&self, common: &mut Common, pending: &mut Pending) -> Step {
         let mut bytes = [0; LEN + 1];
         let (len, fds) = match scm::recv(&pending.socket, &mut bytes) {
-            Ok((0, _)) => return None,
+            Ok((0, _)) => return Step::Drop,
             Ok(received) => received,
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.pending.insert(token, pending);
-                return None;
-            }
-            Err(_) => return None,
+            Err(Errno::AGAIN | Errno::INTR) => return Step::Wait,
+            Err(_) => return Step::Drop,
         };
         let message = match Message::decode(&bytes[..len]) {
             Ok(message) => message,
-            Err(error) => {
-                let version = matches!(error, Malformed::Version(_));
-                let reason = if version { Reason::Version } else { Reason::Malformed };
-                refuse(common, &pending.socket, reason);
-                return None;
-            }
+            Err(Malformed::Version(_)) => return Step::Refuse(Reason::Version),
+            Err(Malformed::Because(_)) => return Step::Refuse(Reason::Malformed),
         };
         match (message.kind, pending.made.take()) {
             (Kind::Hello, None) => match self.welcome(common, &pending.socket, &message, fds) {
                 Ok(made) => {
                     pending.made = Some(made);
-                    self.pending.insert(token, pending);
+                    Step::Wait
                 }
-                Err(reason) => refuse(common, &pending.socket, reason),
+                Err(reason) => Step::Refuse(reason),
             },
-            (Kind::Ready, Some(made)) if fds.is_empty() => {
-                return self.finish(common, pending.socket, made);
-            }
-            _ => refuse(common, &pending.socket, Reason::Malformed),
+            (Kind::Ready, Some(made)) if fds.is_empty() => Step::Finish(made),
+            _ => Step::Refuse(Reason::Malformed),
         }
-        None
     }
 
     /// Checks a HELLO and answers it.
     fn welcome(
-        &mut self,
-        common: &Common,
+        &self,
+        common: &mut Common,
         socket: &OwnedFd,
         hello: &Message,
         mut fds: Vec<OwnedFd>,
@@ -199,12 +260,14 @@ impl Listening {
         }
         let mut agreed = common.offer.agree(&hello.offer);
         agreed.duplex &= !self.duplex_taken();
-        let pipe_taken = self.pipe_holder.strong_count() > 0;
-        if pipe_taken || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
+        if self.pipe_taken() || (agreed.channel == Channel::Fifo && self.duplex_taken()) {
             return Err(Reason::Taken);
         }
+        if common.accept_bytes && connector_writes && self.address.is_some() {
+            common.save_leftover().map_err(|_| Reason::Exhausted)?;
+        }
         let made = self.make(common, socket, agreed, hearing, connector_writes, hello);
-        made.map_err(|_| Reason::Malformed)
+        made.map_err(|_| Reason::Exhausted)
     }
 
     /// Makes the media of both directions and hands the neighbour's halves over.
@@ -258,17 +321,13 @@ impl Listening {
         fds.extend(handed.iter().map(AsFd::as_fd));
         let welcome = Message::new(Kind::Welcome, common.end.role(), &agreed);
         scm::send(socket, &welcome.encode(), &fds).map_err(system("sendmsg"))?;
-        Ok(Made { tx, rx, ringer, hearing, agreed, label: hello.offer.label.clone() })
+        let label = hello.offer.label.clone();
+        Ok(Made { tx, rx, ringer, hearing, agreed, label, since: Instant::now() })
     }
 
     fn finish(&mut self, common: &Common, socket: OwnedFd, made: Made) -> Option<Link> {
-        // Two writers may have been welcomed before either was ready.
-        if made.agreed.duplex && self.duplex_taken() {
-            return None;
-        }
-        common.remove(&socket);
-        let peer = Peer { pid: peer_pid(&socket), label: made.label };
-        let fds = Arc::new(LinkFds { socket, ringer: made.ringer, hearing: made.hearing });
+        let peer = Peer { pid: peer::pid(&socket), label: made.label };
+        let fds = Arc::new(LinkFds::new(socket, made.ringer, made.hearing));
         let Offer { max_frame, channel, features, duplex, .. } = made.agreed;
         let (tx, rx) = halves(made.tx, made.rx, &fds, max_frame, &common.offer.label).ok()?;
         if duplex {
@@ -294,11 +353,19 @@ struct Address {
 }
 
 impl Address {
-    /// Claims the pipe's address. Several may try at the same time; the
-    /// directory is locked while a dead owner's address is replaced.
+    /// Claims the pipe's address. Several may try at the same time, and a
+    /// socket that is bound but does not listen yet looks like a dead one: so
+    /// the directory is locked from before the bind until the rename.
     fn claim(common: &Common) -> Result<Option<Address>, LinkError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let system = |call| move |e| common.system(call, e);
+        let _lock = lock(common.dir.path()).map_err(|errno| match errno {
+            Errno::WOULDBLOCK => LinkError::RuntimeDir {
+                path: common.dir.path().display().to_string(),
+                why: "another process keeps it locked; end that process".into(),
+            },
+            errno => common.system("flock", errno),
+        })?;
         let path = common.dir.address(common.end.id());
         // Unique among threads; unique among processes by the process id.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -308,48 +375,53 @@ impl Address {
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .map_err(system("socket"))?;
         let name = SocketAddrUnix::new(&fresh).map_err(system("bind"))?;
+        sweep(common.dir.path());
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our id
         rustix::net::bind(&socket, &name).map_err(system("bind"))?;
-        let claimed = claim_locked(common, &socket, &fresh, &path);
-        if !matches!(claimed, Ok(true)) {
-            let _ = rustix::fs::unlink(&fresh);
+        rustix::net::listen(&socket, 128).map_err(system("listen"))?;
+        if is_dead(&path) {
+            let _ = rustix::fs::unlink(&path);
         }
-        if !claimed? {
-            return Ok(None);
+        match rustix::fs::renameat_with(CWD, &fresh, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(error) => {
+                let _ = rustix::fs::unlink(&fresh);
+                return match error {
+                    Errno::EXIST => Ok(None),
+                    error => Err(common.system("rename", error)),
+                };
+            }
         }
         let inode = rustix::fs::lstat(&path).map_err(system("stat"))?.st_ino;
         Ok(Some(Address { socket, path, inode }))
     }
 }
 
-fn claim_locked(
-    common: &Common,
-    socket: &OwnedFd,
-    fresh: &Path,
-    path: &Path,
-) -> Result<bool, LinkError> {
-    let system = |call| move |e| common.system(call, e);
-    rustix::net::listen(socket, 128).map_err(system("listen"))?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let dir = rustix::fs::open(common.dir.path(), flags, Mode::empty()).map_err(system("open"))?;
-    rustix::fs::flock(&dir, FlockOperation::LockExclusive).map_err(system("flock"))?;
-    sweep(common.dir.path(), fresh);
-    if is_dead(path) {
-        let _ = rustix::fs::unlink(path);
-    }
-    match rustix::fs::renameat_with(CWD, fresh, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(e) => Err(common.system("rename", e)),
+/// Locks the directory until dropped: nobody else claims or removes an address.
+/// Its holders need it for microseconds; one that keeps it means no good, or is
+/// stopped: `EWOULDBLOCK` after [`LOCK_LIMIT`].
+pub(super) fn lock(dir: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(dir),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_LIMIT => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 
 /// Removes addresses whose process was killed. A few each time: nobody has to
 /// look at a thousand live ones in order to start.
-fn sweep(dir: &Path, own: &Path) {
+fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten().take(SWEEP) {
-        if entry.path() != own && is_dead(&entry.path()) {
+        if is_dead(&entry.path()) {
             let _ = rustix::fs::unlink(entry.path());
         }
     }

@@ -10,11 +10,13 @@
 //! open before, but the socket and 0, 1, 2.
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -128,6 +130,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
+    command.env("PATH", search_path());
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {
@@ -136,6 +139,21 @@ fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Opti
     };
     send_reply(socket, errno).context("reply")?;
     Ok(pid)
+}
+
+/// The user's PATH, and behind it the directories of `iptables` and the like,
+/// which Debian gives to root alone: inside the function this user is root.
+fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    for dir in ["/usr/sbin", "/sbin"] {
+        if !std::env::split_paths(&path).any(|known| known == Path::new(dir)) {
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(dir);
+        }
+    }
+    path
 }
 
 /// Buries the dead, strangers' orphans among them, and tells how the awaited

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Model checking of the ring, see docs/model-checking.md.
+# usage: ci/loom.sh [PREEMPTIONS] [TEST]   (2: seconds; 3: minutes)
+set -eu
+cd "$(dirname "$0")/.."
+
+# --release because loom runs each model tens of thousands of times; a target
+# directory of its own because the flags would rebuild everything otherwise.
+RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${1:-2}" \
+    cargo test -p shmring --lib --release --target-dir target/loom "${2:-model::}" -- --nocapture

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Are the tests any good? Each line of the list weakens one ordering or drops
+# one check in a copy of the workspace; the test behind it has to fail.
+# usage: ci/mutants.sh [PATTERN]
+set -eu
+cd "$(dirname "$0")/.."
+
+copy=$PWD/target/mutants/workspace
+mkdir -p "$copy"
+git ls-files -z | tar --null -T - -cf - | tar -C "$copy" -xmf -
+list=$PWD/ci/mutants.txt
+cd "$copy"
+
+export RUST_BACKTRACE=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none
+
+# run LIMIT TEST [FLAG]: runs one test; longer than LIMIT seconds is a hang.
+# "loom:NAME" is a model, "lib:NAME" a unit test, "FILE:NAME" one of tests/FILE.
+run() {
+    name=${2#*:}
+    case $2 in
+    loom:*)
+        RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 timeout "$1" \
+            cargo test -q -p shmring --lib --release --target-dir ../loom "$name" $3
+        ;;
+    lib:*) timeout "$1" cargo test -q -p shmring --lib --target-dir ../std "$name" $3 ;;
+    *) timeout "$1" cargo test -q -p shmring --test "${2%%:*}" --target-dir ../std "$name" $3 ;;
+    esac </dev/null >../log 2>&1
+}
+
+killed=0 alive=0
+grep -v '^#' "$list" | grep -e "${1:-.}" >../todo
+while IFS='	' read -r what file edit test; do
+    cp "$file" ../original
+    sed -i "$edit" "$file"
+    if cmp -s ../original "$file"; then
+        echo "STALE    $what: the edit changes nothing"
+        alive=$((alive + 1))
+    elif ! run 600 "$test" --no-run; then
+        echo "BROKEN   $what: does not compile"
+        alive=$((alive + 1))
+    elif run 60 "$test" ""; then
+        echo "ALIVE    $what: $test does not notice"
+        alive=$((alive + 1))
+    else
+        echo "killed   $what: $test"
+        killed=$((killed + 1))
+    fi
+    cp ../original "$file"
+done <../todo
+echo "$killed killed, $alive alive"
+[ "$alive" = 0 ]

@@ -1,0 +1,437 @@
+//! A function's end of a pipe, and the links that come and go on it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use nix::sys::epoll::EpollFlags;
+use shmring::{Link, LinkError, Offer, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+
+use super::FEATURES;
+use super::half::{Receiver, Sender};
+use super::reader_of::{Reader, reader_of};
+use super::stream_rx::StreamRx;
+use super::stream_tx::StreamTx;
+use crate::capture::Format;
+
+/// A reader that is known to be another program gets a capture after this long.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+/// One that nothing is known of, after this long.
+const BOUND: Duration = Duration::from_secs(1);
+/// A greeting under way has this long before we look again.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// A pipe to be used as a cable.
+pub struct CablePlan {
+    /// The pipe.
+    pub end: PipeEnd,
+    /// What to offer the neighbour.
+    pub offer: Offer,
+    /// Whether the function ends with this cable. That of a `|` has no second
+    /// life; a FIFO may get a new neighbour.
+    pub vital: bool,
+    /// Whether the function has use for frames both ways.
+    pub both_ways: bool,
+    /// What to do when no neighbour turns up that knows of rings.
+    pub fallback: Fallback,
+}
+
+/// When frames go into the pipe itself as a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Never: a FIFO waits for whom it is meant for.
+    Never,
+    /// When the reader is another program, or nothing is known of it in time.
+    IfUnaware,
+    /// From the start, until a neighbour turns up.
+    AtOnce,
+}
+
+/// A pipe, the rendezvous on it, and the links that came of it.
+pub struct Cable {
+    parts: Parts,
+    /// None while nobody can turn up.
+    rendezvous: Option<Rendezvous>,
+    /// Links by serial number.
+    links: Vec<(u32, Joined)>,
+    /// Whether there ever was a link or a byte stream.
+    pub was_up: bool,
+    /// When to see about a neighbour that does not turn up.
+    look_at: Option<Instant>,
+    looks: u32,
+    fallback: Fallback,
+    /// Bytes in the pipe have a reader already.
+    reading: bool,
+    /// What the newest neighbour takes unfinished, until somebody asks.
+    plugged: Option<u64>,
+}
+
+/// What is needed to make the rendezvous again.
+struct Parts {
+    offer: Offer,
+    vital: bool,
+    both_ways: bool,
+    what: String,
+}
+
+/// The halves of a live link.
+pub struct Joined {
+    /// Frames out.
+    pub tx: Option<Sender>,
+    /// Frames in.
+    pub rx: Option<Receiver>,
+}
+
+/// Which half of a link a descriptor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Frames out.
+    Tx,
+    /// Frames in.
+    Rx,
+}
+
+/// Watches the descriptor of one half of the link with a serial number.
+pub type Wake<'a> = dyn FnMut(u32, Half, BorrowedFd<'_>, EpollFlags) -> Result<()> + 'a;
+
+impl Cable {
+    /// Starts to look for a neighbour.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn new(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
+        let CablePlan { end, offer, vital, both_ways, fallback } = plan;
+        let what = end.what().to_owned();
+        let may_stream = end.role() == Role::Writer && !end.is_socket();
+        let look_at = match fallback {
+            Fallback::IfUnaware if may_stream => Some(Instant::now() + FIRST_LOOK),
+            Fallback::AtOnce if may_stream => Some(Instant::now()),
+            _ => None,
+        };
+        let rendezvous = Some(rendezvous(end, dir, &offer)?);
+        let parts = Parts { offer, vital, both_ways, what };
+        Ok(Cable {
+            parts,
+            rendezvous,
+            links: Vec::new(),
+            was_up: false,
+            look_at,
+            looks: 0,
+            fallback,
+            reading: false,
+            plugged: None,
+        })
+    }
+
+    /// The pipe's name for people.
+    pub fn what(&self) -> &str {
+        &self.parts.what
+    }
+
+    /// Whether the function ends with this cable.
+    pub fn is_vital(&self) -> bool {
+        self.parts.vital
+    }
+
+    /// Whether there is a neighbour.
+    pub fn is_up(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// The descriptor of the rendezvous.
+    pub fn rendezvous(&self) -> Option<&Rendezvous> {
+        self.rendezvous.as_ref()
+    }
+
+    /// The live links.
+    pub fn links(&mut self) -> impl Iterator<Item = &mut Joined> {
+        self.links.iter_mut().map(|(_, joined)| joined)
+    }
+
+    /// Keeps the links for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut Joined) -> bool) {
+        self.links.retain_mut(|(_, joined)| keep(joined));
+    }
+
+    /// The link that takes frames.
+    pub fn sender(&mut self) -> Option<&mut Sender> {
+        self.links().find_map(|joined| joined.tx.as_mut())
+    }
+
+    /// Once for each new neighbour: the virtio-net features that it has.
+    pub fn plugged(&mut self) -> Option<u64> {
+        self.plugged.take()
+    }
+
+    /// When [`Cable::on_time`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// The rendezvous' descriptor became ready: takes new links into use.
+    ///
+    /// # Errors
+    /// [`LinkError`], and those of `wake`.
+    pub fn on_rendezvous(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        while let Some(rendezvous) = &mut self.rendezvous {
+            match rendezvous.poll() {
+                Ok(Some(link)) => self.join(link, serial, wake)?,
+                Ok(None) => break,
+                // Who read our capture is gone: that is the end of the cable, not a failure.
+                Err(LinkError::NeighbourGone { .. }) if self.stream_out().is_some() => {
+                    self.rendezvous = None;
+                    self.links.iter_mut().for_each(|(_, joined)| joined.tx = None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.read_bytes(serial, wake)?;
+        self.take_leftover();
+        self.greet();
+        Ok(())
+    }
+
+    /// After a writer's HELLO: takes what it wrote before, and reads no further
+    /// until it is ready, or has gone on writing since our answer was too slow.
+    fn take_leftover(&mut self) {
+        let Some(rendezvous) = &mut self.rendezvous else { return };
+        let (leftover, held) = (rendezvous.leftover(), rendezvous.is_welcoming());
+        let mut streams = self.links().filter_map(|joined| joined.rx.as_mut()?.stream.as_mut());
+        if let Some(stream) = streams.next() {
+            stream.push(&leftover);
+            stream.hold(held);
+        }
+    }
+
+    /// Sees about a neighbour that has not turned up: one that does not know of
+    /// rings gets a capture.
+    ///
+    /// # Errors
+    /// Those of `wake` and open(2).
+    pub fn on_time(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        let now = Instant::now();
+        if self.look_at.is_none_or(|at| now < at) {
+            return Ok(());
+        }
+        self.look_at = None;
+        let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
+        if self.is_up() {
+            return Ok(());
+        }
+        if self.fallback == Fallback::AtOnce {
+            return self.stream(serial, wake);
+        }
+        self.looks += 1;
+        match reader_of(rendezvous.end().id().1) {
+            Reader::Aware => self.look_at = Some(now + BOUND),
+            Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
+            Reader::Unknown | Reader::Other => self.stream(serial, wake)?,
+        }
+        Ok(())
+    }
+
+    /// Sends frames as a capture through the pipe itself, until a neighbour
+    /// turns up that knows of rings.
+    ///
+    /// # Errors
+    /// Those of `wake` and open(2).
+    fn stream(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
+        if !rendezvous.hold() {
+            self.look_at = Some(Instant::now() + MOMENT);
+            return Ok(());
+        }
+        // Fails when the last reader has just gone; the rendezvous will say so.
+        let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
+        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, Format::Pcap)));
+        self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
+    }
+
+    /// Takes bytes in the pipe for a capture.
+    fn read_bytes(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
+        if self.reading || !rendezvous.carries_bytes() || self.is_up() {
+            return Ok(());
+        }
+        self.reading = true;
+        let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
+        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, serial, wake)
+    }
+
+    fn stream_out(&mut self) -> Option<&mut StreamTx> {
+        self.links().find_map(|joined| match &mut joined.tx {
+            Some(Sender::Stream(stream)) => Some(&mut **stream),
+            _ => None,
+        })
+    }
+
+    /// Greets a reader that has turned up while we write bytes: when the last
+    /// packet is written, and then not another byte until it has answered.
+    fn greet(&mut self) {
+        let Some(mut rendezvous) = self.rendezvous.take() else { return };
+        let mut gone = false;
+        if let Some(stream) = self.stream_out() {
+            stream.hold(rendezvous.is_wanted() || rendezvous.is_greeting());
+            let _ = stream.arm(); // writes what it can
+            if rendezvous.is_wanted()
+                && stream.is_empty()
+                && let Err(error) = rendezvous.greet()
+            {
+                eprintln!("stdpkt: {error}");
+                gone = true;
+            }
+            stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
+        }
+        self.rendezvous = (!gone).then_some(rendezvous);
+    }
+
+    /// Takes a link into use.
+    fn join(&mut self, link: Link, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        if self.parts.both_ways && !link.is_duplex() {
+            let (here, there) = match link.tx {
+                Some(_) => ("to", "from"),
+                None => ("from", "to"),
+            };
+            let Peer { label, .. } = &link.peer;
+            eprintln!(
+                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
+                 as in --link NAME,at=RX:TX",
+                self.parts.what
+            );
+        }
+        let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
+        if let Some(receiver) = &mut joined.rx {
+            receiver.stream = self.last_bytes()?;
+        }
+        // The byte streams of this pipe have done their part.
+        self.links.retain(|(_, old)| {
+            !matches!(old.tx, Some(Sender::Stream(_)))
+                && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
+        });
+        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
+        self.add(joined, serial, wake)
+    }
+
+    /// What the neighbour wrote into the pipe before it found us.
+    fn last_bytes(&mut self) -> Result<Option<Box<StreamRx>>> {
+        let leftover = self.rendezvous.as_mut().map(Rendezvous::leftover).unwrap_or_default();
+        let mut streams = self.links.iter_mut().filter_map(|(_, old)| old.rx.as_mut());
+        let old = streams.find(|rx| rx.rx.is_none()).and_then(|rx| rx.stream.take());
+        let mut stream = match (old, &self.rendezvous) {
+            (Some(old), _) => old,
+            (None, Some(rendezvous)) if !leftover.is_empty() => {
+                let pipe = rendezvous.end().reopen_to_read()?;
+                Box::new(StreamRx::new(pipe, &self.parts.what))
+            }
+            _ => return Ok(None),
+        };
+        self.reading = true;
+        stream.finish(&leftover);
+        Ok(Some(stream))
+    }
+
+    fn add(&mut self, joined: Joined, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        *serial = serial.wrapping_add(1);
+        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        if let Some(tx) = &joined.tx {
+            let stream = matches!(tx, Sender::Stream(_));
+            let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
+            wake(*serial, Half::Tx, tx.as_fd(), flags)?;
+        }
+        match &joined.rx {
+            Some(Receiver { rx: Some(rx), .. }) => wake(*serial, Half::Rx, rx.as_fd(), edge)?,
+            Some(Receiver { stream: Some(stream), .. }) => {
+                wake(*serial, Half::Rx, stream.as_fd(), edge)?;
+            }
+            _ => {}
+        }
+        let one_way_in = matches!(&joined.rx, Some(Receiver { rx: None, .. }));
+        if matches!(joined.tx, Some(Sender::Stream(_))) || one_way_in {
+            self.plugged = Some(FEATURES); // packets are finished on this side
+        }
+        self.was_up = true;
+        self.look_at = None;
+        self.links.push((*serial, joined));
+        Ok(())
+    }
+
+    /// The descriptor of one half of a link became ready.
+    ///
+    /// # Errors
+    /// Those of epoll_wait(2).
+    pub fn woken(&mut self, serial: u32, half: Half) -> std::io::Result<()> {
+        let Some((_, joined)) = self.links.iter_mut().find(|link| link.0 == serial) else {
+            return Ok(());
+        };
+        match half {
+            Half::Tx => joined.tx.as_mut().map_or(Ok(()), Sender::woken)?,
+            Half::Rx => joined.rx.as_mut().map_or(Ok(()), Receiver::woken)?,
+        }
+        self.greet();
+        Ok(())
+    }
+
+    /// Before a sleep, after the halves were armed.
+    pub fn arm(&mut self) {
+        self.greet();
+    }
+
+    /// After a sleep: nobody needs to wake us any more.
+    pub fn disarm(&mut self) {
+        for joined in self.links() {
+            if let Some(rx) = &mut joined.rx {
+                rx.disarm();
+            }
+        }
+    }
+
+    /// Looks for another neighbour on a FIFO whose last one is gone. Returns
+    /// whether there is a new rendezvous to watch.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub fn renew(&mut self, dir: &RuntimeDir) -> Result<bool> {
+        let over = self.rendezvous.as_ref().is_some_and(Rendezvous::is_over);
+        if self.is_up() || self.is_vital() || !over {
+            return Ok(false);
+        }
+        if let Some(old) = self.rendezvous.take() {
+            self.rendezvous = Some(rendezvous(old.into_end(), dir, &self.parts.offer)?);
+        }
+        Ok(true)
+    }
+
+    /// Takes note of what happened to the senders, for those who do not wait
+    /// for their descriptors.
+    pub fn refresh(&mut self) {
+        for tx in self.links().filter_map(|joined| joined.tx.as_mut()) {
+            let _ = tx.woken();
+        }
+        self.greet();
+    }
+
+    /// Whether byte streams have written everything, or cannot.
+    pub fn is_drained(&mut self) -> bool {
+        self.refresh();
+        self.stream_out().is_none_or(|stream| {
+            let _ = stream.arm();
+            stream.is_empty() || stream.is_closed()
+        })
+    }
+
+    /// Writes what byte streams still hold.
+    pub fn finish(&mut self) {
+        if let Some(stream) = self.stream_out() {
+            stream.finish();
+        }
+    }
+}
+
+fn rendezvous(end: PipeEnd, dir: &RuntimeDir, offer: &Offer) -> Result<Rendezvous> {
+    let reads = end.role() == Role::Reader;
+    let mut rendezvous = Rendezvous::new(end, dir, offer.clone())?;
+    if reads {
+        rendezvous.accept_bytes();
+    }
+    Ok(rendezvous)
+}

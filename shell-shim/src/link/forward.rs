@@ -1,0 +1,120 @@
+//! Frames from one cable to another, with one copy.
+
+use shmring::{Bytes, BytesMut, RecvError, SendError};
+
+use super::{BATCH, Cable, PUBLISH_EVERY, Sender, Turn};
+
+/// One direction between two cables.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Lane {
+    /// Frames wait for room where they go, not for frames.
+    blocked: bool,
+}
+
+impl Lane {
+    /// Moves some frames. `look` sees each where it comes from and where it was
+    /// copied to, and says whether it goes on.
+    pub fn turn(
+        &mut self,
+        from: &mut Cable,
+        to: &mut Cable,
+        mut look: impl FnMut(&Bytes<'_>, &mut BytesMut<'_>) -> bool,
+    ) -> Turn {
+        let mut turn = Turn::default();
+        self.blocked = false;
+        let waiting = !to.was_up;
+        let Some(tx) = to.sender() else {
+            // Frames wait for the first neighbour; a later gap loses them, as a
+            // cable that is not plugged in does.
+            self.blocked = waiting;
+            if !waiting {
+                self.discard(from, &mut turn);
+            }
+            return turn;
+        };
+        let blocked = &mut self.blocked;
+        from.retain(|joined| {
+            let Some(rx) = &mut joined.rx else { return true };
+            let mut staged = 0;
+            let mut alive = true;
+            for _ in 0..BATCH {
+                let moved = rx.receive(|bytes| match pass(tx, bytes, &mut look) {
+                    Ok(len) => (true, Ok(len)),
+                    Err(SendError::Full) => (false, Err(SendError::Full)),
+                    Err(error) => (true, Err(error)),
+                });
+                match moved {
+                    Ok(Ok(len)) => {
+                        turn.busy = true;
+                        staged += len;
+                    }
+                    Ok(Err(SendError::Full)) => {
+                        *blocked = true;
+                        break;
+                    }
+                    // Too long for the link, or the link is about to end.
+                    Ok(Err(_)) => rx.count_drop(),
+                    Err(RecvError::Empty) => break,
+                    Err(error) => {
+                        say_why(&error, rx);
+                        alive = false;
+                        break;
+                    }
+                }
+                if staged >= PUBLISH_EVERY {
+                    tx.publish();
+                    staged = 0;
+                }
+            }
+            rx.return_room();
+            if !alive {
+                joined.rx = None;
+            }
+            alive || joined.tx.is_some()
+        });
+        tx.publish();
+        turn
+    }
+
+    fn discard(&mut self, from: &mut Cable, turn: &mut Turn) {
+        for rx in from.links().filter_map(|joined| joined.rx.as_mut()) {
+            for _ in 0..BATCH {
+                if rx.receive(|_| (true, ())).is_err() {
+                    break;
+                }
+                rx.count_drop();
+                turn.busy = true;
+            }
+        }
+    }
+
+    /// Before a sleep: asks to be woken. `false` when there is something to do.
+    pub fn arm(&self, from: &mut Cable, to: &mut Cable) -> bool {
+        if self.blocked {
+            return to.sender().is_none_or(Sender::arm);
+        }
+        from.links().filter_map(|joined| joined.rx.as_mut()).all(|rx| rx.arm())
+    }
+}
+
+/// Says why a receiver ended, if there is something to say.
+pub fn say_why(error: &RecvError, rx: &super::Receiver) {
+    match rx.as_stream().and_then(|stream| stream.error()) {
+        Some(error) => eprintln!("stdpkt: {error}"),
+        None if *error == RecvError::Ended => {}
+        None => eprintln!("stdpkt: {error}, the link is closed"),
+    }
+}
+
+fn pass(
+    tx: &mut Sender,
+    bytes: Bytes<'_>,
+    look: &mut impl FnMut(&Bytes<'_>, &mut BytesMut<'_>) -> bool,
+) -> Result<usize, SendError> {
+    let len = bytes.len();
+    let sent = tx.send(len, |room| {
+        room.copy_from_bytes(0, bytes);
+        if look(&bytes, room) { Ok(len) } else { Err(()) }
+    })?;
+    Ok(if sent.is_ok() { len } else { 0 })
+}

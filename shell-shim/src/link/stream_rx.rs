@@ -1,0 +1,146 @@
+//! Frames out of a byte stream, from a writer that does not know of rings.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use shmring::{Bytes, RecvError};
+
+use crate::capture::{CaptureError, Decoder};
+
+/// Bytes read at once: a pipe's worth.
+const CHUNK: usize = 64 << 10;
+
+/// A pipe or file whose bytes are a capture.
+pub struct StreamRx {
+    source: OwnedFd,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+    /// The next frame, if `have`.
+    frame: Vec<u8>,
+    have: bool,
+    blocked: bool,
+    held: bool,
+    /// No more bytes will come.
+    ended: bool,
+    error: Option<CaptureError>,
+}
+
+impl StreamRx {
+    /// Reads `source`, which does not block, or is a file.
+    pub fn new(source: OwnedFd, what: &str) -> StreamRx {
+        StreamRx {
+            source,
+            decoder: Decoder::new(what),
+            chunk: vec![0; CHUNK],
+            frame: Vec::new(),
+            have: false,
+            blocked: false,
+            held: false,
+            ended: false,
+            error: None,
+        }
+    }
+
+    /// The next frame; [`StreamRx::release`] makes the one after it the next.
+    ///
+    /// # Errors
+    /// [`RecvError::Empty`], and [`RecvError::Ended`] after the last frame or a
+    /// mistake in the capture, which is [`StreamRx::error`].
+    pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
+        while !self.have {
+            if self.error.is_some() {
+                return Err(RecvError::Ended);
+            }
+            match self.decoder.next(&mut self.frame) {
+                Ok(true) => self.have = true,
+                Ok(false) if self.ended => return Err(RecvError::Ended),
+                Ok(false) => self.fill()?,
+                Err(error) => self.error = Some(error),
+            }
+        }
+        Ok(Bytes::of_slice(&self.frame))
+    }
+
+    /// Done with the frame.
+    pub fn release(&mut self) {
+        self.have = false;
+    }
+
+    fn fill(&mut self) -> Result<(), RecvError> {
+        if self.blocked || self.held {
+            return Err(RecvError::Empty);
+        }
+        match rustix::io::read(&self.source, &mut self.chunk) {
+            Ok(0) => self.end(),
+            Ok(n) => self.decoder.push(&self.chunk[..n]),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                self.blocked = true;
+                return Err(RecvError::Empty);
+            }
+            Err(_) => self.end(),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.decoder.end();
+    }
+
+    /// Bytes that somebody else took out of the pipe.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// Reads nothing for now.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// The writer has stopped, and these bytes were its last.
+    pub fn finish(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+        self.end();
+    }
+
+    /// Whether every frame was taken.
+    pub fn is_ended(&self) -> bool {
+        !self.have && (self.error.is_some() || self.ended && self.decoder.is_empty())
+    }
+
+    /// Looks for the first frame, without waiting.
+    ///
+    /// # Errors
+    /// What is wrong with the capture.
+    pub fn peek(&mut self) -> Result<(), CaptureError> {
+        let _ = self.borrow();
+        self.error.clone().map_or(Ok(()), Err)
+    }
+
+    /// What was wrong with the capture.
+    pub fn error(&self) -> Option<&CaptureError> {
+        self.error.as_ref()
+    }
+
+    /// Packets left out since their capture did not keep them whole.
+    pub fn cut(&self) -> u64 {
+        self.decoder.cut()
+    }
+
+    /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
+    pub fn arm(&mut self) -> bool {
+        self.borrow().err() == Some(RecvError::Empty)
+    }
+
+    /// The descriptor became readable.
+    pub fn woken(&mut self) {
+        self.blocked = false;
+    }
+}
+
+impl AsFd for StreamRx {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}

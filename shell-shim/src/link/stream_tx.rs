@@ -1,0 +1,168 @@
+//! Frames into a byte stream, for a reader that does not know of rings.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+use shmring::{BytesMut, SendError};
+
+use super::MAX_FRAME;
+use crate::capture::{Encoder, Format};
+use crate::wire::Packets;
+
+/// A pipe that frames go into as a capture of complete packets.
+pub struct StreamTx {
+    pipe: OwnedFd,
+    encoder: Encoder,
+    packets: Packets,
+    frame: Vec<u8>,
+    /// Whole packets; `sent..` is still to be written.
+    out: Vec<u8>,
+    sent: usize,
+    blocked: bool,
+    closed: bool,
+    held: bool,
+    /// Frames that have no form on a wire.
+    malformed: u64,
+}
+
+impl StreamTx {
+    /// Starts a capture in `pipe`, which does not block.
+    pub fn new(pipe: OwnedFd, format: Format) -> StreamTx {
+        let encoder = Encoder(format);
+        let mut out = Vec::new();
+        encoder.begin(&mut out);
+        let mut stream = StreamTx {
+            pipe,
+            encoder,
+            packets: Packets::default(),
+            frame: vec![0; MAX_FRAME],
+            out,
+            sent: 0,
+            blocked: false,
+            closed: false,
+            held: false,
+            malformed: 0,
+        };
+        stream.flush();
+        stream
+    }
+
+    /// Gives `fill` room for a frame of up to `len` bytes and sends what it says it filled.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send<E>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut BytesMut<'_>) -> Result<usize, E>,
+    ) -> Result<Result<(), E>, SendError> {
+        if len > MAX_FRAME {
+            return Err(SendError::TooLong { len, max: MAX_FRAME });
+        }
+        if !self.ready()? {
+            return Err(SendError::Full);
+        }
+        let filled = match fill(&mut BytesMut::of_slice(&mut self.frame[..len])) {
+            Ok(filled) => filled,
+            Err(error) => return Ok(Err(error)),
+        };
+        let time = now();
+        let StreamTx { encoder, packets, frame, out, .. } = self;
+        if packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)).is_err() {
+            self.malformed += 1; // a network card would throw it away, too
+        }
+        self.flush();
+        Ok(Ok(()))
+    }
+
+    /// Whether there is room for a frame.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub fn ready(&mut self) -> Result<bool, SendError> {
+        self.flush();
+        match self.closed {
+            true => Err(SendError::Closed),
+            false => Ok(!self.held && self.is_empty()),
+        }
+    }
+
+    /// Sends no more frames for now.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether everything is written.
+    pub fn is_empty(&self) -> bool {
+        self.sent == self.out.len()
+    }
+
+    /// Whether the reader is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Frames left out.
+    pub fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Prepares to sleep until there is room: `false` when there is.
+    pub fn arm(&mut self) -> bool {
+        self.flush();
+        !self.closed && (self.held || !self.is_empty())
+    }
+
+    /// The descriptor became ready for something.
+    pub fn woken(&mut self) {
+        self.blocked = false;
+        // With nothing to write, only poll(2) tells that the reader is gone.
+        let mut fds = [rustix::event::PollFd::new(&self.pipe, rustix::event::PollFlags::OUT)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if rustix::event::poll(&mut fds, Some(&now)).is_ok()
+            && fds[0].revents().contains(rustix::event::PollFlags::ERR)
+        {
+            self.closed = true;
+        }
+    }
+
+    fn flush(&mut self) {
+        while !self.is_empty() && !self.blocked && !self.closed {
+            match rustix::io::write(&self.pipe, &self.out[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.blocked = true,
+                // EPIPE: the reader has what it wanted.
+                Err(_) => self.closed = true,
+            }
+        }
+        if self.is_empty() {
+            self.out.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Writes what is left, however long the reader takes.
+    pub fn finish(&mut self) {
+        while !self.is_empty() && !self.closed {
+            let mut fds = [rustix::event::PollFd::new(&self.pipe, rustix::event::PollFlags::OUT)];
+            if !matches!(rustix::event::poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
+                return;
+            }
+            self.woken();
+            self.flush();
+        }
+    }
+}
+
+impl AsFd for StreamTx {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// The time since 1970.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

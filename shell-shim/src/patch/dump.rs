@@ -1,0 +1,146 @@
+//! `stdpkt dump`: the left link as a capture.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use shmring::RecvError;
+
+use super::{Patch, Work, left};
+use crate::capture::{Encoder, Format};
+use crate::link::forward::say_why;
+use crate::link::stream_tx::now;
+use crate::link::{BATCH, Cable, CablePlan, Turn};
+use crate::wire::Packets;
+
+/// `stdpkt dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// What to write: hex on a terminal and pcap elsewhere, unless told
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+
+    /// Write here instead of standard output
+    #[arg(short, long = "write", value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+/// Writes what comes from the left until it ends.
+///
+/// # Errors
+/// One line that names the file or link. A reader that has had enough is none.
+pub fn run(args: &DumpArgs) -> Result<u8> {
+    let terminal = args.write.is_none() && io::stdout().is_terminal();
+    let format = args.format.unwrap_or(if terminal { Format::Hex } else { Format::Pcap });
+    if terminal && format != Format::Hex {
+        bail!("standard output is a terminal: give -w FILE, or --format hex");
+    }
+    let plan = CablePlan { both_ways: false, ..left()? };
+    let mut dump = Dump {
+        out: Output::open(args.write.as_deref())?,
+        encoder: Encoder(format),
+        packets: Packets::default(),
+        frame: Vec::new(),
+        buffer: Vec::new(),
+        malformed: 0,
+        ended: false,
+    };
+    dump.encoder.begin(&mut dump.buffer);
+    dump.write()?;
+    let status = Patch::new(vec![plan], None)?.run(&mut dump)?;
+    if dump.malformed > 0 {
+        eprintln!("stdpkt: {} malformed frames were left out", dump.malformed);
+    }
+    Ok(status)
+}
+
+struct Output {
+    file: Box<dyn Write>,
+    what: String,
+}
+
+impl Output {
+    fn open(path: Option<&Path>) -> Result<Output> {
+        let Some(path) = path else {
+            return Ok(Output { file: Box::new(io::stdout()), what: "standard output".into() });
+        };
+        let what = path.display().to_string();
+        match File::create(path) {
+            Ok(file) => Ok(Output { file: Box::new(file), what }),
+            Err(error) => bail!("{what}: {error}"),
+        }
+    }
+}
+
+struct Dump {
+    out: Output,
+    encoder: Encoder,
+    packets: Packets,
+    frame: Vec<u8>,
+    buffer: Vec<u8>,
+    malformed: u64,
+    /// The reader has had enough.
+    ended: bool,
+}
+
+impl Dump {
+    fn write(&mut self) -> Result<()> {
+        // One write for what is there, so that packets are seen as they come.
+        let written = self.out.file.write_all(&self.buffer).and_then(|()| self.out.file.flush());
+        self.buffer.clear();
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.ended = true;
+                Ok(())
+            }
+            Err(error) => bail!("{}: {error}", self.out.what),
+        }
+    }
+}
+
+impl Work for Dump {
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
+        let mut turn = Turn::default();
+        let Dump { encoder, packets, frame, buffer, malformed, .. } = self;
+        cables[0].retain(|joined| {
+            let Some(rx) = &mut joined.rx else { return true };
+            for _ in 0..BATCH {
+                let received = rx.receive(|bytes| {
+                    // The neighbour may change its bytes: look at a copy.
+                    frame.resize(bytes.len(), 0);
+                    bytes.copy_to(0, frame);
+                    (true, ())
+                });
+                match received {
+                    Ok(()) => turn.busy = true,
+                    Err(RecvError::Empty) => break,
+                    Err(error) => {
+                        say_why(&error, rx);
+                        return false;
+                    }
+                }
+                let time = now();
+                if packets.each(frame, |packet| encoder.packet(time, packet, buffer)).is_err() {
+                    *malformed += 1;
+                }
+            }
+            rx.return_room();
+            true
+        });
+        if !self.buffer.is_empty() {
+            self.write()?;
+        }
+        Ok(turn)
+    }
+
+    fn arm(&mut self, cables: &mut [Cable]) -> bool {
+        cables[0].links().filter_map(|joined| joined.rx.as_mut()).all(|rx| rx.arm())
+    }
+
+    fn is_over(&self, cables: &[Cable]) -> bool {
+        self.ended || cables[0].was_up && !cables[0].is_up()
+    }
+}

@@ -1,0 +1,73 @@
+//! `stdpkt filter`: frames that match an expression of tcpdump's language pass.
+
+mod libpcap;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use super::{Patch, Work, left, right};
+use crate::link::forward::Lane;
+use crate::link::{Cable, Turn};
+use crate::run::signals::Signals;
+use crate::wire::VNET_LEN;
+use libpcap::Program;
+
+/// `stdpkt filter`.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Filter one direction only; all passes in the other
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub only: Option<Direction>,
+
+    /// What passes, as in pcap-filter(7); remember arp, without which IPv4 does
+    /// not get far
+    #[arg(value_name = "EXPR", required = true, trailing_var_arg = true)]
+    pub expression: Vec<String>,
+}
+
+/// One way through a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// From standard input to standard output
+    LeftToRight,
+    /// Against the direction of the pipe
+    RightToLeft,
+}
+
+/// Passes frames on until a neighbour ends.
+///
+/// # Errors
+/// One line: the expression does not compile, libpcap is missing, or a link failed.
+pub fn run(args: &FilterArgs) -> Result<u8> {
+    let program = Program::compile(&args.expression.join(" "))?;
+    let plans = vec![left()?, right()?];
+    let mut filter =
+        Filter { program, only: args.only, forward: Lane::default(), back: Lane::default() };
+    Patch::new(plans, Some(Signals::new()?))?.run(&mut filter)
+}
+
+struct Filter {
+    program: Program,
+    only: Option<Direction>,
+    forward: Lane,
+    back: Lane,
+}
+
+impl Work for Filter {
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
+        let [left, right] = cables else { return Ok(Turn::default()) };
+        let (program, only) = (&self.program, self.only);
+        let passes = |direction, room: &mut shmring::BytesMut<'_>| {
+            // Looked at where it was copied to: the sender cannot change it any more.
+            only.is_some_and(|only| only != direction) || program.matches(room, VNET_LEN)
+        };
+        let there = self.forward.turn(left, right, |_, room| passes(Direction::LeftToRight, room));
+        let back = self.back.turn(right, left, |_, room| passes(Direction::RightToLeft, room));
+        Ok(Turn { busy: there.busy || back.busy, ended: false })
+    }
+
+    fn arm(&mut self, cables: &mut [Cable]) -> bool {
+        let [left, right] = cables else { return true };
+        self.forward.arm(left, right) & self.back.arm(right, left)
+    }
+}

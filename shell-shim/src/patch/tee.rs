@@ -1,0 +1,71 @@
+//! `stdpkt tee`: frames pass, and a copy of each goes to files.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use shmring::Bytes;
+
+use super::mirror::Mirror;
+use super::{Patch, Work, left, right};
+use crate::link::forward::Lane;
+use crate::link::{Cable, Turn};
+use crate::run::signals::Signals;
+
+/// `stdpkt tee`.
+#[derive(Debug, Args)]
+pub struct TeeArgs {
+    /// Append to captures instead of starting them anew
+    #[arg(short, long)]
+    pub append: bool,
+
+    /// Captures to write, both directions in each. A FIFO is written while
+    /// somebody reads it; if that is another stdpkt, it becomes a link
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Passes frames on until a neighbour ends.
+///
+/// # Errors
+/// One line that names the file or link.
+pub fn run(args: &TeeArgs) -> Result<u8> {
+    let plans = vec![left()?, right()?];
+    let mirrors: Result<_> =
+        args.files.iter().map(|path| Mirror::open(path, args.append)).collect();
+    let mut tee = Tee { forward: Lane::default(), back: Lane::default(), mirrors: mirrors? };
+    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut tee);
+    tee.mirrors.iter_mut().for_each(Mirror::finish);
+    status
+}
+
+struct Tee {
+    forward: Lane,
+    back: Lane,
+    mirrors: Vec<Mirror>,
+}
+
+impl Work for Tee {
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
+        let [left, right] = cables else { return Ok(Turn::default()) };
+        let mirrors = &mut self.mirrors;
+        let mut copy = |bytes: &Bytes<'_>| {
+            mirrors.iter_mut().for_each(|mirror| mirror.take(bytes));
+            true
+        };
+        let there = self.forward.turn(left, right, |bytes, _| copy(bytes));
+        let back = self.back.turn(right, left, |bytes, _| copy(bytes));
+        self.mirrors.iter_mut().for_each(Mirror::pump);
+        Ok(Turn { busy: there.busy || back.busy, ended: false })
+    }
+
+    fn arm(&mut self, cables: &mut [Cable]) -> bool {
+        let [left, right] = cables else { return true };
+        self.forward.arm(left, right) & self.back.arm(right, left)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.mirrors.iter().filter_map(Mirror::deadline).min()
+    }
+}

@@ -1,0 +1,82 @@
+//! From frames to packets as they would look on a wire, and back.
+//!
+//! A frame that crosses a link may be a TSO frame of 64 KiB and may leave its
+//! TCP or UDP checksum to whoever sends it out (virtio 1.2, section 5.1.6).
+//! Tools that read captures want complete packets: [`Packets`] makes them.
+//!
+//! The neighbour wrote the frame: whatever it holds, the worst is an error.
+
+mod packets;
+#[cfg(test)]
+mod tests;
+
+pub use packets::{Packets, WireError};
+
+/// Bytes of the header before each Ethernet frame.
+pub const VNET_LEN: usize = 12;
+/// Bytes of an Ethernet header without tags.
+pub const ETHERNET_LEN: usize = 14;
+
+/// `VIRTIO_NET_HDR_F_NEEDS_CSUM`.
+const NEEDS_CSUM: u8 = 1;
+/// `VIRTIO_NET_HDR_GSO_*`; [`GSO_ECN`] is a flag beside the type.
+const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
+const GSO_ECN: u8 = 0x80;
+
+/// `virtio_net_hdr_v1`, little-endian: flags, gso_type (a byte each), hdr_len,
+/// gso_size, csum_start, csum_offset, num_buffers (two bytes each).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VnetHeader {
+    /// `VIRTIO_NET_HDR_F_*`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_*`.
+    pub gso_type: u8,
+    /// A hint: bytes of headers.
+    pub hdr_len: u16,
+    /// Payload bytes of each segment but the last.
+    pub gso_size: u16,
+    /// Where summing starts, from the Ethernet header on.
+    pub csum_start: u16,
+    /// Where the sum goes, from `csum_start` on.
+    pub csum_offset: u16,
+    /// Unused on a TAP.
+    pub num_buffers: u16,
+}
+
+impl VnetHeader {
+    /// Reads the first 12 bytes of a frame.
+    pub fn parse(bytes: &[u8; VNET_LEN]) -> VnetHeader {
+        let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        VnetHeader {
+            flags: bytes[0],
+            gso_type: bytes[1],
+            hdr_len: word(2),
+            gso_size: word(4),
+            csum_start: word(6),
+            csum_offset: word(8),
+            num_buffers: word(10),
+        }
+    }
+
+    /// The 12 bytes.
+    pub fn to_bytes(self) -> [u8; VNET_LEN] {
+        let mut out = [0; VNET_LEN];
+        out[0] = self.flags;
+        out[1] = self.gso_type;
+        let words =
+            [self.hdr_len, self.gso_size, self.csum_start, self.csum_offset, self.num_buffers];
+        for (at, word) in (2..).step_by(2).zip(words) {
+            out[at..at + 2].copy_from_slice(&word.to_le_bytes());
+        }
+        out
+    }
+}
+
+/// Appends a complete packet to `out` as a frame: a header that asks for nothing
+/// comes before it.
+pub fn push_frame(out: &mut Vec<u8>, packet: &[u8]) {
+    out.extend_from_slice(&[0; VNET_LEN]);
+    out.extend_from_slice(packet);
+}

@@ -1,0 +1,202 @@
+//! Segmentation and checksums.
+
+use etherparse::checksum::Sum16BitWords;
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+use super::{
+    ETHERNET_LEN, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VNET_LEN, VnetHeader,
+};
+
+/// Offset of the checksum in a UDP header, which has no zero: `0xffff` stands for it.
+const UDP_CHECKSUM: u16 = 6;
+const TCP_FIN_PSH: u8 = 0x01 | 0x08;
+const TCP_CWR: u8 = 0x80;
+
+/// Why a frame has no form on a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Less than a virtio-net header and an Ethernet header.
+    #[error("a frame of {0} bytes is shorter than its headers")]
+    Short(usize),
+    /// The checksum would lie outside the packet.
+    #[error("a checksum at {start}+{offset} in a packet of {len} bytes")]
+    Checksum {
+        /// `csum_start`.
+        start: u16,
+        /// `csum_offset`.
+        offset: u16,
+        /// Bytes of the packet.
+        len: usize,
+    },
+    /// A kind of offload that was never offered.
+    #[error("unknown segmentation type {0}")]
+    GsoType(u8),
+    /// Segments of no bytes.
+    #[error("a frame to be segmented without a segment size")]
+    GsoSize,
+    /// The headers are not those that the segmentation type promises.
+    #[error("a frame to be segmented whose headers are not {0}")]
+    Headers(&'static str),
+}
+
+/// Makes the packets of frames; has the memory for one packet.
+#[derive(Debug, Default)]
+pub struct Packets {
+    packet: Vec<u8>,
+}
+
+/// Where things are in a TCP packet, from the Ethernet header on.
+struct Tcp {
+    /// IP header.
+    ip: usize,
+    v6: bool,
+    /// TCP header.
+    tcp: usize,
+    payload: usize,
+    end: usize,
+}
+
+impl Packets {
+    /// Calls `emit` with each complete packet of a frame, in order.
+    ///
+    /// # Errors
+    /// [`WireError`], before the first packet: a frame is sent whole or not at all.
+    pub fn each(&mut self, frame: &[u8], mut emit: impl FnMut(&[u8])) -> Result<(), WireError> {
+        let Some((header, packet)) = frame.split_first_chunk::<VNET_LEN>() else {
+            return Err(WireError::Short(frame.len()));
+        };
+        if packet.len() < ETHERNET_LEN {
+            return Err(WireError::Short(frame.len()));
+        }
+        let header = VnetHeader::parse(header);
+        match header.gso_type & !GSO_ECN {
+            GSO_NONE if header.flags & NEEDS_CSUM == 0 => {
+                emit(packet);
+                Ok(())
+            }
+            GSO_NONE => self.fill_checksum(&header, packet).map(|()| emit(&self.packet)),
+            GSO_TCPV4 | GSO_TCPV6 => self.segment(&header, packet, emit),
+            _ => Err(WireError::GsoType(header.gso_type)),
+        }
+    }
+
+    /// The field at `csum_offset` holds the sum of the pseudo header; that of
+    /// the rest is added and the complement stored. Works for TCP, UDP and all
+    /// that has its checksum made the same way.
+    fn fill_checksum(&mut self, header: &VnetHeader, packet: &[u8]) -> Result<(), WireError> {
+        let start = usize::from(header.csum_start);
+        let field = start + usize::from(header.csum_offset);
+        if start < ETHERNET_LEN || field + 2 > packet.len() {
+            let VnetHeader { csum_start: start, csum_offset: offset, .. } = *header;
+            return Err(WireError::Checksum { start, offset, len: packet.len() });
+        }
+        let sum = Sum16BitWords::new().add_slice(&packet[start..]);
+        let sum = match header.csum_offset {
+            UDP_CHECKSUM => sum.to_ones_complement_with_no_zero(),
+            _ => sum.ones_complement(),
+        };
+        self.packet.clear();
+        self.packet.extend_from_slice(packet);
+        put_sum(&mut self.packet, field, sum);
+        Ok(())
+    }
+
+    /// TCP segmentation as a network card does it.
+    fn segment(
+        &mut self,
+        header: &VnetHeader,
+        frame: &[u8],
+        mut emit: impl FnMut(&[u8]),
+    ) -> Result<(), WireError> {
+        let size = usize::from(header.gso_size);
+        if size == 0 {
+            return Err(WireError::GsoSize);
+        }
+        let at = locate(header.gso_type & !GSO_ECN, frame)?;
+        let longest = at.payload - at.ip + size.min(at.end - at.payload);
+        if longest > usize::from(u16::MAX) {
+            return Err(WireError::Headers("of a packet that fits into 65535 bytes"));
+        }
+        let mut from = at.payload;
+        let mut index: u16 = 0;
+        loop {
+            let to = at.end.min(from + size);
+            self.packet.clear();
+            self.packet.extend_from_slice(&frame[..at.payload]);
+            self.packet.extend_from_slice(&frame[from..to]);
+            finish_segment(&mut self.packet, &at, index, from - at.payload, to == at.end);
+            emit(&self.packet);
+            if to == at.end {
+                return Ok(());
+            }
+            from = to;
+            index = index.wrapping_add(1);
+        }
+    }
+}
+
+/// Finds the headers of a TCP packet behind any VLAN tags.
+fn locate(gso_type: u8, frame: &[u8]) -> Result<Tcp, WireError> {
+    let v6 = gso_type == GSO_TCPV6;
+    let wrong = WireError::Headers(if v6 { "TCP over IPv6" } else { "TCP over IPv4" });
+    let sliced = SlicedPacket::from_ethernet(frame).map_err(|_| wrong)?;
+    // All of them are subslices of the frame.
+    let offset = |part: &[u8]| part.as_ptr() as usize - frame.as_ptr() as usize;
+    let ip = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) if !v6 => offset(ip.header().slice()),
+        Some(NetSlice::Ipv6(ip)) if v6 => offset(ip.header().slice()),
+        _ => return Err(wrong),
+    };
+    if sliced.is_ip_payload_fragmented() {
+        return Err(wrong);
+    }
+    let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return Err(wrong) };
+    let payload = offset(tcp.payload());
+    Ok(Tcp { ip, v6, tcp: offset(tcp.slice()), payload, end: payload + tcp.payload().len() })
+}
+
+/// Adapts the copied headers to one segment.
+fn finish_segment(packet: &mut [u8], at: &Tcp, index: u16, skipped: usize, last: bool) {
+    let put = |packet: &mut [u8], at: usize, value: u16| {
+        packet[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    };
+    let get = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let len = (packet.len() - at.ip) as u16;
+    if at.v6 {
+        put(packet, at.ip + 4, len - 40);
+    } else {
+        put(packet, at.ip + 2, len);
+        let id = get(packet, at.ip + 4).wrapping_add(index);
+        put(packet, at.ip + 4, id);
+        put(packet, at.ip + 10, 0);
+        let header = usize::from(packet[at.ip] & 0x0f) * 4;
+        let sum = Sum16BitWords::new().add_slice(&packet[at.ip..at.ip + header]);
+        put_sum(packet, at.ip + 10, sum.ones_complement());
+    }
+    let seq = at.tcp + 4;
+    let value = packet[seq..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    let value = value.wrapping_add(skipped as u32);
+    packet[seq..seq + 4].copy_from_slice(&value.to_be_bytes());
+    if !last {
+        packet[at.tcp + 13] &= !TCP_FIN_PSH;
+    }
+    if index > 0 {
+        packet[at.tcp + 13] &= !TCP_CWR;
+    }
+    put(packet, at.tcp + 16, 0);
+    let addresses =
+        if at.v6 { &packet[at.ip + 8..at.ip + 40] } else { &packet[at.ip + 12..at.ip + 20] };
+    let tcp_len = (packet.len() - at.tcp) as u16;
+    let sum = Sum16BitWords::new()
+        .add_slice(addresses)
+        .add_2bytes([0, etherparse::IpNumber::TCP.0])
+        .add_2bytes(tcp_len.to_be_bytes())
+        .add_slice(&packet[at.tcp..]);
+    put_sum(packet, at.tcp + 16, sum.ones_complement());
+}
+
+/// The crate sums words in the machine's byte order, which works out (RFC 1071)
+/// if the sum is stored in that order, too.
+fn put_sum(packet: &mut [u8], at: usize, sum: u16) {
+    packet[at..at + 2].copy_from_slice(&sum.to_ne_bytes());
+}

@@ -1,0 +1,66 @@
+//! A place to meet, patience and chance.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use shmring::{Link, LinkError, Offer, PipeEnd, Rendezvous, RuntimeDir};
+
+pub struct Place {
+    pub dir: RuntimeDir,
+    pub scratch: tempfile::TempDir,
+}
+
+pub fn place() -> Place {
+    let scratch = tempfile::tempdir().unwrap();
+    Place { dir: RuntimeDir::at(&scratch.path().join("run")).unwrap(), scratch }
+}
+
+pub fn offer() -> Offer {
+    Offer { label: "victim".into(), capacity: 64 << 10, max_frame: 2000, ..Offer::default() }
+}
+
+impl Place {
+    /// Where the one who listens in this place does so.
+    pub fn address(&self, pipe: &PipeEnd) -> PathBuf {
+        self.dir.path().join(format!("{:x}-{:x}", pipe.id().0, pipe.id().1))
+    }
+}
+
+pub fn pipe() -> (PipeEnd, PipeEnd) {
+    let (read, write) = std::io::pipe().unwrap();
+    (PipeEnd::new(read, "standard input").unwrap(), PipeEnd::new(write, "standard output").unwrap())
+}
+
+/// Far more than anything here takes; only a hang is slower.
+pub const HANG: Duration = Duration::from_secs(30);
+
+/// Polls until there is something to tell.
+pub fn outcome(rendezvous: &mut Rendezvous) -> Result<Link, LinkError> {
+    let start = Instant::now();
+    loop {
+        if let Some(link) = rendezvous.poll()? {
+            return Ok(link);
+        }
+        assert!(start.elapsed() < HANG, "hangs");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}

@@ -1,0 +1,84 @@
+//! Further links on named FIFOs.
+
+use crate::support::need::{need, need_functions};
+use crate::support::scene::Scene;
+
+const PING_ALL: &str = "sh -c 'for n in 0 1 2 3; do ping -q -c1 -W5 10.0.$n.1 || exit 1; done'";
+
+#[test]
+fn two_functions_share_a_pipe_and_three_fifos_used_both_ways() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    let links = |host: u32| {
+        let one = |n: u32| format!("--link x{n},at=f{n},ip=10.0.{n}.{host}/24 ");
+        [1, 2, 3].map(one).concat()
+    };
+    let outcome = scene.sh(&format!(
+        "mkfifo f1 f2 f3
+         stdpkt run --right 10.0.0.1/24 {} | stdpkt run --left 10.0.0.2/24 {} -- {PING_ALL}",
+        links(1),
+        links(2)
+    ));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert_eq!(outcome.out.matches(" 0% packet loss").count(), 4, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_link_may_have_a_fifo_each_way() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    let links = |host: u32, rx: &str, tx: &str| {
+        let one = |n: u32| format!("--link x{n},at={rx}{n}:{tx}{n},ip=10.0.{n}.{host}/24 ");
+        [1, 2, 3].map(one).concat()
+    };
+    let outcome = scene.sh(&format!(
+        "mkfifo a1 a2 a3 b1 b2 b3
+         stdpkt run --right 10.0.0.1/24 {} | stdpkt run --left 10.0.0.2/24 {} -- {PING_ALL}",
+        links(1, "a", "b"),
+        links(2, "b", "a")
+    ));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert_eq!(outcome.out.matches(" 0% packet loss").count(), 4, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn the_same_links_work_as_fifos_of_frames() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    let outcome = scene.sh(
+        "mkfifo a b c
+         stdpkt run --channel fifo --right 10.0.0.1/24 --link x,at=a:b,ip=10.0.1.1/24 \
+             --link y,at=c,ip=10.0.2.1/24 \
+         | stdpkt run --channel fifo --left 10.0.0.2/24 --link x,at=b:a,ip=10.0.1.2/24 \
+             --link y,at=c,ip=10.0.2.2/24 \
+             -- sh -c 'ping -q -c1 -W5 10.0.0.1 && ping -q -c1 -W5 10.0.1.1 && ping -q -c1 -W5 10.0.2.1'",
+    );
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn standard_input_and_output_may_be_a_named_fifo() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    let outcome = scene.sh("mkfifo f
+         stdpkt run --right 10.0.0.1/24 >f &
+         stdpkt run --left 10.0.0.2/24 -- ping -q -c1 -W5 10.0.0.1 <f
+         status=$?; wait; exit $status");
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_function_may_be_joined_by_links_alone() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    let outcome = scene.sh("mkfifo f
+         stdpkt run --link x,at=f,ip=10.0.0.1/24 -- sleep 1000 &
+         stdpkt run --link x,at=f,ip=10.0.0.2/24 -- ping -q -c1 -W5 10.0.0.1
+         status=$?; kill $!; wait; exit $status");
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    scene.assert_nothing_left();
+}
