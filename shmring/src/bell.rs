@@ -22,6 +22,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::{Errno, Result};
 
 use crate::rendezvous::survivor::{DYING, Survivor};
+use crate::rendezvous::watch::Closing;
 use crate::sync::{AtomicBool, Ordering};
 
 /// The end that rings.
@@ -51,13 +52,16 @@ pub(crate) struct LinkFds {
     pub hearing: OwnedFd,
     /// On the side that connected: what to do when the listener was killed.
     pub survivor: Option<Survivor>,
+    /// There too: what is left of the rendezvous, waited for after all else.
+    pub closing: Option<Closing>,
     /// A pipe of this link came to its end, so a hang-up is near.
     ended: AtomicBool,
 }
 
 impl LinkFds {
     pub fn new(socket: OwnedFd, ringer: Ringer, hearing: OwnedFd) -> LinkFds {
-        LinkFds { socket, ringer, hearing, survivor: None, ended: AtomicBool::new(false) }
+        let ended = AtomicBool::new(false);
+        LinkFds { socket, ringer, hearing, survivor: None, closing: None, ended }
     }
 }
 

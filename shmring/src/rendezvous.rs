@@ -10,6 +10,7 @@
 mod connect;
 mod listen;
 pub(crate) mod survivor;
+pub(crate) mod watch;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -141,8 +142,7 @@ impl Rendezvous {
                 };
                 if link.is_some() {
                     self.common.unwatch_pipe();
-                    if let State::Connecting(connecting) = &self.state {
-                        connecting.unwatch(&self.common);
+                    if let State::Connecting(_) = self.state {
                         self.state = State::Done;
                     }
                     return Ok(link);

@@ -1,17 +1,16 @@
 //! The side that connects.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
-use rustix::fs::{OFlags, inotify};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
 use super::survivor::Survivor;
+use super::watch::{TIMER, WATCH, Watch};
 use super::{Common, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
@@ -25,11 +24,7 @@ use crate::{peer, scm};
 /// the handshake: such a pipe may be one-way, so the answer cannot come back through it.
 pub(super) const THROUGH: [u8; 16] = *b"shmring socket\n\0";
 
-/// The greeting's socket, the watch on the directory and the timer have tokens
-/// of their own.
-const WATCH: u64 = STATE;
 const GREETING: u64 = STATE + 1;
-const TIMER: u64 = STATE + 2;
 
 /// How long the first greeting waits for its answer, and how long the first
 /// pause is after one that failed. Both double with each failure, up to 32 s
@@ -40,9 +35,6 @@ const TIMER: u64 = STATE + 2;
 /// process, a debugger). How long to wait altogether is the caller's decision.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// Changes of the directory that are looked at one by one.
-const MANY: usize = 256;
 
 pub(super) struct Connecting {
     /// None where the pipe is a socket: our socket went through it, is its own
@@ -56,23 +48,6 @@ pub(super) struct Connecting {
     wanted: bool,
 }
 
-struct Watch {
-    /// Watches the runtime directory until the listener is there.
-    dir: Option<OwnedFd>,
-    /// Runs while a greeting is unanswered, or until the next one.
-    timer: OwnedFd,
-}
-
-impl Drop for Watch {
-    /// close(2) of an inotify instance waits for a grace period of the kernel,
-    /// milliseconds in which a link that is up would carry nothing. Where there
-    /// can be no thread it is waited for.
-    fn drop(&mut self) {
-        let dir = self.dir.take();
-        let _ = std::thread::Builder::new().spawn(move || drop(dir));
-    }
-}
-
 struct Greeting {
     socket: OwnedFd,
     ringer: Ringer,
@@ -80,18 +55,7 @@ struct Greeting {
 
 impl Connecting {
     pub fn to_address(common: &Common) -> Result<Connecting, LinkError> {
-        // The watch first: a listener that comes after the look is an event.
-        let dir = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .map_err(|e| common.system("inotify_init", e))?;
-        inotify::add_watch(&dir, common.dir.path(), inotify::WatchFlags::MOVED_TO)
-            .map_err(|e| common.system("inotify_add_watch", e))?;
-        common.add(&dir, WATCH, EventFlags::IN)?;
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|e| common.system("timerfd_create", e))?;
-        common.add(&timer, TIMER, EventFlags::IN)?;
-        let address = Some(Watch { dir: Some(dir), timer });
-        let mut connecting = Connecting::new(address);
+        let mut connecting = Connecting::new(Some(Watch::new(common)?));
         connecting.try_connect(common)?;
         Ok(connecting)
     }
@@ -155,7 +119,15 @@ impl Connecting {
             Ok(()) if peer::is_our_user(&socket) => self.greet(common, socket),
             Ok(()) => Err(common.protocol("it belongs to another user")),
             // Nobody yet, or a dead one that its successor will replace.
-            Err(Errno::NOENT | Errno::CONNREFUSED) => self.set_timer(common, Duration::ZERO),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => {
+                let begun = self.address.as_mut().map_or(Ok(false), |w| w.begin(common))?;
+                // It may have come before the watch began.
+                if begun {
+                    self.try_connect(common)
+                } else {
+                    self.set_timer(common, Duration::ZERO)
+                }
+            }
             // It has not accepted the last hundred.
             Err(Errno::AGAIN) => self.pause(common),
             Err(e) => Err(common.system("connect", e)),
@@ -192,13 +164,7 @@ impl Connecting {
 
     /// Zero stops the timer.
     fn set_timer(&self, common: &Common, after: Duration) -> Result<(), LinkError> {
-        let Some(Watch { timer, .. }) = &self.address else { return Ok(()) };
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let it_value = Timespec::try_from(after).unwrap_or(zero);
-        let once = Itimerspec { it_interval: zero, it_value };
-        rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)
-            .map_err(|e| common.system("timerfd_settime", e))?;
-        Ok(())
+        self.address.as_ref().map_or(Ok(()), |watch| watch.set_timer(common, after))
     }
 
     /// The greeting was not answered in time, or the pause is over.
@@ -208,14 +174,6 @@ impl Connecting {
             self.failures += 1;
         }
         self.approach(common)
-    }
-
-    /// Before the end of a rendezvous that others may still poll.
-    pub fn unwatch(&self, common: &Common) {
-        if let Some(Watch { dir: Some(dir), timer }) = &self.address {
-            common.remove(dir);
-            common.remove(timer);
-        }
     }
 
     pub fn on_event(&mut self, common: &mut Common, token: u64) -> Result<Option<Link>, LinkError> {
@@ -229,28 +187,7 @@ impl Connecting {
     }
 
     fn on_watch(&mut self, common: &Common) -> Result<(), LinkError> {
-        let Some(Watch { dir: Some(dir), .. }) = &self.address else { return Ok(()) };
-        let address = common.dir.address(common.end.id());
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut events = inotify::Reader::new(dir, &mut buffer);
-        let mut there = false;
-        for round in 0.. {
-            match events.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|name| name.to_bytes());
-                    there |= name == address.file_name().map(|n| n.as_encoded_bytes());
-                    // Events were lost, or there is no end of them: look.
-                    there |= event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
-                    if round == MANY {
-                        there = true;
-                        break;
-                    }
-                }
-                Err(Errno::AGAIN) => break,
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(common.system("read(inotify)", e)),
-            }
-        }
+        let there = self.address.as_ref().map_or(Ok(false), |w| w.sees_a_listener(common))?;
         if there && self.greeting.is_none() { self.approach(common) } else { Ok(()) }
     }
 
@@ -310,7 +247,7 @@ impl Connecting {
     /// Checks a WELCOME and everything that came with it; `None` when the
     /// listener has hung up meanwhile.
     fn accept_welcome(
-        &self,
+        &mut self,
         common: &Common,
         greeting: Greeting,
         welcome: Message,
@@ -371,8 +308,9 @@ impl Connecting {
         let Greeting { socket, ringer } = greeting;
         common.remove(&socket);
         let mut fds = LinkFds::new(socket, ringer, hearing);
-        if self.address.is_some() {
+        if let Some(watch) = self.address.take() {
             fds.survivor = Some(Survivor { dir: common.dir.clone(), id: common.end.id() });
+            fds.closing = Some(watch.close(common));
         }
         let fds = Arc::new(fds);
         let (tx, rx) = halves(tx, rx, &fds, max_frame, &common.offer.label)
