@@ -6,26 +6,43 @@
 //! the application that the last frames woke is often on the same core, and has
 //! to run before an answer can come. A thread that usually waits for longer
 //! sleeps at once: an idle device uses no time at all.
+//!
+//! Where little is sent either way, as with requests and answers, the cores have
+//! nothing better to do, and the look is a longer one. In a stream it would cost
+//! the application more than it brings.
+//!
+//! A pipe cannot be looked at without a system call. For it the look is only a
+//! pause that lets frames gather, which was found to help; a longer one does not.
 
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, lock};
 
-/// Longest look.
+/// Longest look in a stream.
 const LOOK: Duration = Duration::from_micros(50);
-/// After a shorter sleep than this, a look would have been worth it: what a
-/// wake-up takes in a busy virtual machine, and a look.
-const SHORT: Duration = Duration::from_micros(200);
+/// Longest look where little is sent.
+const LONG_LOOK: Duration = Duration::from_micros(400);
+/// After a shorter sleep than this, a look would have been worth it.
+const SHORT: Duration = Duration::from_micros(400);
 /// Below this, a look finds nothing.
 const LEAST: Duration = Duration::from_micros(2);
 
+/// Little is sent when fewer bytes than this move between two looks...
+const LITTLE: u64 = 2048;
+/// ...so many times in a row: in a stream, acknowledgements come alone, too.
+const CALM: u32 = 32;
+
 pub(crate) struct Pace {
     budget: Duration,
+    /// Bytes both ways at the last look.
+    moved: u64,
+    /// Looks in a row between which little was sent, up to [`CALM`].
+    calm: u32,
 }
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace { budget: Duration::ZERO }
+        Pace { budget: Duration::ZERO, moved: 0, calm: 0 }
     }
 
     /// Looks for frames for a moment; `true` when there are some.
@@ -33,6 +50,10 @@ impl Pace {
         if self.budget.is_zero() {
             return false;
         }
+        let budget = match self.is_calm(device) {
+            true if self.budget == LOOK => LONG_LOOK,
+            _ => self.budget,
+        };
         let start = Instant::now();
         loop {
             {
@@ -41,11 +62,23 @@ impl Pace {
                     return true;
                 }
             }
-            if start.elapsed() >= self.budget || device.control.is_removed() {
+            if start.elapsed() >= budget || device.control.is_removed() {
                 return false;
             }
             rustix::thread::sched_yield();
         }
+    }
+
+    fn is_calm(&mut self, device: &Device) -> bool {
+        let (rings, received) = {
+            let rx = lock(&device.rx);
+            (rx.is_rings(), rx.bytes)
+        };
+        let moved = received + lock(&device.tx).bytes;
+        let little = moved - self.moved < LITTLE;
+        self.moved = moved;
+        self.calm = if little { (self.calm + 1).min(CALM) } else { 0 };
+        rings && self.calm == CALM
     }
 
     /// Learns from how long `sleep` took.

@@ -38,6 +38,8 @@ pub(crate) struct Receive {
     mergeable: bool,
     /// Calls that delivered something.
     pub served: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What became of a call of `rx`.
@@ -61,6 +63,7 @@ impl Receive {
             segments: None,
             mergeable: offload & MERGEABLE != 0,
             served: 0,
+            bytes: 0,
         }
     }
 
@@ -72,12 +75,18 @@ impl Receive {
         self.links.iter().any(|link| link.0 == token)
     }
 
+    /// Whether a look costs no system call.
+    pub fn is_rings(&self) -> bool {
+        self.links.iter().all(|(_, rx)| matches!(rx, Rx::Ring(_)))
+    }
+
     /// Receives one frame. May be kernel context: never waits.
     pub fn receive(&mut self, device: &Device, buffers: Buffers<'_>) -> c_int {
         loop {
             match self.next(device, buffers) {
                 Served::Bytes(len) => {
                     self.served += 1;
+                    self.bytes += len as u64;
                     self.retry = None;
                     self.backoff = MIN_RETRY;
                     return len as c_int;
