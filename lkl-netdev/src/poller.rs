@@ -40,6 +40,8 @@ pub(crate) struct Poller {
     dir: RuntimeDir,
     next_token: u64,
     tx_ready: bool,
+    /// Features that a neighbour should have, until one was found without.
+    features: u64,
     /// When to report room once more.
     second_look: Option<Instant>,
     pace: Pace,
@@ -85,6 +87,7 @@ impl Poller {
             dir,
             next_token: LINKS,
             tx_ready: false,
+            features: FEATURES & u64::from(offload),
             second_look: None,
             pace: Pace::new(),
             look: true,
@@ -213,7 +216,10 @@ impl Poller {
         for at in 0..self.cables.len() {
             loop {
                 match self.cables[at].look(&device.name) {
-                    Found::Link(link) => self.join(device, at, link.tx, link.rx),
+                    Found::Link(link) => {
+                        self.compare_offloads(device, link.features);
+                        self.join(device, at, link.tx, link.rx);
+                    }
                     Found::Bare(tx, rx) => self.join(device, at, tx, rx),
                     Found::Nothing => break,
                 }
@@ -231,6 +237,21 @@ impl Poller {
                 }
                 self.look = true;
             }
+        }
+    }
+
+    /// LKL cannot be told to do without an offload: where the neighbour has it not,
+    /// that is said, once a device.
+    fn compare_offloads(&mut self, device: &Device, both: u64) {
+        let lacking = self.features & !both;
+        let names = [(1, "checksums"), (7, "TSO for IPv4"), (8, "TSO for IPv6")];
+        if let Some((_, name)) = names.iter().find(|(bit, _)| lacking >> bit & 1 == 1) {
+            let what = "does not take unfinished";
+            say(
+                &device.name,
+                format_args!("the neighbour {what} {name}: give both ends the same offload"),
+            );
+            self.features = 0;
         }
     }
 

@@ -13,6 +13,7 @@ mod fifos;
 mod goodput;
 mod idle;
 mod kills;
+mod lkl;
 mod ls;
 mod nat;
 mod order;

@@ -48,6 +48,10 @@ fn names_that_lead_nowhere_make_no_device() {
     for bad in ["", "x", "a|b|c", "/nonexistent|/nonexistent", "/dev/null|/dev/null"] {
         assert!(create(bad).is_null(), "{bad}");
     }
+    let fifos = Fifos::new();
+    let name = CString::new(fifos.names().0).unwrap();
+    // SAFETY: a C string.
+    assert!(unsafe { library()(name.as_ptr(), 1 << 20) }.is_null(), "an unknown offload bit");
     // SAFETY: null is allowed.
     assert!(unsafe { library()(std::ptr::null(), 0) }.is_null());
 }

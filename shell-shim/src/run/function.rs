@@ -21,9 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What is still in the TAPs when a function ends has this long to leave.
 const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
-const GRACE: Duration = Duration::from_millis(200);
+pub(super) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-const TERM: Duration = Duration::from_millis(300);
+pub(super) const TERM: Duration = Duration::from_millis(300);
 /// Turns over the frames between two looks at signals and neighbours.
 const TURNS: u32 = 32;
 

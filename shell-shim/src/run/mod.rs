@@ -7,12 +7,13 @@
 pub mod function;
 pub mod interface;
 pub mod link_spec;
+pub mod lkl;
 pub mod plan;
 pub mod signals;
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
@@ -22,7 +23,7 @@ use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
 use function::Function;
 use interface::Interface;
-use plan::{Plan, plan};
+use plan::{Owned, Plan, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -30,19 +31,18 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
+    match args.stack {
+        StackArg::Lkl => return lkl::run(&args),
+        StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
+        StackArg::Netns => {}
+    }
     let plan = plan(&args)?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
-    let StackArg::Netns = args.stack;
     namespace::enter()?;
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        let links = Links {
-            stdin: plan.owns.stdin,
-            stdout: plan.owns.stdout,
-            stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
-        };
-        keeper = Some(Keeper::start(links)?);
+        keeper = Some(Keeper::start(links(&plan.owns))?);
     }
     let signals = Signals::new()?;
     let Plan { network, cables, .. } = plan;
@@ -64,6 +64,16 @@ pub fn run(args: RunArgs) -> Result<u8> {
         interfaces.push(Interface::new(config.name.clone(), tap, cables));
     }
     Function::new(interfaces, signals, keeper, args.command, dir)?.run()
+}
+
+/// What the keeper has to know of the standard descriptors.
+fn links(owns: &Owned) -> Links {
+    Links {
+        stdin: owns.stdin,
+        stdout: owns.stdout,
+        stderr: owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+        ..Links::default()
+    }
 }
 
 /// Whether two descriptors are the same file.

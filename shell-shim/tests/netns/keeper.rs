@@ -109,7 +109,7 @@ pub fn links_are_let_go() -> Result<()> {
     dup2_stdin(&left)?;
     dup2_stdout(&right)?;
     drop((left, right));
-    let mut keeper = inside(Links { stdin: true, stdout: true, stderr: false })?;
+    let mut keeper = inside(Links { stdin: true, stdout: true, ..Links::default() })?;
     keeper.spawn(&sh("echo on standard error; exec sleep 1000"))?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;

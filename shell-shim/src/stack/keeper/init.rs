@@ -13,7 +13,7 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -35,7 +35,7 @@ use super::{Links, view};
 ///
 /// # Errors
 /// When the keeper cannot begin, or the function says what it cannot.
-pub(super) fn serve(socket: &UnixStream, links: Links) -> Result<()> {
+pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("death signal")?;
     // A function that died before that line is noticed by the end of file on
     // the socket. (getppid(2) tells nothing: the parent has no pid here.)
@@ -90,9 +90,9 @@ pub(super) fn serve(socket: &UnixStream, links: Links) -> Result<()> {
     }
 }
 
-/// Closes every descriptor but the socket and those of the user that are not
-/// links: a copy here would keep a neighbour from seeing the link's end.
-fn let_go(socket: &UnixStream, links: Links) -> Result<()> {
+/// Closes every descriptor but the socket, what CMD is to inherit, and those of
+/// the user that are not links: a copy here would keep a neighbour from seeing the link's end.
+fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
     if links.stderr {
         dup2_stderr(&null)?;
@@ -100,18 +100,26 @@ fn let_go(socket: &UnixStream, links: Links) -> Result<()> {
     if links.stdout {
         dup2_stdout(io::stderr())?;
     }
-    if links.stdin {
+    if let Some(input) = links.input {
+        // SAFETY: open in this process, a copy of the function's half, until below.
+        dup2_stdin(unsafe { BorrowedFd::borrow_raw(input) })?;
+    } else if links.stdin {
         dup2_stdin(&null)?;
     }
-    let kept = socket.as_raw_fd() as u32;
-    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
-        if first <= last {
+    let mut kept: Vec<u32> =
+        links.kept.iter().chain([&socket.as_raw_fd()]).map(|&fd| fd as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    // u32::MAX is no descriptor; it ends the last range.
+    for kept in kept.into_iter().chain([u32::MAX]) {
+        if first < kept {
             // SAFETY: what is closed belongs to objects of the function's
             // half, which this process never uses or drops (it ends by _exit),
             // and to `null`, handled below.
-            let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            let done = unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
             Errno::result(done).context("close_range: a kernel of 5.9 or later is needed")?;
         }
+        first = kept.saturating_add(1);
     }
     std::mem::forget(null);
     Ok(())

@@ -19,7 +19,7 @@ mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
@@ -39,7 +39,7 @@ const STACK: usize = 512 * 1024;
 /// Which of the standard descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
 /// instead (where that is a link too, to `/dev/null`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// Standard input is a link.
     pub stdin: bool,
@@ -47,6 +47,10 @@ pub struct Links {
     pub stdout: bool,
     /// Standard error is a link, as after `2>&1 |`.
     pub stderr: bool,
+    /// Descriptors that the command inherits besides the standard ones.
+    pub kept: Vec<RawFd>,
+    /// Read instead of `/dev/null` where standard input is a link.
+    pub input: Option<RawFd>,
 }
 
 /// The function's end of its keeper. Dropping it kills all that runs inside
@@ -79,7 +83,7 @@ impl Keeper {
     /// Where pid or mount namespaces are forbidden or used up.
     pub fn start(links: Links) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().context("keeper: no socket")?;
-        let keeper = Box::new(move || match init::serve(&theirs, links) {
+        let keeper = Box::new(move || match init::serve(&theirs, &links) {
             Ok(()) => 0,
             Err(error) => {
                 eprintln!("stdpkt: keeper: {error:#}");
