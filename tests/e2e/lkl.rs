@@ -89,6 +89,11 @@ fn netperf_runs_over_every_mixture() {
     for (left, right) in [("LKL", "LKL"), ("LKL", "stdpkt run"), ("stdpkt run", "LKL")] {
         for mtu in [1500, 65500] {
             for (test, columns) in tests {
+                // The end of UDP_STREAM is a signal that interrupts netserver's
+                // recv(2); in LKL, signals interrupt nothing.
+                if left == "LKL" && test == "UDP_STREAM" {
+                    continue;
+                }
                 let (_, outcome) = chain(&format!(
                     "{left} --mtu {mtu} --right 10.0.0.1/24 -- netserver -D -f -4 -L 10.0.0.1 \
                      | {right} --mtu {mtu} --left 10.0.0.2/24 \
