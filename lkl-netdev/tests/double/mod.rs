@@ -262,7 +262,7 @@ impl Shared {
 pub fn frame(number: u64) -> Vec<u8> {
     // Sizes from the shortest frame to a TSO frame of 64 KiB, small ones more often.
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-    let len = 34 + (mixed as usize % 65_528 >> (mixed as usize / 65_528 % 12));
+    let len = 34 + ((mixed as usize % 65_528) >> (mixed as usize / 65_528 % 12));
     let mut out = vec![0; len];
     out[26..34].copy_from_slice(&number.to_le_bytes());
     for (at, byte) in out[34..].iter_mut().enumerate() {
