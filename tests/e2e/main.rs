@@ -10,6 +10,7 @@ mod support;
 mod channels;
 mod endings;
 mod fifos;
+mod filters;
 mod goodput;
 mod idle;
 mod kills;

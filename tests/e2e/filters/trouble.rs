@@ -1,14 +1,16 @@
 //! What goes wrong beside a chain does not stop it.
 
-use crate::Bench;
+use super::{bash, scene};
+use crate::support::need::{need, need_functions};
 
 const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c5 -i0.02 10.0.0.2";
 const SERVER: &str = "stdpkt run --left 10.0.0.2/24";
 
 #[test]
 fn a_fifo_nobody_reads_never_blocks_the_chain() {
-    let Some(bench) = Bench::with_networks(&[]) else { return };
-    let run = bench.sh(&format!("mkfifo mirror; {CLIENT} | stdpkt tee mirror | {SERVER}"));
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(&scene, &format!("mkfifo mirror; {CLIENT} | stdpkt tee mirror | {SERVER}"));
     assert_eq!(run.status, 0, "{}", run.err);
     assert!(run.err.contains("5 received"), "{}", run.err);
     assert!(
@@ -20,20 +22,25 @@ fn a_fifo_nobody_reads_never_blocks_the_chain() {
 
 #[test]
 fn a_fifo_whose_reader_stops_never_blocks_the_chain() {
-    let Some(bench) = Bench::with_networks(&[]) else { return };
-    let run = bench.sh(&format!(
-        "mkfifo mirror; (head -c 100 > /dev/null; exec sleep 20) < mirror & reader=$!
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        &format!(
+            "mkfifo mirror; (head -c 100 > /dev/null; exec sleep 20) < mirror & reader=$!
          stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 --seconds 0.3 \
          | stdpkt tee mirror | {SERVER} -- stdpkt perf server
          kill $reader"
-    ));
+        ),
+    );
     assert!(run.err.contains("Gbit/s"), "{}", run.err);
 }
 
 #[test]
 fn a_full_disk_costs_the_copy_only() {
-    let Some(bench) = Bench::with_networks(&[]) else { return };
-    let run = bench.sh(&format!("{CLIENT} | stdpkt tee /dev/full | {SERVER}"));
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(&scene, &format!("{CLIENT} | stdpkt tee /dev/full | {SERVER}"));
     assert_eq!(run.status, 0, "{}", run.err);
     assert!(run.err.contains("5 received"), "{}", run.err);
     let lines: Vec<_> =
@@ -43,19 +50,24 @@ fn a_full_disk_costs_the_copy_only() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_named_at_once() {
-    let Some(bench) = Bench::new(&[]) else { return };
-    let run = bench.sh("stdpkt feed in.pcap | stdpkt tee no/such/file | stdpkt dump > /dev/null");
-    assert!(run.err.contains("stdpkt: no/such/file: No such file or directory"), "{}", run.err);
+    need!("bash");
+    let scene = scene();
     let run =
-        bench.sh("echo text > x; stdpkt feed in.pcap | stdpkt tee -a x | stdpkt dump > /dev/null");
+        bash(&scene, "stdpkt feed in.pcap | stdpkt tee no/such/file | stdpkt dump > /dev/null");
+    assert!(run.err.contains("stdpkt: no/such/file: No such file or directory"), "{}", run.err);
+    let run = bash(
+        &scene,
+        "echo text > x; stdpkt feed in.pcap | stdpkt tee -a x | stdpkt dump > /dev/null",
+    );
     assert!(run.err.contains("stdpkt: x: not a capture that -a can append to"), "{}", run.err);
-    let run = bench.sh("stdpkt dump < in.pcap");
+    let run = bash(&scene, "stdpkt dump < in.pcap");
     assert!(run.err.contains("standard input is a plain file"), "{}", run.err);
 }
 
 #[test]
 fn a_reader_that_has_had_enough_is_no_error() {
-    let Some(bench) = Bench::new(&[]) else { return };
-    let run = bench.sh("stdpkt feed in.pcap | stdpkt dump --format hex | head -n 1 | wc -l");
+    need!("bash");
+    let scene = scene();
+    let run = bash(&scene, "stdpkt feed in.pcap | stdpkt dump --format hex | head -n 1 | wc -l");
     assert_eq!((run.out.as_str(), run.err.as_str()), ("1\n", ""));
 }
