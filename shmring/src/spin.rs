@@ -7,6 +7,10 @@ use crossbeam_utils::Backoff;
 /// Longest spin. About what a sleep and a wake-up cost in a virtual machine.
 const LIMIT: Duration = Duration::from_micros(50);
 
+/// Short sleeps for which a side that spun in vain does not try again: a spin
+/// in vain then costs a small part of what they do.
+const HOLDOFF: u32 = 256;
+
 /// Decides whether to look once more before going to sleep.
 ///
 /// A sleep and a wake-up cost microseconds on bare metal and tens of them in a
@@ -36,6 +40,8 @@ const LIMIT: Duration = Duration::from_micros(50);
 pub struct Spin {
     budget: Duration,
     since: Option<Instant>,
+    /// Short sleeps still to come before a spin is tried again.
+    holdoff: u32,
 }
 
 impl Default for Spin {
@@ -48,7 +54,7 @@ impl Spin {
     /// A spin that has not learnt anything yet.
     pub fn new() -> Self {
         let pays = !single_core() && !cfg!(loom);
-        Spin { budget: if pays { LIMIT } else { Duration::ZERO }, since: None }
+        Spin { budget: if pays { LIMIT } else { Duration::ZERO }, since: None, holdoff: 0 }
     }
 
     /// There was something to do.
@@ -69,6 +75,16 @@ impl Spin {
         self.since = None;
         self.budget = match start.elapsed() {
             _ if single_core() || cfg!(loom) => Duration::ZERO,
+            // Nothing came while we looked for as long as we may, and then soon:
+            // as where the neighbour needs this core.
+            t if t <= LIMIT && self.budget == LIMIT => {
+                self.holdoff = HOLDOFF;
+                Duration::ZERO
+            }
+            t if t <= LIMIT && self.holdoff > 0 => {
+                self.holdoff -= 1;
+                self.budget
+            }
             t if t <= LIMIT => LIMIT,
             _ if self.budget < Duration::from_micros(1) => Duration::ZERO,
             _ => self.budget / 2,
@@ -92,9 +108,14 @@ impl Spin {
     }
 }
 
-/// Where two sides share one core, a spinning side keeps the other from running.
+/// Where two sides share the only core, a spinning side keeps the other from
+/// running. What counts is the machine: this process may be bound to one core
+/// (`taskset`) and the neighbour to another.
 fn single_core() -> bool {
     use std::sync::OnceLock;
     static SINGLE: OnceLock<bool> = OnceLock::new();
-    *SINGLE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() < 2))
+    *SINGLE.get_or_init(|| {
+        std::fs::read_to_string("/sys/devices/system/cpu/online")
+            .is_ok_and(|cores| cores.trim().parse::<u32>().is_ok())
+    })
 }

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
 /// Moves this process into a new network namespace, in which it may do
-/// anything.
+/// anything. TCP there does not pace: a chain has nobody to be polite to.
 ///
 /// With `CAP_SYS_ADMIN` nothing else changes. Without, the process also enters
 /// a new user namespace, where the caller appears as root and no other user or
@@ -26,8 +26,24 @@ use nix::unistd::{getegid, geteuid};
 /// With more than one thread, `EINVAL`.
 pub fn enter() -> Result<()> {
     match unshare(CloneFlags::CLONE_NEWNET) {
-        Err(Errno::EPERM) => enter_as_user(),
-        done => done.map_err(|errno| anyhow!(way_out(errno, setting))),
+        Err(Errno::EPERM) => enter_as_user()?,
+        done => done.map_err(|errno| anyhow!(way_out(errno, setting)))?,
+    }
+    unpace();
+    Ok(())
+}
+
+/// A new namespace inherits TCP's congestion control from the host
+/// (`net/ipv4/tcp_ipv4.c`, `tcp_set_default_congestion_control`). BBR sends by
+/// the clock, at the rate that it believes the path to have. Between functions
+/// there is no path to share with others, so all that it does is to let the
+/// processors wait: less than half the goodput. Reno is in every kernel and
+/// allowed in every namespace.
+fn unpace() {
+    const KEY: &str = "net.ipv4.tcp_congestion_control";
+    if setting(KEY).is_some_and(|inherited| inherited.starts_with("bbr")) {
+        // Where /proc/sys is read-only, slower is better than not at all.
+        let _ = super::sysctl::write(KEY, "reno");
     }
 }
 

@@ -8,7 +8,8 @@ use crate::error::{RecvError, SendError};
 #[test]
 fn what_was_sent_before_the_close_arrives_before_the_end() {
     check("what_was_sent_before_the_close_arrives_before_the_end", || {
-        let (mut tx, mut rx) = pair(64);
+        // So large that one frame is not published for being an eighth of it.
+        let (mut tx, mut rx) = pair(256);
         let producer = thread::spawn(move || {
             send(&mut tx, 1).unwrap();
             stage(&mut tx, 2).unwrap(); // published by the drop
@@ -56,7 +57,8 @@ fn the_close_of_one_half_wakes_its_producer() {
 fn a_killed_producer_leaves_what_it_committed_and_nothing_else() {
     for point in 0..4 {
         check("a_killed_producer_leaves_what_it_committed_and_nothing_else", move || {
-            let (mut tx, mut rx) = pair(64);
+            // So large that one frame is not published for being an eighth of it.
+            let (mut tx, mut rx) = pair(256);
             let producer = thread::spawn(move || {
                 send(&mut tx, 1).unwrap();
                 if point == 0 {

@@ -49,6 +49,8 @@ impl Region {
         (position / 8) as usize % self.0.words.len()
     }
 
+    pub fn prefetch(&self, _position: u64) {}
+
     /// # Safety
     /// The record's header was published.
     pub unsafe fn length(&self, position: u64) -> u64 {

@@ -157,6 +157,7 @@ fn an_impossible_head_is_noticed() {
     for head in [8, 1, u64::MAX, CAPACITY, CAPACITY * 2] {
         let mut scene = scene();
         scene.out.set(HEAD, head); // nothing was published yet
+        assert!(!scene.tx().arm(), "head {head}: goes to sleep");
         let end = fill(scene.tx(), 2000);
         assert!(matches!(end, SendError::Corrupt(_)), "head {head}: {end}");
         scene.out.set(HEAD, 0);

@@ -60,6 +60,10 @@ const LIMIT: u32 = 20;
 /// netserver until it is told to end; it has nothing to say.
 const SERVER: &str = "exec netserver -D -4 >/dev/null 2>&1";
 
+/// What `namespace::enter` does for all other channels.
+const UNPACE: &str = "f=/proc/sys/net/ipv4/tcp_congestion_control; \
+                      case $(cat $f) in bbr*) echo reno >$f;; esac; ";
+
 /// Where the programs and their scratch files are.
 pub struct Bench {
     runtime_dir: PathBuf,
@@ -141,7 +145,7 @@ impl Bench {
             Channel::Vdens => {
                 let network = format!("ptp://{}", self.scratch.join("vde").display());
                 let vdens = |address: &str, script: &str| {
-                    let script = format!("{}{script}", configure("vde0", address, mtu));
+                    let script = format!("{UNPACE}{}{script}", configure("vde0", address, mtu));
                     let mut command = self.limited(limit, "vdens");
                     command.args([&network, "sh", "-c", &script]);
                     command
