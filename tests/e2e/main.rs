@@ -8,6 +8,7 @@
 mod support;
 
 mod channels;
+mod descriptors;
 mod endings;
 mod fifos;
 mod filters;

@@ -41,6 +41,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
             stdin: plan.owns.stdin,
             stdout: plan.owns.stdout,
             stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+            pipes: plan.cables.iter().flatten().map(|cable| cable.end.id()).collect(),
         };
         keeper = Some(Keeper::start(links)?);
     }

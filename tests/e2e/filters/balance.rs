@@ -61,14 +61,14 @@ fn flows_spread_over_targets_and_leave_the_dead() {
 /// control and one for data, which have to come to the same server.
 #[test]
 fn a_killed_server_takes_its_own_flows_only() {
-    need_functions!("bash", "netperf", "netserver", "ss");
+    need_functions!("bash", "netperf", "netserver", "ping", "ss");
     let scene = scene();
     let run = bash(
         &scene,
         r#"mkfifo f1 f2 f3 f4
          for s in 1 2 3 4; do
              stdpkt run --link l,at=f$s,ip=10.0.0.100/24 --setup 'netserver -4 > /dev/null' \
-                 -- sh -c "until [ -e end ]; do ss -Htn state established '( sport != 12865 )' \
+                 -- sh -c "touch up$s; until [ -e end ]; do ss -Htn state established '( sport != 12865 )' \
                            | awk '{ print \$NF }' | sed 's/:[0-9]*$//' >> seen$s; sleep 0.1; done" & servers[s]=$!
          done
          addresses=; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do addresses="$addresses --right 10.0.0.$n/24"; done
@@ -79,6 +79,8 @@ measure() { # name, seconds
             && echo $n >> $1.done) &
     done
 }
+until ls up1 up2 up3 up4 > /dev/null 2>&1; do sleep 0.05; done
+ping -q -c5 -i0.1 10.0.0.100 > /dev/null # after that all have told their addresses
 measure first 6; touch started; wait
 until [ -e killed ]; do sleep 0.05; done
 measure second 1; wait

@@ -60,7 +60,7 @@ fn a_capture_is_played_into_a_function() {
         let out = bash(
             &scene,
             &format!(
-                "{play} | stdpkt run --left 10.0.0.2/24 -- tcpdump -Uni left -w got udp
+                "{play} | stdpkt run --left 10.0.0.2/24 -- tcpdump --immediate-mode -Uni left -w got udp
                  tcpdump -ntr got 2>/dev/null | wc -l; rm -f got"
             ),
         );

@@ -71,3 +71,39 @@ fn a_reader_that_has_had_enough_is_no_error() {
     let run = bash(&scene, "stdpkt feed in.pcap | stdpkt dump --format hex | head -n 1 | wc -l");
     assert_eq!((run.out.as_str(), run.err.as_str()), ("1\n", ""));
 }
+
+#[test]
+fn a_full_disk_leaves_a_whole_capture() {
+    need_functions!("bash", "root", "tcpdump", "unshare");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "mkdir small
+         unshare -m bash -o pipefail -c '
+             mount -t tmpfs -o size=64k none small
+             stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 --seconds 0.3 \
+             | stdpkt tee small/x.pcap | stdpkt run --left 10.0.0.2/24 -- stdpkt perf server
+             cp small/x.pcap .'",
+    );
+    assert!(run.err.contains("Gbit/s"), "{run:#?}");
+    assert_eq!(run.err.matches("small/x.pcap: No space left").count(), 1, "{run:#?}");
+    assert!(run.err.contains("frames without a copy"), "{run:#?}");
+    let read = bash(&scene, "tcpdump -nr x.pcap > /dev/null");
+    assert!(read.status == 0 && !read.err.contains("truncated"), "{read:#?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_target_nobody_holds_does_not_stop_the_others() {
+    need_functions!("bash", "ping", "mkfifo");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "mkfifo f1 f2
+         stdpkt run --link l,at=f1,ip=10.0.0.2/24 -- sleep 1000 & one=$!
+         stdpkt run --right 10.0.0.1/24 -- ping -q -c3 -i0.05 -W5 10.0.0.2 | stdpkt balance f1 f2
+         kill $one; wait",
+    );
+    assert!(run.err.contains("3 received"), "{run:#?}");
+    scene.assert_nothing_left();
+}
