@@ -9,8 +9,8 @@ fn tee_sends_to_two_servers_and_their_answers_merge() {
     // With the tee of coreutils a capture goes to both, with ours a ring each.
     for tee in ["tee", "stdpkt tee"] {
         let scene = scene();
-        let both = "for s in 2 3; do
-                        ping -q -c3 -i0.05 -W5 10.0.0.$s || exit
+        let both = "for s in 2 3; do ping -q -c3 -i0.05 -W5 10.0.0.$s || exit; done
+                    for s in 2 3; do
                         stdpkt perf client 10.0.0.$s --seconds 0.2 & clients=\"$clients $!\"
                     done; for c in $clients; do wait $c || exit; done; echo both >&2";
         let run = bash(
