@@ -53,9 +53,7 @@ fn assert_sound(checked: &str) {
 fn a_capture_is_played_into_a_function() {
     need_functions!("bash", "tcpdump");
     let scene = scene();
-    for play in
-        ["cat in.pcap", "stdpkt feed in.pcap", "stdpkt feed in.pcap | stdpkt dump --format hex"]
-    {
+    for play in ["cat in.pcap", "stdpkt feed in.pcap | stdpkt dump --format hex"] {
         // CMD is there before the first packet, and gets a SIGTERM after the last.
         let out = bash(
             &scene,
