@@ -79,7 +79,7 @@ impl StreamRx {
                 self.blocked = true;
                 return Err(RecvError::Empty);
             }
-            Err(_) => self.end(),
+            Err(errno) => self.error = Some(self.decoder.error(errno.to_string())),
         }
         Ok(())
     }

@@ -97,6 +97,8 @@ fn what_is_no_capture_is_refused_in_one_line() {
         assert!(line.is_some_and(|line| line.starts_with("stdpkt: x, ")), "{make}: {}", run.err);
         assert_eq!(run.status, 125, "{make}");
     }
+    let dir = bash(&scene, "mkdir dir; stdpkt feed dir | cat");
+    assert!(dir.err.starts_with("stdpkt: dir, offset 0: Is a directory"), "{dir:#?}");
     let none = bash(&scene, "stdpkt feed nowhere | cat");
     assert!(none.err.starts_with("stdpkt: nowhere: No such file"), "{}", none.err);
 }
