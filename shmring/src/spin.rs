@@ -4,18 +4,26 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-/// Longest spin. About what a sleep and a wake-up cost in a virtual machine.
-const LIMIT: Duration = Duration::from_micros(50);
+/// Longest spin. In a virtual machine a wake-up of a core that went idle costs
+/// up to 50 µs, and there is one on each side of an answer that both sides slept for.
+const LIMIT: Duration = Duration::from_micros(100);
 
-/// Short sleeps for which a side that spun in vain does not try again: a spin
-/// in vain then costs a small part of what they do.
+/// A sleep so short that a spin may be worth a try: part of it was the wake-ups
+/// themselves.
+const SHORT: Duration = Duration::from_micros(200);
+
+/// So many spins in vain in a row, each before a short sleep, show that what we
+/// wait for does not come sooner for our looking.
+const IN_VAIN: u32 = 8;
+
+/// Short sleeps until it is tried again.
 const HOLDOFF: u32 = 256;
 
 /// Decides whether to look once more before going to sleep.
 ///
 /// A sleep and a wake-up cost microseconds on bare metal and tens of them in a
-/// virtual machine. So a side that usually waits for less than 50 µs looks for
-/// a moment before it sleeps; one that usually waits longer (an idle link, or
+/// virtual machine. So a side that usually waits for less than 100 µs looks for
+/// as long before it sleeps; one that usually waits longer (an idle link, or
 /// more spinners than cores, where the neighbour cannot run meanwhile) soon
 /// stops doing so. On a machine with one core nobody spins.
 ///
@@ -40,7 +48,7 @@ const HOLDOFF: u32 = 256;
 pub struct Spin {
     budget: Duration,
     since: Option<Instant>,
-    /// Short sleeps still to come before a spin is tried again.
+    in_vain: u32,
     holdoff: u32,
 }
 
@@ -54,12 +62,19 @@ impl Spin {
     /// A spin that has not learnt anything yet.
     pub fn new() -> Self {
         let pays = !single_core() && !cfg!(loom);
-        Spin { budget: if pays { LIMIT } else { Duration::ZERO }, since: None, holdoff: 0 }
+        Spin {
+            budget: if pays { LIMIT } else { Duration::ZERO },
+            since: None,
+            in_vain: 0,
+            holdoff: 0,
+        }
     }
 
     /// There was something to do.
     pub fn found(&mut self) {
-        self.since = None;
+        if self.since.take().is_some() {
+            self.in_vain = 0;
+        }
     }
 
     /// There was nothing to do: whether to look again at once.
@@ -73,22 +88,25 @@ impl Spin {
         let start = Instant::now();
         let result = sleep();
         self.since = None;
-        self.budget = match start.elapsed() {
-            _ if single_core() || cfg!(loom) => Duration::ZERO,
-            // Nothing came while we looked for as long as we may, and then soon:
-            // as where the neighbour needs this core.
-            t if t <= LIMIT && self.budget == LIMIT => {
-                self.holdoff = HOLDOFF;
+        let slept = start.elapsed();
+        if single_core() || cfg!(loom) {
+            self.budget = Duration::ZERO;
+        } else if slept > SHORT {
+            self.budget = if self.budget < Duration::from_micros(1) {
                 Duration::ZERO
+            } else {
+                self.budget / 2
+            };
+        } else if self.budget == LIMIT {
+            self.in_vain += 1;
+            if self.in_vain == IN_VAIN {
+                *self = Spin { budget: Duration::ZERO, since: None, in_vain: 0, holdoff: HOLDOFF };
             }
-            t if t <= LIMIT && self.holdoff > 0 => {
-                self.holdoff -= 1;
-                self.budget
-            }
-            t if t <= LIMIT => LIMIT,
-            _ if self.budget < Duration::from_micros(1) => Duration::ZERO,
-            _ => self.budget / 2,
-        };
+        } else if self.holdoff > 0 {
+            self.holdoff -= 1;
+        } else {
+            self.budget = LIMIT;
+        }
         result
     }
 
@@ -103,7 +121,8 @@ impl Spin {
             if !self.again() {
                 return false;
             }
-            backoff.spin();
+            // Gives way after some microseconds: the neighbour may need this core.
+            backoff.snooze();
         }
     }
 }

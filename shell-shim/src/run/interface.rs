@@ -1,6 +1,7 @@
 //! One interface: a TAP, the cables it is joined to, and the frames between.
 
 use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use shmring::{RecvError, SendError};
@@ -11,6 +12,12 @@ use crate::link::{
 };
 use crate::stack::tap::{Offloads, Tap};
 
+/// How long a stream of small frames is left to itself before the next look.
+/// As long as a frame waits, TCP appends what the program writes to the one
+/// behind it (`net/ipv4/tcp.c`, `tcp_should_autocork`), so they grow; taken at
+/// once, each small write would cross the chain as a frame of its own.
+const GATHER: Duration = Duration::from_micros(20);
+
 /// An interface of a function.
 pub struct Interface {
     /// Its name.
@@ -20,6 +27,8 @@ pub struct Interface {
     readable: bool,
     /// Until a write says otherwise.
     writable: bool,
+    /// Frames gather in the TAP until then.
+    gathers_until: Option<Instant>,
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
     /// CMD is about to start: captures are not played yet.
@@ -29,7 +38,15 @@ pub struct Interface {
 impl Interface {
     /// An interface without links.
     pub fn new(name: String, tap: Tap, cables: Vec<Cable>) -> Interface {
-        Interface { name, tap, readable: true, writable: true, cables, hold_captures: false }
+        Interface {
+            name,
+            tap,
+            readable: true,
+            writable: true,
+            gathers_until: None,
+            cables,
+            hold_captures: false,
+        }
     }
 
     /// Whether a capture is played.
@@ -69,15 +86,19 @@ impl Interface {
                 alive
             });
         }
-        if self.readable {
+        self.gathers_until.take_if(|until| Instant::now() >= *until);
+        if self.readable && self.gathers_until.is_none() {
+            let mut burst = Burst::default();
             let mut links = self.cables.iter_mut().flat_map(Cable::links);
             if let Some(joined) = links.find(|joined| joined.tx.is_some())
                 && let Some(sender) = &mut joined.tx
-                && !collect(&self.name, &self.tap, sender, &mut self.readable, &mut turn.busy)
+                && !collect(&self.name, &self.tap, sender, &mut self.readable, &mut burst)
             {
                 joined.tx = None; // the rest of the link ends with the next turn
                 turn.busy = true;
             }
+            turn.busy |= burst.frames > 0;
+            self.gathers_until = burst.may_grow().then(|| Instant::now() + GATHER);
         }
         turn
     }
@@ -85,7 +106,7 @@ impl Interface {
     /// Before a sleep: asks every neighbour to wake us. `false` when there is
     /// something to do after all.
     pub fn arm(&mut self) -> bool {
-        let mut sleep = true;
+        let mut sleep = self.gathers_until.is_none();
         let mut may_send = self.readable;
         for joined in self.cables.iter_mut().flat_map(Cable::links) {
             if let Some(tx) = &mut joined.tx {
@@ -145,6 +166,22 @@ impl Interface {
     }
 }
 
+/// Frames that came from the TAP one after the other.
+#[derive(Default)]
+struct Burst {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Burst {
+    /// Whether it is a stream of small frames with something in them: one frame
+    /// alone may be a question to which the answer is waited for, large ones
+    /// are full, and acknowledgements stay as small as they are.
+    fn may_grow(&self) -> bool {
+        self.frames > 1 && (256..16 << 10).contains(&(self.bytes / self.frames))
+    }
+}
+
 /// What a neighbour with these virtio-net features takes unfinished.
 fn offloads(features: u64) -> Offloads {
     let has = |bit: u32| features >> bit & 1 == 1;
@@ -183,7 +220,7 @@ fn deliver(rx: &mut Receiver, tap: &Tap, writable: &mut bool, busy: &mut bool) -
 }
 
 /// Frames from the TAP to a link. `false` when the link is of no use any more.
-fn collect(name: &str, tap: &Tap, tx: &mut Sender, readable: &mut bool, busy: &mut bool) -> bool {
+fn collect(name: &str, tap: &Tap, tx: &mut Sender, readable: &mut bool, burst: &mut Burst) -> bool {
     let mut staged = 0;
     for _ in 0..BATCH {
         let mut len = 0;
@@ -194,7 +231,8 @@ fn collect(name: &str, tap: &Tap, tx: &mut Sender, readable: &mut bool, busy: &m
         match read {
             Ok(Ok(())) => {
                 staged += len;
-                *busy = true;
+                burst.frames += 1;
+                burst.bytes += len;
             }
             Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
             // WouldBlock, or the interface is down: it will say when that changes.
