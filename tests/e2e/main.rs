@@ -8,8 +8,10 @@
 mod support;
 
 mod channels;
+mod descriptors;
 mod endings;
 mod fifos;
+mod filters;
 mod goodput;
 mod idle;
 mod kills;

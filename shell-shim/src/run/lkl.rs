@@ -28,7 +28,9 @@ use crate::stack::{namespace, netlink};
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: &RunArgs) -> Result<u8> {
-    let Plan { network, cables, owns } = plan(args)?;
+    let plan = plan(args)?;
+    let mut links = super::links(&plan);
+    let Plan { network, cables, .. } = plan;
     let lkl = Lkl::find(args.lkl.as_deref())?;
     let script = setup_script(args)?;
     let dir = RuntimeDir::for_user()?;
@@ -52,7 +54,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     namespace::enter()?;
     netlink::configure(&lo())?;
     let (input, typed) = std::io::pipe().context("pipe")?;
-    let mut links = super::links(&owns);
     if !script.is_empty() {
         links.input = Some(input.as_raw_fd());
     }

@@ -23,7 +23,7 @@ use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
 use function::Function;
 use interface::Interface;
-use plan::{Owned, Plan, plan};
+use plan::{Plan, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -42,7 +42,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     namespace::enter()?;
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan.owns))?);
+        keeper = Some(Keeper::start(links(&plan))?);
     }
     let signals = Signals::new()?;
     let Plan { network, cables, .. } = plan;
@@ -67,11 +67,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
 }
 
 /// What the keeper has to know of the standard descriptors.
-fn links(owns: &Owned) -> Links {
+fn links(plan: &Plan) -> Links {
     Links {
-        stdin: owns.stdin,
-        stdout: owns.stdout,
-        stderr: owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+        stdin: plan.owns.stdin,
+        stdout: plan.owns.stdout,
+        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+        pipes: plan.cables.iter().flatten().map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
 }

@@ -5,15 +5,15 @@
 //! (`sig_task_ignored` in `kernel/signal.c`), so it need not ignore any, and
 //! what it starts inherits the user's dispositions.
 //!
-//! Unsafe lives here for `close_range(2)`, which nix lacks, to reset one signal
-//! and to act between fork and exec. The invariant: nothing after the call uses a descriptor that was
-//! open before, but the socket and 0, 1, 2.
+//! Unsafe lives here to close descriptors that others own, to reset one signal
+//! and to act between fork and exec. The invariant: nothing after that uses a
+//! descriptor that was open before, but the socket and those of the user.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -27,6 +27,8 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+
+use rustix::io::FdFlags;
 
 use super::wire::{Request, send_reply};
 use super::{Links, view};
@@ -106,23 +108,28 @@ fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     } else if links.stdin {
         dup2_stdin(&null)?;
     }
-    let mut kept: Vec<u32> =
-        links.kept.iter().chain([&socket.as_raw_fd()]).map(|&fd| fd as u32).collect();
-    kept.sort_unstable();
-    let mut first = 3;
-    // u32::MAX is no descriptor; it ends the last range.
-    for kept in kept.into_iter().chain([u32::MAX]) {
-        if first < kept {
-            // SAFETY: what is closed belongs to objects of the function's
-            // half, which this process never uses or drops (it ends by _exit),
-            // and to `null`, handled below.
-            let done = unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
-            Errno::result(done).context("close_range: a kernel of 5.9 or later is needed")?;
+    std::mem::forget(null); // closed below
+    let open = std::fs::read_dir("/proc/self/fd").context("/proc/self/fd")?;
+    let open = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for fd in open.collect::<Vec<RawFd>>() {
+        let keeps = fd == socket.as_raw_fd() || links.kept.contains(&fd);
+        if fd > 2 && !keeps && !is_users(fd, links) {
+            // SAFETY: what is closed belongs to objects of the function's half,
+            // which this process never uses or drops (it ends by _exit).
+            unsafe { libc::close(fd) };
         }
-        first = kept.saturating_add(1);
     }
-    std::mem::forget(null);
     Ok(())
+}
+
+/// Whether a descriptor was passed by the user, as the shell's `<(...)` is. What
+/// stdpkt opens closes with exec, what it got does not.
+fn is_users(fd: RawFd, links: &Links) -> bool {
+    // SAFETY: two questions; one that is closed meanwhile gets no answer.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let passed = rustix::io::fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC));
+    let id = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    passed && id.is_ok_and(|id| !links.pipes.contains(&id))
 }
 
 /// SIGCHLD, as something to poll, and the signal mask of before.

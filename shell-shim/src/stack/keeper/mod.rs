@@ -36,7 +36,7 @@ use wire::{Request, receive_reply};
 /// what it touches is ever allocated.
 const STACK: usize = 512 * 1024;
 
-/// Which of the standard descriptors are links. What runs in the keeper must
+/// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
 /// instead (where that is a link too, to `/dev/null`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,9 @@ pub struct Links {
     pub kept: Vec<RawFd>,
     /// Read instead of `/dev/null` where standard input is a link.
     pub input: Option<RawFd>,
+    /// Device and inode of each: another descriptor of the same pipe, as after
+    /// `3>&1 |`, is not passed on.
+    pub pipes: Vec<(u64, u64)>,
 }
 
 /// The function's end of its keeper. Dropping it kills all that runs inside
@@ -125,8 +128,7 @@ impl Keeper {
     }
 
     /// Starts the command `argv`. It has the user's working directory,
-    /// environment, signal dispositions and standard descriptors, [`Links`]
-    /// apart, and no other descriptor.
+    /// environment, signal dispositions and descriptors, [`Links`] apart.
     ///
     /// # Errors
     /// [`NotStarted`] if the program cannot be run.
