@@ -78,8 +78,8 @@ fn an_lkl_kernel_in_the_middle_translates_addresses() {
 /// has so many columns.
 fn figure(text: &str, columns: usize) -> Option<f64> {
     let numbers = |line: &str| line.split_whitespace().map(|word| word.parse().ok()).collect();
-    let lines = text.lines().filter_map(|line| -> Option<Vec<f64>> { numbers(line) });
-    lines.filter(|line| line.len() == columns).last()?.last().copied()
+    let mut lines = text.lines().filter_map(|line| -> Option<Vec<f64>> { numbers(line) });
+    lines.rfind(|line| line.len() == columns)?.last().copied()
 }
 
 #[test]
