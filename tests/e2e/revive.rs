@@ -43,8 +43,9 @@ const FUNCTIONS: [(&str, &str); 4] = [
 const CLIENT: usize = 0;
 const SERVER: usize = 3;
 const FIFOS: usize = 4;
-/// So much arrives before a chain counts as recovered.
-const ENOUGH: u64 = 1 << 20;
+/// So much arrives before a chain counts as recovered: more than what a TCP sends
+/// before it learns that its peer is gone.
+const ENOUGH: u64 = 16 << 20;
 
 /// What a process takes up.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +159,7 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
     println!("up and recovered after {:?}", chain.recover());
     let start = Instant::now();
     let mut before = None;
-    let (mut kills, mut failed, mut slowest) = ([0u32; 4], 0, Duration::ZERO);
+    let (mut kills, mut slowest) = ([0u32; 4], Duration::ZERO);
     while start.elapsed() < Duration::from_secs(seconds) {
         let round = kills.iter().sum::<u32>() + 1;
         let which = match round % 8 {
@@ -171,9 +172,9 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
         chain.plays[which] = Some(play(&scene, which));
         slowest = slowest.max(chain.recover());
         let (good, bad) = chain.runs();
-        // Only a killed server may end a netperf.
-        assert!(which == SERVER || bad == failed, "{}", scene.everything_said());
-        failed = bad;
+        // Only a killed server may end a netperf, and only the one that ran.
+        let complaints = || fs::read_to_string(scene.path("complaints")).unwrap_or_default();
+        assert!(bad <= kills[SERVER] as usize, "after kills {kills:?}: {}", complaints());
         let sockets = fs::read_dir(scene.runtime_dir()).expect("runtime directory").count();
         assert!(sockets <= FIFOS, "{sockets} sockets for {FIFOS} FIFOs");
         let client = chain.function(CLIENT);
