@@ -11,6 +11,8 @@ pub(crate) struct Cable {
     search: Search,
     /// When to do without an aware neighbour.
     pub deadline: Option<Instant>,
+    /// There was a link once.
+    was_up: bool,
     /// Tokens of the links that came of it, as far as they live.
     pub links: Vec<u64>,
 }
@@ -39,7 +41,13 @@ impl Cable {
         deadline: Option<Instant>,
     ) -> Result<Cable, LinkError> {
         let rendezvous = Rendezvous::new(end, dir, offer.clone())?;
-        Ok(Cable { offer, search: Search::On(rendezvous), deadline, links: Vec::new() })
+        Ok(Cable {
+            offer,
+            search: Search::On(rendezvous),
+            deadline,
+            was_up: false,
+            links: Vec::new(),
+        })
     }
 
     pub fn rendezvous(&self) -> Option<&Rendezvous> {
@@ -55,13 +63,17 @@ impl Cable {
         match rendezvous.poll() {
             Ok(Some(link)) => {
                 self.deadline = None;
+                self.was_up = true;
                 Found::Link(link)
             }
             Ok(None) if self.deadline.is_some_and(|at| Instant::now() >= at) => self.go_bare(name),
             Ok(None) => Found::Nothing,
             Err(LinkError::UnawareNeighbour { .. }) if !self.offer.duplex => self.go_bare(name),
             Err(error) => {
-                say(name, error);
+                // That a pipe's neighbour ended is an error only before it was one.
+                if !(self.was_up && matches!(error, LinkError::NeighbourGone { .. })) {
+                    say(name, error);
+                }
                 self.search = Search::Over;
                 self.deadline = None;
                 Found::Nothing

@@ -53,6 +53,11 @@ impl Device {
 
     /// Receives one frame; -1 when there is none.
     pub fn rx(&self, buffers: Buffers<'_>) -> c_int {
+        // LKL calls again for as long as there are frames, and a neighbour that
+        // never stops sending must not keep its thread from the way to `poll`.
+        if self.control.is_removed() {
+            return -1;
+        }
         lock(&self.rx).receive(self, buffers)
     }
 

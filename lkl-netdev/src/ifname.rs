@@ -5,6 +5,8 @@ use std::path::Path;
 
 use shmring::{LinkError, PipeEnd, Role};
 
+use crate::inherited;
+
 /// The pipes that a device is joined to.
 pub enum Ends {
     /// Frames come in at one and go out at the other.
@@ -68,23 +70,25 @@ impl Ends {
     }
 }
 
-/// `/dev/stdin` and `/dev/stdout` are the descriptors themselves: a socket
-/// cannot be opened by path, and a pipe opened twice never hangs up.
+/// `/dev/stdin`, `/dev/stdout` and `/dev/fd/N` are the descriptors themselves: a
+/// socket cannot be opened by path, and a pipe opened twice never hangs up.
 fn open(path: &str, role: Role) -> Result<PipeEnd, LinkError> {
-    let standard = |fd: &dyn AsFd, own: Role| {
-        let fd = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| LinkError::System {
-            what: path.to_owned(),
-            call: "dup",
-            errno,
-        })?;
-        let role = if role == Role::Either { own } else { role };
-        Ok(PipeEnd::new(fd, path)?.with_role(role))
+    let duplicate = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+    let (fd, own) = match path {
+        "/dev/stdin" | "/dev/fd/0" => (duplicate(&rustix::stdio::stdin()), Some(Role::Reader)),
+        "/dev/stdout" | "/dev/fd/1" => (duplicate(&rustix::stdio::stdout()), Some(Role::Writer)),
+        _ => match inherited::number(path) {
+            Some(number) => (inherited::take(number), None),
+            None => return PipeEnd::open(Path::new(path), role),
+        },
     };
-    match path {
-        "/dev/stdin" | "/dev/fd/0" => standard(&rustix::stdio::stdin(), Role::Reader),
-        "/dev/stdout" | "/dev/fd/1" => standard(&rustix::stdio::stdout(), Role::Writer),
-        _ => PipeEnd::open(Path::new(path), role),
-    }
+    let fd = fd.map_err(|errno| LinkError::System { what: path.to_owned(), call: "dup", errno })?;
+    let end = PipeEnd::new(fd, path)?;
+    Ok(match (role, own) {
+        (Role::Either, None) => end,
+        (Role::Either, Some(own)) => end.with_role(own),
+        (role, _) => end.with_role(role),
+    })
 }
 
 #[cfg(test)]
@@ -102,5 +106,18 @@ mod tests {
         }
         assert!(error("/nonexistent|/nonexistent").ends_with("make it with mkfifo"));
         assert!(matches!(Ends::open("/dev/null|/dev/null"), Err(IfnameError::NotAPipe(_))));
+        assert!(error("/dev/fd/99999|/dev/fd/99999").starts_with("/dev/fd/99999: dup"));
+    }
+
+    #[test]
+    fn an_inherited_descriptor_is_what_it_is_and_not_passed_on() {
+        let (read, _write) = rustix::pipe::pipe().unwrap();
+        let flags = || rustix::io::fcntl_getfd(&read).unwrap();
+        assert!(flags().is_empty());
+        match Ends::open(&format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read))) {
+            Ok(Ends::Both(end)) => assert_eq!(end.role(), Role::Reader),
+            _ => panic!("one path is one pipe"),
+        }
+        assert!(flags().contains(rustix::io::FdFlags::CLOEXEC));
     }
 }

@@ -22,6 +22,7 @@ mod config;
 mod control;
 mod device;
 mod ifname;
+mod inherited;
 mod ops;
 mod pace;
 mod poller;

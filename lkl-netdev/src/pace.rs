@@ -1,69 +1,94 @@
-//! When the poll thread lingers before it sleeps.
+//! How long the poll thread looks for frames before it sleeps.
+//!
+//! A wake-up costs tens of microseconds in a virtual machine, and a ring that
+//! is never full makes a sender of small writes pay one for each. So a thread
+//! whose last sleep was short looks for a while, and gives way between looks:
+//! the application that the last frames woke is often on the same core, and has
+//! to run before an answer can come. A thread that usually waits for longer
+//! sleeps at once: an idle device uses no time at all.
+//!
+//! Where little is sent either way, as with requests and answers, the cores have
+//! nothing better to do, and the look is a longer one. In a stream it would cost
+//! the application more than it brings.
+//!
+//! A pipe cannot be looked at without a system call. For it the look is only a
+//! pause that lets frames gather, which was found to help; a longer one does not.
 
 use std::time::{Duration, Instant};
 
 use crate::device::{Device, lock};
 
-/// What was learned from the last waits.
-pub(crate) struct Pace {
-    spin: Duration,
-    nap: Duration,
-    naps: u32,
-    last: u64,
-    busy: bool,
-}
+/// Longest look in a stream.
+const LOOK: Duration = Duration::from_micros(50);
+/// Longest look where little is sent.
+const LONG_LOOK: Duration = Duration::from_micros(400);
+/// After a shorter sleep than this, a look would have been worth it.
+const SHORT: Duration = Duration::from_micros(400);
+/// Below this, a look finds nothing.
+const LEAST: Duration = Duration::from_micros(2);
 
-fn env(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+/// Little is sent when fewer bytes than this move between two looks...
+const LITTLE: u64 = 2048;
+/// ...so many times in a row: in a stream, acknowledgements come alone, too.
+const CALM: u32 = 32;
+
+pub(crate) struct Pace {
+    budget: Duration,
+    /// Bytes both ways at the last look.
+    moved: u64,
+    /// Looks in a row between which little was sent, up to [`CALM`].
+    calm: u32,
 }
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace {
-            spin: Duration::from_micros(env("P_SPIN", 0)),
-            nap: Duration::from_micros(env("P_NAP", 0)),
-            naps: env("P_NAPS", 1) as u32,
-            last: 0,
-            busy: false,
-        }
+        Pace { budget: Duration::ZERO, moved: 0, calm: 0 }
     }
 
-    /// `poll` reports frames; `served` were delivered so far.
-    pub fn reported(&mut self, served: u64) {
-        self.busy = served - self.last > 2;
-        self.last = served;
-    }
-
-    /// Waits a moment; `true` when there is something to do.
+    /// Looks for frames for a moment; `true` when there are some.
     pub fn linger(&mut self, device: &Device) -> bool {
-        let ready = || {
-            let mut rx = lock(&device.rx);
-            rx.wanted && rx.is_ready(device)
+        if self.budget.is_zero() {
+            return false;
+        }
+        let budget = match self.is_calm(device) {
+            true if self.budget == LOOK => LONG_LOOK,
+            _ => self.budget,
         };
-        if !self.spin.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < self.spin {
-                if ready() {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-        }
-        if !self.nap.is_zero() && self.busy {
-            for _ in 0..self.naps {
-                let _ = rustix::thread::nanosleep(&rustix::thread::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: self.nap.as_nanos() as i64,
-                });
-                if ready() {
+        let start = Instant::now();
+        loop {
+            {
+                let mut rx = lock(&device.rx);
+                if rx.wanted && rx.is_ready(device) {
                     return true;
                 }
             }
+            if start.elapsed() >= budget || device.control.is_removed() {
+                return false;
+            }
+            rustix::thread::sched_yield();
         }
-        false
     }
 
+    fn is_calm(&mut self, device: &Device) -> bool {
+        let (rings, received) = {
+            let rx = lock(&device.rx);
+            (rx.is_rings(), rx.bytes)
+        };
+        let moved = received + lock(&device.tx).bytes;
+        let little = moved - self.moved < LITTLE;
+        self.moved = moved;
+        self.calm = if little { (self.calm + 1).min(CALM) } else { 0 };
+        rings && self.calm == CALM
+    }
+
+    /// Learns from how long `sleep` took.
     pub fn slept<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        sleep()
+        let start = Instant::now();
+        let result = sleep();
+        self.budget = if start.elapsed() < SHORT { LOOK } else { self.budget / 2 };
+        if self.budget < LEAST {
+            self.budget = Duration::ZERO;
+        }
+        result
     }
 }

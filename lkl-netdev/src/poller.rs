@@ -25,6 +25,10 @@ const FEATURES: u64 = 1 << 1 | 1 << 7 | 1 << 8;
 /// LKL's driver can lose the race with its device over the last buffer.
 const STUCK: Duration = Duration::from_millis(20);
 
+/// `poll` reports room once more after this long: the same race, the other
+/// queue. A driver that lost it does not tell its device again, ever.
+const SECOND_LOOK: Duration = Duration::from_millis(1);
+
 const CONTROL: u64 = 0;
 /// Tokens of cables begin here, those of links further on.
 const CABLES: u64 = 1;
@@ -36,6 +40,10 @@ pub(crate) struct Poller {
     dir: RuntimeDir,
     next_token: u64,
     tx_ready: bool,
+    /// Features that a neighbour should have, until one was found without.
+    features: u64,
+    /// When to report room once more.
+    second_look: Option<Instant>,
     pace: Pace,
     /// Whether cables need a look without an event.
     look: bool,
@@ -79,6 +87,8 @@ impl Poller {
             dir,
             next_token: LINKS,
             tx_ready: false,
+            features: FEATURES & u64::from(offload),
+            second_look: None,
             pace: Pace::new(),
             look: true,
         };
@@ -109,12 +119,15 @@ impl Poller {
             let mut mask = 0;
             if std::mem::take(&mut self.tx_ready) && lock(&device.tx).take_wanted() {
                 mask |= POLL_TX;
+                self.second_look = Some(Instant::now() + SECOND_LOOK);
+            } else if self.second_look.is_some_and(|at| Instant::now() >= at) {
+                mask |= POLL_TX;
+                self.second_look = None;
             }
             {
                 let mut rx = lock(&device.rx);
                 if rx.wanted && rx.is_ready(device) {
-                    rx.wanted = false;
-                    self.pace.reported(rx.served);
+                    rx.reported();
                     mask |= POLL_RX;
                 }
             }
@@ -148,7 +161,7 @@ impl Poller {
             rx.sleeping = true;
         }
         let deadlines = self.cables.iter().filter_map(|cable| cable.deadline);
-        timeout = deadlines.chain(timeout).min();
+        timeout = deadlines.chain(timeout).chain(self.second_look).min();
         let left = timeout.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut events: Vec<Event> = Vec::with_capacity(8);
@@ -203,7 +216,10 @@ impl Poller {
         for at in 0..self.cables.len() {
             loop {
                 match self.cables[at].look(&device.name) {
-                    Found::Link(link) => self.join(device, at, link.tx, link.rx),
+                    Found::Link(link) => {
+                        self.compare_offloads(device, link.features);
+                        self.join(device, at, link.tx, link.rx);
+                    }
                     Found::Bare(tx, rx) => self.join(device, at, tx, rx),
                     Found::Nothing => break,
                 }
@@ -221,6 +237,21 @@ impl Poller {
                 }
                 self.look = true;
             }
+        }
+    }
+
+    /// LKL cannot be told to do without an offload: where the neighbour has it not,
+    /// that is said, once a device.
+    fn compare_offloads(&mut self, device: &Device, both: u64) {
+        let lacking = self.features & !both;
+        let names = [(1, "checksums"), (7, "TSO for IPv4"), (8, "TSO for IPv6")];
+        if let Some((_, name)) = names.iter().find(|(bit, _)| lacking >> bit & 1 == 1) {
+            let what = "does not take unfinished";
+            say(
+                &device.name,
+                format_args!("the neighbour {what} {name}: give both ends the same offload"),
+            );
+            self.features = 0;
         }
     }
 

@@ -22,15 +22,22 @@ const MERGEABLE: u32 = 1 << 15;
 const MIN_RETRY: Duration = Duration::from_micros(50);
 const MAX_RETRY: Duration = Duration::from_millis(10);
 
+/// LKL raises an interface first and gives it its addresses then: frames that
+/// came before, an ARP request above all, would be lost on it.
+const SETTLE: Duration = Duration::from_millis(10);
+
 pub(crate) struct Receive {
     /// Ways in by token, served in turn.
     links: Vec<(u64, Rx)>,
     turn: usize,
+    /// When frames may go up, from the first call on.
+    settles: Option<Instant>,
+    settled: bool,
     /// `rx` found nothing, and `poll` has not reported since that there is a frame.
     pub wanted: bool,
     /// The poll thread sleeps: who finds the rings empty has to ask for a bell.
     pub sleeping: bool,
-    /// A frame waits for more buffers to be posted.
+    /// When a frame that could not be delivered is tried again.
     retry: Option<Instant>,
     backoff: Duration,
     /// A frame that is being delivered in pieces: always of `links[turn]`.
@@ -38,6 +45,8 @@ pub(crate) struct Receive {
     mergeable: bool,
     /// Calls that delivered something.
     pub served: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What became of a call of `rx`.
@@ -54,6 +63,8 @@ impl Receive {
         Receive {
             links: Vec::new(),
             turn: 0,
+            settles: None,
+            settled: false,
             wanted: false,
             sleeping: false,
             retry: None,
@@ -61,6 +72,7 @@ impl Receive {
             segments: None,
             mergeable: offload & MERGEABLE != 0,
             served: 0,
+            bytes: 0,
         }
     }
 
@@ -72,12 +84,21 @@ impl Receive {
         self.links.iter().any(|link| link.0 == token)
     }
 
+    /// Whether a look costs no system call.
+    pub fn is_rings(&self) -> bool {
+        self.links.iter().all(|(_, rx)| matches!(rx, Rx::Ring(_)))
+    }
+
     /// Receives one frame. May be kernel context: never waits.
     pub fn receive(&mut self, device: &Device, buffers: Buffers<'_>) -> c_int {
+        if !self.settled && !self.settle(device) {
+            return -1;
+        }
         loop {
             match self.next(device, buffers) {
                 Served::Bytes(len) => {
                     self.served += 1;
+                    self.bytes += len as u64;
                     self.retry = None;
                     self.backoff = MIN_RETRY;
                     return len as c_int;
@@ -92,15 +113,30 @@ impl Receive {
                     return -1;
                 }
                 Served::Later => {
-                    self.retry = Some(Instant::now() + self.backoff);
+                    self.call_at(device, Instant::now() + self.backoff);
                     self.backoff = (self.backoff * 2).min(MAX_RETRY);
-                    self.wanted = true;
-                    if self.sleeping {
-                        device.control.ring();
-                    }
                     return -1;
                 }
             }
+        }
+    }
+
+    /// Whether the interface has its addresses, as far as time can tell.
+    fn settle(&mut self, device: &Device) -> bool {
+        let at = *self.settles.get_or_insert_with(|| Instant::now() + SETTLE);
+        self.settled = Instant::now() >= at;
+        if !self.settled {
+            self.call_at(device, at);
+        }
+        self.settled
+    }
+
+    /// Has `poll` report frames at that time.
+    fn call_at(&mut self, device: &Device, at: Instant) {
+        self.retry = Some(at);
+        self.wanted = true;
+        if self.sleeping {
+            device.control.ring();
         }
     }
 
@@ -201,6 +237,12 @@ impl Receive {
             at += 1;
         }
         ready
+    }
+
+    /// `poll` says that there are frames.
+    pub fn reported(&mut self) {
+        self.wanted = false;
+        self.retry = None;
     }
 
     /// When to look again although no bell rang.

@@ -17,11 +17,13 @@ pub(crate) struct Transmit {
     /// a cable without a plug.
     was_up: bool,
     drops: u64,
+    /// Bytes sent.
+    pub bytes: u64,
 }
 
 impl Transmit {
     pub fn new() -> Transmit {
-        Transmit { links: Vec::new(), wanted: false, was_up: false, drops: 0 }
+        Transmit { links: Vec::new(), wanted: false, was_up: false, drops: 0, bytes: 0 }
     }
 
     pub fn join(&mut self, token: u64, tx: Tx) {
@@ -50,6 +52,7 @@ impl Transmit {
                     room.fill(|bytes| buffers.gather(bytes));
                     room.stage(len);
                     tx.publish();
+                    self.bytes += len as u64;
                     return len as c_int;
                 }
                 Err(SendError::Full) => {

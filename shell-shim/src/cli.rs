@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -77,6 +78,8 @@ pub enum ChannelArg {
 pub enum StackArg {
     /// The host kernel's, in a private network namespace
     Netns,
+    /// LKL, a kernel in CMD's own process; its interfaces are eth0, eth1, ...
+    Lkl,
 }
 
 /// `stdpkt run`.
@@ -126,6 +129,10 @@ pub struct RunArgs {
     /// Whose network stack the function has
     #[arg(long, value_enum, default_value = "netns")]
     pub stack: StackArg,
+
+    /// Where LKL is: the tools/lkl of a built LKL tree [default: LKL_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub lkl: Option<PathBuf>,
 
     /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]

@@ -135,21 +135,29 @@ impl PipeEnd {
         }
     }
 
-    /// The reading end under a file description of our own, non-blocking: for
-    /// bytes from a writer that does not know of rings.
+    /// The reading end for bytes from a writer that does not know of rings: under
+    /// a file description of our own, non-blocking. A socket cannot be opened
+    /// anew; it is to be read with `MSG_DONTWAIT`.
     ///
     /// # Errors
-    /// Those of `open(2)`; a socket cannot be opened.
+    /// Those of `open(2)`.
     pub fn reopen_to_read(&self) -> std::io::Result<OwnedFd> {
-        Ok(self.reopen(OFlags::RDONLY)?)
+        self.own(OFlags::RDONLY)
     }
 
     /// The writing end likewise.
     ///
     /// # Errors
-    /// Those of `open(2)`; a socket cannot be opened.
+    /// Those of `open(2)`.
     pub fn reopen_to_write(&self) -> std::io::Result<OwnedFd> {
-        Ok(self.reopen(OFlags::WRONLY)?)
+        self.own(OFlags::WRONLY)
+    }
+
+    fn own(&self, access: OFlags) -> std::io::Result<OwnedFd> {
+        match self.is_socket {
+            true => self.fd.try_clone(),
+            false => Ok(self.reopen(access)?),
+        }
     }
 
     /// The same pipe under a file description of our own, so that making it

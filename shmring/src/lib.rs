@@ -88,7 +88,7 @@ pub use handshake::{Channel, Offer};
 #[cfg(not(loom))]
 pub use link::{Link, Peer, loopback};
 #[cfg(not(loom))]
-pub use rendezvous::Rendezvous;
+pub use rendezvous::{PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 #[cfg(not(loom))]
 pub use runtime_dir::RuntimeDir;

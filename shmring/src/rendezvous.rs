@@ -61,6 +61,13 @@ struct Common {
     leftover: Vec<u8>,
 }
 
+/// What goes through a pipe that is a Unix socket, beside the descriptor that
+/// it is about. A neighbour that does not know of rings reads these bytes and
+/// thereby closes the descriptor: the writer gets [`LinkError::NeighbourGone`]
+/// and may go on writing behind them. So they are the beginning of the stream
+/// that most programs read, a pcap file: magic number, version, two zeros.
+pub const PROLOGUE: [u8; 16] = *b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0";
+
 /// Rounds of events that one call of [`Rendezvous::poll`] handles: a neighbour
 /// that makes new ones all the time does not keep the caller from its other work.
 const ROUNDS: usize = 16;

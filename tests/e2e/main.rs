@@ -8,11 +8,14 @@
 mod support;
 
 mod channels;
+mod descriptors;
 mod endings;
 mod fifos;
+mod filters;
 mod goodput;
 mod idle;
 mod kills;
+mod lkl;
 mod ls;
 mod nat;
 mod order;

@@ -40,6 +40,9 @@ pub unsafe extern "C" fn lkl_netdev_pipe_create(
     }
 }
 
+/// What LKL's driver takes: CSUM, GUEST_CSUM, GUEST_TSO4 and 6, HOST_TSO4 and 6, MRG_RXBUF.
+const KNOWN_OFFLOADS: u32 = 1 | 1 << 1 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 12 | 1 << 15;
+
 enum Created {
     Device(*mut lkl_sys::Netdev),
     NotOurs,
@@ -51,6 +54,13 @@ fn create(ifname: &str, offload: c_int) -> Created {
         say(ifname, error);
         Created::Failed
     };
+    let unknown = offload as u32 & !KNOWN_OFFLOADS;
+    if unknown != 0 {
+        return failed(&format_args!(
+            "offload {offload:#x}: LKL's driver takes no bit {}: 0x8883 has all that helps",
+            unknown.trailing_zeros()
+        ));
+    }
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => return failed(&error),

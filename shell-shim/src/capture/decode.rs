@@ -140,7 +140,8 @@ impl Decoder {
         self.offset += len as u64;
     }
 
-    fn error(&self, why: String) -> CaptureError {
+    /// Something wrong at the place that has been reached.
+    pub fn error(&self, why: String) -> CaptureError {
         let place = match self.kind {
             Some(Kind::Hex) => Place::Line(self.lines + 1),
             _ => Place::Offset(self.offset),

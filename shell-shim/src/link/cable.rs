@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::FEATURES;
 use super::half::{Receiver, Sender};
 use super::reader_of::{Reader, reader_of};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
-use crate::capture::Format;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -177,6 +176,10 @@ impl Cable {
             match rendezvous.poll() {
                 Ok(Some(link)) => self.join(link, serial, wake)?,
                 Ok(None) => break,
+                // It took the beginning of a capture for what it is, and nothing else.
+                Err(error @ LinkError::NeighbourGone { .. }) if self.has_prologue() => {
+                    self.stream_on(error, serial, wake)?;
+                }
                 // Who read our capture is gone: that is the end of the cable, not a failure.
                 Err(LinkError::NeighbourGone { .. }) if self.stream_out().is_some() => {
                     self.rendezvous = None;
@@ -243,8 +246,28 @@ impl Cable {
         }
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, Format::Pcap)));
+        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
         self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
+    }
+
+    /// Whether the beginning of a capture went through a socket, and nothing else yet.
+    fn has_prologue(&self) -> bool {
+        let end = self.rendezvous.as_ref().map(Rendezvous::end);
+        self.fallback != Fallback::Never
+            && self.links.is_empty()
+            && end.is_some_and(|end| end.is_socket() && end.role() == Role::Writer)
+    }
+
+    /// Sends frames as the rest of that capture. `gone` is what to say if the
+    /// reader did not take the beginning but went away.
+    fn stream_on(&mut self, gone: LinkError, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+        let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
+        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
+        if stream.is_closed() {
+            return Err(gone.into());
+        }
+        let tx = Some(Sender::Stream(Box::new(stream)));
+        self.add(Joined { tx, rx: None }, serial, wake)
     }
 
     /// Takes bytes in the pipe for a capture.

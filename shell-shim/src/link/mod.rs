@@ -1,6 +1,7 @@
 //! A function's side of its links: cables, the halves of links, and streams
 //! for neighbours that do not know of rings.
 
+mod bytes;
 pub mod cable;
 pub mod forward;
 pub mod half;

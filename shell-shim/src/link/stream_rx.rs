@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use shmring::{Bytes, RecvError};
 
+use super::bytes;
 use crate::capture::{CaptureError, Decoder};
 
 /// Bytes read at once: a pipe's worth.
@@ -70,7 +71,7 @@ impl StreamRx {
         if self.blocked || self.held {
             return Err(RecvError::Empty);
         }
-        match rustix::io::read(&self.source, &mut self.chunk) {
+        match bytes::read(&self.source, &mut self.chunk) {
             Ok(0) => self.end(),
             Ok(n) => self.decoder.push(&self.chunk[..n]),
             Err(Errno::INTR) => {}
@@ -78,7 +79,7 @@ impl StreamRx {
                 self.blocked = true;
                 return Err(RecvError::Empty);
             }
-            Err(_) => self.end(),
+            Err(errno) => self.error = Some(self.decoder.error(errno.to_string())),
         }
         Ok(())
     }

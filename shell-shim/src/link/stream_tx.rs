@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use shmring::{BytesMut, SendError};
 
-use super::MAX_FRAME;
+use super::{MAX_FRAME, bytes};
 use crate::capture::{Encoder, Format};
 use crate::wire::Packets;
 
@@ -27,9 +28,9 @@ pub struct StreamTx {
 }
 
 impl StreamTx {
-    /// Starts a capture in `pipe`, which does not block.
-    pub fn new(pipe: OwnedFd, format: Format) -> StreamTx {
-        let encoder = Encoder(format);
+    /// Starts a pcap capture in `pipe`, where the first `sent` bytes of it are already.
+    pub fn new(pipe: OwnedFd, sent: usize) -> StreamTx {
+        let encoder = Encoder(Format::Pcap);
         let mut out = Vec::new();
         encoder.begin(&mut out);
         let mut stream = StreamTx {
@@ -38,7 +39,7 @@ impl StreamTx {
             packets: Packets::default(),
             frame: vec![0; MAX_FRAME],
             out,
-            sent: 0,
+            sent,
             blocked: false,
             closed: false,
             held: false,
@@ -117,11 +118,12 @@ impl StreamTx {
     /// The descriptor became ready for something.
     pub fn woken(&mut self) {
         self.blocked = false;
-        // With nothing to write, only poll(2) tells that the reader is gone.
-        let mut fds = [rustix::event::PollFd::new(&self.pipe, rustix::event::PollFlags::OUT)];
+        // With nothing to write, only poll(2) tells that the reader is gone: by an
+        // error of a pipe, a hang-up of a socket.
+        let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         if rustix::event::poll(&mut fds, Some(&now)).is_ok()
-            && fds[0].revents().contains(rustix::event::PollFlags::ERR)
+            && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
         {
             self.closed = true;
         }
@@ -129,7 +131,7 @@ impl StreamTx {
 
     fn flush(&mut self) {
         while !self.is_empty() && !self.blocked && !self.closed {
-            match rustix::io::write(&self.pipe, &self.out[self.sent..]) {
+            match bytes::write(&self.pipe, &self.out[self.sent..]) {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.blocked = true,
@@ -146,7 +148,7 @@ impl StreamTx {
     /// Writes what is left, however long the reader takes.
     pub fn finish(&mut self) {
         while !self.is_empty() && !self.closed {
-            let mut fds = [rustix::event::PollFd::new(&self.pipe, rustix::event::PollFlags::OUT)];
+            let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
             if !matches!(rustix::event::poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
                 return;
             }

@@ -32,11 +32,13 @@ pub struct TeeArgs {
 /// One line that names the file or link.
 pub fn run(args: &TeeArgs) -> Result<u8> {
     let plans = vec![left()?, right()?];
+    // Before there are threads, which are not to get the signals either.
+    let signals = Signals::new()?;
     let mirrors: Result<_> =
         args.files.iter().map(|path| Mirror::open(path, args.append)).collect();
     let mut tee = Tee { forward: Lane::default(), back: Lane::default(), mirrors: mirrors? };
-    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut tee);
-    tee.mirrors.iter_mut().for_each(Mirror::finish);
+    let status = Patch::new(plans, Some(signals))?.run(&mut tee);
+    tee.mirrors.into_iter().for_each(Mirror::finish);
     status
 }
 
@@ -62,6 +64,7 @@ impl Work for Tee {
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {
         let [left, right] = cables else { return true };
+        self.mirrors.iter_mut().for_each(Mirror::pause);
         self.forward.arm(left, right) & self.back.arm(right, left)
     }
 

@@ -18,12 +18,14 @@ use crate::stack::keeper::{Keeper, NotStarted};
 
 /// After this long without a neighbour, say whom we are waiting for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A capture is played so long after CMD was started, which wants to see all of it.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
 const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
-const GRACE: Duration = Duration::from_millis(200);
+pub(super) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-const TERM: Duration = Duration::from_millis(300);
+pub(super) const TERM: Duration = Duration::from_millis(300);
 /// Turns over the frames between two looks at signals and neighbours.
 const TURNS: u32 = 32;
 
@@ -38,6 +40,8 @@ pub struct Function {
     dir: RuntimeDir,
     serial: u32,
     running: bool,
+    /// When captures are to be played.
+    play_at: Option<Instant>,
     /// Why the function is ending, once it is.
     ending: Option<Ending>,
 }
@@ -135,6 +139,7 @@ impl Function {
             dir,
             serial: 0,
             running,
+            play_at: None,
             ending,
         })
     }
@@ -185,6 +190,10 @@ impl Function {
             }
             self.strike()?;
             self.on_time()?;
+            if self.play_at.is_some_and(|at| Instant::now() >= at) {
+                self.play_at = None;
+                self.interfaces.iter_mut().for_each(|interface| interface.hold_captures = false);
+            }
             if patience.is_some_and(|until| Instant::now() >= until) {
                 patience = None;
                 self.say_whom_we_wait_for();
@@ -317,6 +326,12 @@ impl Function {
             keeper.spawn(&argv)?;
             self.running = true;
         }
+        for interface in &mut self.interfaces {
+            if interface.plays_capture() {
+                interface.hold_captures = true;
+                self.play_at = Some(Instant::now() + HEAD_START);
+            }
+        }
         Ok(())
     }
 
@@ -390,7 +405,8 @@ impl Function {
     fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
         let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
-        let Some(next) = [strike, patience].into_iter().flatten().chain(cables).min() else {
+        let own = [strike, patience, self.play_at].into_iter().flatten();
+        let Some(next) = own.chain(cables).min() else {
             return EpollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());

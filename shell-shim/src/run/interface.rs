@@ -31,12 +31,28 @@ pub struct Interface {
     gathers_until: Option<Instant>,
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
+    /// CMD is about to start: captures are not played yet.
+    pub hold_captures: bool,
 }
 
 impl Interface {
     /// An interface without links.
     pub fn new(name: String, tap: Tap, cables: Vec<Cable>) -> Interface {
-        Interface { name, tap, readable: true, writable: true, gathers_until: None, cables }
+        Interface {
+            name,
+            tap,
+            readable: true,
+            writable: true,
+            gathers_until: None,
+            cables,
+            hold_captures: false,
+        }
+    }
+
+    /// Whether a capture is played.
+    pub fn plays_capture(&mut self) -> bool {
+        let mut receivers = self.cables.iter_mut().flat_map(Cable::links);
+        receivers.any(|it| it.rx.as_ref().is_some_and(|rx| rx.as_stream().is_some()))
     }
 
     /// The TAP.
@@ -56,7 +72,9 @@ impl Interface {
         for cable in &mut self.cables {
             cable.retain(|joined| {
                 let mut alive = true;
-                if let Some(rx) = &mut joined.rx {
+                if let Some(rx) = &mut joined.rx
+                    && !(self.hold_captures && rx.as_stream().is_some())
+                {
                     alive = deliver(rx, &self.tap, &mut self.writable, &mut turn.busy);
                 }
                 // What came in before the neighbour closed is delivered first.
@@ -100,6 +118,7 @@ impl Interface {
             }
             if let Some(rx) = &mut joined.rx
                 && self.writable
+                && !(self.hold_captures && rx.as_stream().is_some())
             {
                 sleep &= rx.arm();
             }

@@ -7,12 +7,13 @@
 pub mod function;
 pub mod interface;
 pub mod link_spec;
+pub mod lkl;
 pub mod plan;
 pub mod signals;
 
 use std::os::fd::AsFd;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
@@ -30,19 +31,18 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
+    match args.stack {
+        StackArg::Lkl => return lkl::run(&args),
+        StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
+        StackArg::Netns => {}
+    }
     let plan = plan(&args)?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
-    let StackArg::Netns = args.stack;
     namespace::enter()?;
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        let links = Links {
-            stdin: plan.owns.stdin,
-            stdout: plan.owns.stdout,
-            stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
-        };
-        keeper = Some(Keeper::start(links)?);
+        keeper = Some(Keeper::start(links(&plan))?);
     }
     let signals = Signals::new()?;
     let Plan { network, cables, .. } = plan;
@@ -64,6 +64,17 @@ pub fn run(args: RunArgs) -> Result<u8> {
         interfaces.push(Interface::new(config.name.clone(), tap, cables));
     }
     Function::new(interfaces, signals, keeper, args.command, dir)?.run()
+}
+
+/// What the keeper has to know of the standard descriptors.
+fn links(plan: &Plan) -> Links {
+    Links {
+        stdin: plan.owns.stdin,
+        stdout: plan.owns.stdout,
+        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
+        pipes: plan.cables.iter().flatten().map(|cable| cable.end.id()).collect(),
+        ..Links::default()
+    }
 }
 
 /// Whether two descriptors are the same file.

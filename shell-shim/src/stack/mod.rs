@@ -1,4 +1,4 @@
-//! The `netns` stack: the host kernel's network stack, in a network
+//! The stacks. [`lkl`] is a kernel inside CMD; all else is the `netns` stack: the host kernel's network stack, in a network
 //! namespace of the function's own.
 //!
 //! In the order `stdpkt run` uses them: [`namespace::enter`] makes the
@@ -10,6 +10,7 @@
 //! The first two need a process with a single thread.
 
 pub mod keeper;
+pub mod lkl;
 pub mod namespace;
 pub mod netlink;
 pub mod network;

@@ -42,6 +42,17 @@ pub fn command_surroundings() -> Result<()> {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).context("SigIgn")?;
     // Rust ignores SIGPIPE in its own programs only.
     let ignored = u64::from_str_radix(ignored.trim(), 16)? & !(1 << (Signal::SIGPIPE as i32 - 1));
+    let passed = fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|fd| {
+            // The octal flags of a descriptor that closes with exec have this bit.
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+            flags.is_some_and(|flags| flags & nix::libc::O_CLOEXEC as u32 == 0)
+        })
+        .count();
     let mut keeper = inside(Links { stdin: true, ..Links::default() })?;
     keeper.run_setup("echo a setup command speaks on standard error")?;
     for script in [
@@ -50,8 +61,8 @@ pub fn command_surroundings() -> Result<()> {
         // Signals blocked and ignored are the user's.
         "test \"$(grep '^SigBlk:' /proc/self/status)\" = \"SigBlk:\t0000000000000000\"",
         &format!("test \"$(grep '^SigIgn:' /proc/self/status)\" = \"SigIgn:\t{ignored:016x}\""),
-        // Its own 0, 1, 2, and the one ls reads with.
-        "test \"$(ls /proc/self/fd | wc -w)\" = 4",
+        // The user's, and the one ls reads with, but none of the function's.
+        &format!("test \"$(ls /proc/self/fd | wc -w)\" = {}", passed + 1),
         "test \"$(pwd)\" = \"$(readlink /proc/self/cwd)\"",
         // Orphans are buried.
         "(sleep 0.05 &) ; sleep 0.3; test -z \"$(grep -s '^State:.Z' /proc/[0-9]*/status)\"",
@@ -109,7 +120,7 @@ pub fn links_are_let_go() -> Result<()> {
     dup2_stdin(&left)?;
     dup2_stdout(&right)?;
     drop((left, right));
-    let mut keeper = inside(Links { stdin: true, stdout: true, stderr: false })?;
+    let mut keeper = inside(Links { stdin: true, stdout: true, ..Links::default() })?;
     keeper.spawn(&sh("echo on standard error; exec sleep 1000"))?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;

@@ -22,7 +22,7 @@ use crate::{peer, scm};
 
 /// Sent through a pipe that is a Unix socket, with one end of a socket pair for
 /// the handshake: such a pipe may be one-way, so the answer cannot come back through it.
-pub(super) const THROUGH: [u8; 16] = *b"shmring socket\n\0";
+pub(super) const THROUGH: [u8; 16] = super::PROLOGUE;
 
 const GREETING: u64 = STATE + 1;
 

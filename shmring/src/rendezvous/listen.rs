@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{Common, PIPE, STATE};
 use crate::address::Role;
@@ -138,18 +138,27 @@ impl Listening {
 
     /// ksh93 and its like: the neighbour's socket comes through the pipe.
     fn receive_socket(&mut self, common: &mut Common) -> Result<(), LinkError> {
-        let mut bytes = [0; super::connect::THROUGH.len()];
-        // A look first: bytes of a neighbour that knows nothing of this are not ours to take.
-        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match rustix::net::recv(&common.end, &mut bytes, look) {
-            Ok((_, len)) if len > 0 && bytes != super::connect::THROUGH => {
-                return Err(LinkError::UnawareNeighbour { what: common.end.what().to_owned() });
+        const LEN: usize = super::PROLOGUE.len();
+        // One more: no message goes on behind a descriptor, so a longer one is none
+        // of ours. A look goes on to the descriptors of the next one, though.
+        let mut bytes = [0; LEN + 1];
+        let is_ours = |bytes: &[u8], fds: &[OwnedFd]| bytes == super::PROLOGUE && fds.len() == 1;
+        // A look first: bytes of a neighbour that knows nothing of this are not
+        // ours to take. It may well begin with the same ones.
+        match scm::peek(&common.end, &mut bytes) {
+            Ok((len, fds)) if len > 0 && !is_ours(&bytes[..len], &fds) => {
+                if !common.accept_bytes {
+                    return Err(LinkError::UnawareNeighbour { what: common.end.what().to_owned() });
+                }
+                common.carries_bytes = true;
+                common.unwatch_pipe();
+                return Ok(());
             }
             _ => {} // whatever else it is, the same comes out below
         }
         match scm::recv(&common.end, &mut bytes) {
             Ok((0, _)) => Err(common.gone()),
-            Ok((_, mut fds)) if bytes == super::connect::THROUGH && fds.len() == 1 => {
+            Ok((len, mut fds)) if is_ours(&bytes[..len], &fds) => {
                 common.unwatch_pipe();
                 let socket = fds.remove(0);
                 if !peer::is_our_user(&socket) {

@@ -66,7 +66,7 @@ fn nobody() {
             let (_ours, theirs) =
                 socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
             let pipe = stdin.as_fd().try_clone_to_owned().unwrap();
-            assert!(send(&pipe, b"shmring socket\n\0", &[theirs.as_fd()]));
+            assert!(send(&pipe, &shmring::PROLOGUE, &[theirs.as_fd()]));
         }
         other => panic!("{other}"),
     }

@@ -29,8 +29,8 @@ macro_rules! need_functions {
 pub(crate) use {need, need_functions};
 
 /// Whether all of `needs` is there: programs by name, devices by path,
-/// `root`, `namespaces` for whoever runs this, and `user namespaces` for
-/// ordinary users.
+/// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
+/// users, and `LKL_DIR` for a built LKL there.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
     if lacking.is_empty() {
@@ -40,7 +40,8 @@ pub fn have(needs: &[&str]) -> bool {
     let test = thread.name().unwrap_or("a test");
     let all = std::env::var_os("STDPKT_TESTS_REQUIRE_ALL").is_some_and(|value| value == "1");
     let excused = std::env::var("STDPKT_TESTS_MAY_LACK").unwrap_or_default();
-    let excused = |what: &&str| excused.split_whitespace().any(|word| word == *what);
+    let excused =
+        |what: &&str| *what == "LKL_DIR" || excused.split_whitespace().any(|word| word == *what);
     assert!(!all || lacking.iter().all(excused), "lacking: {}", lacking.join(", "));
     // Not eprintln!, which the test harness keeps to itself when all is well.
     let _ = writeln!(std::io::stderr(), "{test}: skipped, for want of {}", lacking.join(", "));
@@ -52,11 +53,18 @@ fn is_there(what: &str) -> bool {
         "root" => rustix::process::geteuid().is_root(),
         "namespaces" => namespaces(),
         "user namespaces" => user_namespaces(),
+        "LKL_DIR" => lkl_dir().is_some(),
         device if device.starts_with('/') => {
             OpenOptions::new().read(true).write(true).open(device).is_ok()
         }
         program => program_path(program).is_some(),
     }
+}
+
+/// The LKL to test with.
+pub fn lkl_dir() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os("LKL_DIR")?);
+    dir.join("lib/hijack/liblkl-hijack.so").is_file().then_some(dir)
 }
 
 /// Where `program` is, as the shell would find it.

@@ -5,15 +5,15 @@
 //! (`sig_task_ignored` in `kernel/signal.c`), so it need not ignore any, and
 //! what it starts inherits the user's dispositions.
 //!
-//! Unsafe lives here for `close_range(2)`, which nix lacks, to reset one signal
-//! and to act between fork and exec. The invariant: nothing after the call uses a descriptor that was
-//! open before, but the socket and 0, 1, 2.
+//! Unsafe lives here to close descriptors that others own, to reset one signal
+//! and to act between fork and exec. The invariant: nothing after that uses a
+//! descriptor that was open before, but the socket and those of the user.
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -28,6 +28,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 
+use rustix::io::FdFlags;
+
 use super::wire::{Request, send_reply};
 use super::{Links, view};
 
@@ -35,7 +37,7 @@ use super::{Links, view};
 ///
 /// # Errors
 /// When the keeper cannot begin, or the function says what it cannot.
-pub(super) fn serve(socket: &UnixStream, links: Links) -> Result<()> {
+pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("death signal")?;
     // A function that died before that line is noticed by the end of file on
     // the socket. (getppid(2) tells nothing: the parent has no pid here.)
@@ -90,9 +92,9 @@ pub(super) fn serve(socket: &UnixStream, links: Links) -> Result<()> {
     }
 }
 
-/// Closes every descriptor but the socket and those of the user that are not
-/// links: a copy here would keep a neighbour from seeing the link's end.
-fn let_go(socket: &UnixStream, links: Links) -> Result<()> {
+/// Closes every descriptor but the socket, what CMD is to inherit, and those of
+/// the user that are not links: a copy here would keep a neighbour from seeing the link's end.
+fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
     if links.stderr {
         dup2_stderr(&null)?;
@@ -100,21 +102,34 @@ fn let_go(socket: &UnixStream, links: Links) -> Result<()> {
     if links.stdout {
         dup2_stdout(io::stderr())?;
     }
-    if links.stdin {
+    if let Some(input) = links.input {
+        // SAFETY: open in this process, a copy of the function's half, until below.
+        dup2_stdin(unsafe { BorrowedFd::borrow_raw(input) })?;
+    } else if links.stdin {
         dup2_stdin(&null)?;
     }
-    let kept = socket.as_raw_fd() as u32;
-    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
-        if first <= last {
-            // SAFETY: what is closed belongs to objects of the function's
-            // half, which this process never uses or drops (it ends by _exit),
-            // and to `null`, handled below.
-            let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-            Errno::result(done).context("close_range: a kernel of 5.9 or later is needed")?;
+    std::mem::forget(null); // closed below
+    let open = std::fs::read_dir("/proc/self/fd").context("/proc/self/fd")?;
+    let open = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    for fd in open.collect::<Vec<RawFd>>() {
+        let keeps = fd == socket.as_raw_fd() || links.kept.contains(&fd);
+        if fd > 2 && !keeps && !is_users(fd, links) {
+            // SAFETY: what is closed belongs to objects of the function's half,
+            // which this process never uses or drops (it ends by _exit).
+            unsafe { libc::close(fd) };
         }
     }
-    std::mem::forget(null);
     Ok(())
+}
+
+/// Whether a descriptor was passed by the user, as the shell's `<(...)` is. What
+/// stdpkt opens closes with exec, what it got does not.
+fn is_users(fd: RawFd, links: &Links) -> bool {
+    // SAFETY: two questions; one that is closed meanwhile gets no answer.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let passed = rustix::io::fcntl_getfd(fd).is_ok_and(|flags| !flags.contains(FdFlags::CLOEXEC));
+    let id = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    passed && id.is_ok_and(|id| !links.pipes.contains(&id))
 }
 
 /// SIGCHLD, as something to poll, and the signal mask of before.

@@ -19,7 +19,7 @@ mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
@@ -36,10 +36,10 @@ use wire::{Request, receive_reply};
 /// what it touches is ever allocated.
 const STACK: usize = 512 * 1024;
 
-/// Which of the standard descriptors are links. What runs in the keeper must
+/// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
 /// instead (where that is a link too, to `/dev/null`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// Standard input is a link.
     pub stdin: bool,
@@ -47,6 +47,13 @@ pub struct Links {
     pub stdout: bool,
     /// Standard error is a link, as after `2>&1 |`.
     pub stderr: bool,
+    /// Descriptors that the command inherits besides the standard ones.
+    pub kept: Vec<RawFd>,
+    /// Read instead of `/dev/null` where standard input is a link.
+    pub input: Option<RawFd>,
+    /// Device and inode of each: another descriptor of the same pipe, as after
+    /// `3>&1 |`, is not passed on.
+    pub pipes: Vec<(u64, u64)>,
 }
 
 /// The function's end of its keeper. Dropping it kills all that runs inside
@@ -79,7 +86,7 @@ impl Keeper {
     /// Where pid or mount namespaces are forbidden or used up.
     pub fn start(links: Links) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().context("keeper: no socket")?;
-        let keeper = Box::new(move || match init::serve(&theirs, links) {
+        let keeper = Box::new(move || match init::serve(&theirs, &links) {
             Ok(()) => 0,
             Err(error) => {
                 eprintln!("stdpkt: keeper: {error:#}");
@@ -121,8 +128,7 @@ impl Keeper {
     }
 
     /// Starts the command `argv`. It has the user's working directory,
-    /// environment, signal dispositions and standard descriptors, [`Links`]
-    /// apart, and no other descriptor.
+    /// environment, signal dispositions and descriptors, [`Links`] apart.
     ///
     /// # Errors
     /// [`NotStarted`] if the program cannot be run.

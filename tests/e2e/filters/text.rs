@@ -1,17 +1,19 @@
 //! Captures and text, in and out, without a network stack.
 
-use crate::Bench;
+use super::{bash, ok, scene};
+use crate::support::need::need;
 
 #[test]
 fn each_format_goes_round() {
-    let Some(bench) = Bench::new(&["tcpdump"]) else { return };
-    let want = bench.ok("tcpdump -ntr in.pcap 2>/dev/null");
+    need!("bash", "tcpdump");
+    let scene = scene();
+    let want = ok(&scene, "tcpdump -ntr in.pcap 2>/dev/null");
     assert_eq!(want.lines().count(), 12);
     for format in ["pcap", "pcapng", "hex"] {
         let through = format!("stdpkt feed in.pcap | stdpkt dump --format {format} > x");
-        bench.ok(&through);
+        ok(&scene, &through);
         for into in ["stdpkt feed x", "stdpkt feed < x", "cat x | stdpkt feed -", "cat x"] {
-            let got = bench.ok(&format!("{into} | stdpkt dump | tcpdump -ntr - 2>/dev/null"));
+            let got = ok(&scene, &format!("{into} | stdpkt dump | tcpdump -ntr - 2>/dev/null"));
             assert_eq!(got, want, "{format}, {into}");
         }
     }
@@ -19,45 +21,54 @@ fn each_format_goes_round() {
 
 #[test]
 fn wireshark_reads_what_dump_writes() {
-    let Some(bench) = Bench::new(&["tshark", "text2pcap"]) else { return };
+    need!("bash", "tshark", "text2pcap");
+    let scene = scene();
     let fields = "-T fields -e eth.src -e udp.length -e vlan.id";
-    let want = bench.ok(&format!("tshark -r in.pcap {fields} 2>/dev/null"));
+    let want = ok(&scene, &format!("tshark -r in.pcap {fields} 2>/dev/null"));
     assert_eq!(want.lines().count(), 12);
-    bench.ok("stdpkt feed in.pcap | stdpkt dump --format hex > x
-         text2pcap -q -r '^(?<time>\\S+) (?<data>[0-9A-F ]+)$' -t '%s.%f' x y.pcap");
-    assert_eq!(bench.ok(&format!("tshark -r y.pcap {fields} 2>/dev/null")), want);
-    bench.ok("stdpkt feed in.pcap | stdpkt dump --format pcapng -w z.pcapng");
-    assert_eq!(bench.ok(&format!("tshark -r z.pcapng {fields} 2>/dev/null")), want);
+    ok(
+        &scene,
+        "stdpkt feed in.pcap | stdpkt dump --format hex > x
+         text2pcap -q -r '^(?<time>\\S+) (?<data>[0-9A-F ]+)$' -t '%s.%f' x y.pcap",
+    );
+    assert_eq!(ok(&scene, &format!("tshark -r y.pcap {fields} 2>/dev/null")), want);
+    ok(&scene, "stdpkt feed in.pcap | stdpkt dump --format pcapng -w z.pcapng");
+    assert_eq!(ok(&scene, &format!("tshark -r z.pcapng {fields} 2>/dev/null")), want);
     let bad = "tshark -r y.pcap -o udp.check_checksum:TRUE -o ip.check_checksum:TRUE \
                -Y 'udp.checksum.status == 0 || ip.checksum.status == 0 || _ws.malformed' 2>/dev/null";
-    assert_eq!(bench.ok(bad), "");
+    assert_eq!(ok(&scene, bad), "");
 }
 
 #[test]
 fn awk_and_sed_are_filters() {
-    let Some(bench) = Bench::new(&["tcpdump", "awk", "sed"]) else { return };
+    need!("bash", "tcpdump", "awk", "sed");
+    let scene = scene();
     // A filter by hardware address.
     let awk = "stdpkt feed in.pcap | stdpkt dump --format hex | awk '$2 == \"020000000004\"' \
                | stdpkt dump | tcpdump -nter - 2>/dev/null";
-    let source = bench.ok(awk);
+    let source = ok(&scene, awk);
     assert!(source.lines().all(|line| line.contains("> 02:00:00:00:00:04")), "{source}");
     assert_eq!(source.lines().count(), 1);
     // VLAN tags taken off.
     let sed = "stdpkt feed in.pcap | stdpkt dump --format hex \
                | sed 's/ 8100 00 64 \\(..\\) \\(..\\)/ \\1\\2/' | stdpkt feed \
                | stdpkt dump | tcpdump -nter - 2>/dev/null";
-    let untagged = bench.ok(sed);
+    let untagged = ok(&scene, sed);
     assert_eq!(untagged.lines().count(), 12);
     assert!(!untagged.contains("vlan"), "{untagged}");
 }
 
 #[test]
 fn a_filter_passes_what_matches() {
-    let Some(bench) = Bench::new(&["tcpdump"]) else { return };
+    need!("bash", "tcpdump");
+    let scene = scene();
     let filter = |expression: &str| {
-        bench.sh(&format!(
-            "stdpkt feed in.pcap | stdpkt filter {expression} | stdpkt dump | tcpdump -nr - 2>/dev/null"
-        ))
+        bash(
+            &scene,
+            &format!(
+                "stdpkt feed in.pcap | stdpkt filter {expression} | stdpkt dump | tcpdump -nr - 2>/dev/null"
+            ),
+        )
     };
     let tagged = filter("vlan 100 and udp port 40000");
     if tagged.err.contains("needs libpcap") {
@@ -66,13 +77,14 @@ fn a_filter_passes_what_matches() {
     assert_eq!((tagged.out.lines().count(), tagged.status), (4, 0), "{}", tagged.err);
     assert_eq!(filter("--only right-to-left tcp").out.lines().count(), 12);
     assert_eq!(filter("tcp").out, "");
-    let wrong = bench.sh("stdpkt filter 'tcp prot' < /dev/null");
+    let wrong = bash(&scene, "stdpkt filter 'tcp prot' < /dev/null");
     assert_eq!((wrong.status, wrong.err.lines().count()), (125, 1), "{}", wrong.err);
 }
 
 #[test]
 fn what_is_no_capture_is_refused_in_one_line() {
-    let Some(bench) = Bench::new(&[]) else { return };
+    need!("bash");
+    let scene = scene();
     for (make, part) in [
         ("printf 'GIF89a..'", "line 1: "),
         ("printf '\\336\\255\\276\\357'", "offset 0: begins with de ad be ef"),
@@ -80,11 +92,13 @@ fn what_is_no_capture_is_refused_in_one_line() {
         ("head -c 60 in.pcap", "offset 24: the stream ends in the middle of a packet"),
         ("cat in.pcap | head -c 20; printf '\\145\\0\\0\\0'", "link type 101, not Ethernet"),
     ] {
-        let run = bench.sh(&format!("({make}) > x; stdpkt feed x | stdpkt dump > /dev/null"));
+        let run = bash(&scene, &format!("({make}) > x; stdpkt feed x | stdpkt dump > /dev/null"));
         let line = run.err.lines().find(|line| line.contains(part));
         assert!(line.is_some_and(|line| line.starts_with("stdpkt: x, ")), "{make}: {}", run.err);
         assert_eq!(run.status, 125, "{make}");
     }
-    let none = bench.sh("stdpkt feed nowhere | cat");
+    let dir = bash(&scene, "mkdir dir; stdpkt feed dir | cat");
+    assert!(dir.err.starts_with("stdpkt: dir, offset 0: Is a directory"), "{dir:#?}");
+    let none = bash(&scene, "stdpkt feed nowhere | cat");
     assert!(none.err.starts_with("stdpkt: nowhere: No such file"), "{}", none.err);
 }

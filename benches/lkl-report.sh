@@ -1,0 +1,150 @@
+#!/bin/bash
+# lkl-report.sh DIR: netperf between two LKL functions, DIR an LKL's tools/lkl.
+# Over shm (rings), fifo (the same frames through pipes, length-framed), tap (LKL's
+# own TAP device on a bridge) and veth (no LKL, the host's stack). A markdown table.
+#
+# ROUNDS, SECONDS_EACH, SIZES, CHANNELS change what is measured; LINKS is how many
+# functions are started in a row. Needs netperf, ip, and the right to make namespaces.
+set -u
+ROUNDS=${ROUNDS:-5} EACH=${SECONDS_EACH:-1} LINKS=${LINKS:-1000}
+SIZES=${SIZES:-64 128 256 512 1024 2048 4096 8192 16384 32768 65507}
+CHANNELS=${CHANNELS:-shm fifo tap veth}
+SETTINGS=${SETTINGS:-1500:0x8883 65500:0x883 65500:0x8883}
+
+if [ -z "${IN_NAMESPACE:-}" ]; then
+    [ $# = 1 ] && [ -f "$1/lib/hijack/liblkl-hijack.so" ] || {
+        echo "lkl-report.sh: name the tools/lkl of a built LKL: there is no ${1:-DIR}/lib/hijack/liblkl-hijack.so" >&2
+        exit 2
+    }
+    for program in netperf netserver ip; do
+        command -v $program >/dev/null || { echo "lkl-report.sh: $program is not installed" >&2; exit 2; }
+    done
+    cd "$(dirname "$0")/.." && cargo build -q --release -p lkl-netdev-preload || exit
+    export PRELOAD=${CARGO_TARGET_DIR:-$PWD/target}/release/liblkl_netdev_preload.so
+    IN_NAMESPACE=1 exec unshare -rn "$0" "$(realpath "$1")"
+fi
+HIJACK=$1/lib/hijack/liblkl-hijack.so
+ip link set lo up
+# getaddrinfo(3) of netperf looks for an address outside of LKL.
+ip address add 192.0.2.1/32 dev lo
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit
+mkfifo f1 f2
+export SHMRING_RUNTIME_DIR=$dir/run
+mkdir -m 700 run
+
+# config FILE TYPE PARAM NUMBER MTU OFFLOAD
+config() {
+    echo "{\"boot_cmdline\":\"mem=512M\",\"singlecpu\":\"1\",\"interfaces\":[{\"type\":\"$2\",\"param\":\"$3\",\"ip\":\"10.7.0.$4\",\"masklen\":\"24\",\"mac\":\"12:34:56:78:9a:0$4\",\"mtu\":\"$5\",\"offload\":\"$6\"}]}" >"$1"
+}
+
+# The program alone gets LKL, not the timeout(1) around it. Ends the shell.
+lkl() { # CONFIG LIMIT PROGRAM...
+    local config=$1 limit=$2
+    shift 2
+    exec timeout "$limit" env LKL_HIJACK_CONFIG_FILE="$config" LD_PRELOAD="$PRELOAD:$HIJACK" "$@"
+}
+
+client() { echo "netperf -4 -H 10.7.0.1 -L 10.7.0.2 -p 12865 -P 0 -t $1 -l $EACH -- $2"; }
+SERVER="netserver -D -f -4 -L 10.7.0.1 -p 12865"
+
+# measure CHANNEL MTU OFFLOAD TEST OPTIONS: netperf's figure, 0 if it has none.
+measure() {
+    local channel=$1 limit=$((EACH + 10)) server tries=0 columns=5
+    [ "$4" = TCP_STREAM ] || columns=6
+    case $channel in
+    shm | fifo)
+        export STDPKT_CHANNEL=$channel
+        config a pipe 'f1|f2' 1 "$2" "$3"
+        config b pipe 'f2|f1' 2 "$2" "$3"
+        ;;
+    tap)
+        for n in 1 2; do
+            ip tuntap add t$n mode tap vnet_hdr
+            ip link set t$n mtu "$2" up
+        done
+        ip link add bridge type bridge
+        ip link set bridge mtu "$2" up
+        ip link set t1 master bridge
+        ip link set t2 master bridge
+        config a tap t1 1 "$2" "$3"
+        config b tap t2 2 "$2" "$3"
+        ;;
+    veth)
+        timeout $((limit + 2)) unshare -n sh -c "echo \$\$ >pid; while [ ! -e go ]; do sleep 0.01; done
+            ip link set lo up; ip link set v1 mtu $2 up; ip address add 10.7.0.1/24 dev v1; exec $SERVER" &>/dev/null &
+        server=$!
+        while [ ! -s pid ]; do sleep 0.01; done
+        ip link add v2 type veth peer name v1 netns "$(cat pid)"
+        ip link set v2 mtu "$2" up
+        ip address add 10.7.0.2/24 dev v2
+        touch go
+        ;;
+    esac
+    if [ $channel != veth ]; then
+        lkl a $((limit + 2)) $SERVER &>/dev/null &
+        server=$!
+    fi
+    sleep 0.3
+    # shellcheck disable=SC2046
+    until
+        if [ $channel = veth ]; then timeout $limit $(client "$4" "$5"); else (lkl b $limit $(client "$4" "$5")); fi >out 2>/dev/null
+    do
+        [ $((tries += 1)) -lt 3 ] || break
+        sleep 0.2
+    done
+    kill $server 2>/dev/null
+    wait $server 2>/dev/null
+    rm -f pid go
+    case $channel in
+    tap) ip link del bridge; ip link del t1; ip link del t2 ;;
+    veth) ip link del v2 2>/dev/null ;;
+    esac
+    awk -v columns=$columns 'NF == columns { x = $NF } END { print x + 0 }' out
+}
+
+median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+row() { # MTU OFFLOAD TEST OPTIONS NAME
+    local round channel cells=
+    for round in $(seq "$ROUNDS"); do
+        for channel in $CHANNELS; do measure "$channel" "$1" "$2" "$3" "$4" >>"figures.$channel"; done
+    done
+    for channel in $CHANNELS; do
+        median <"figures.$channel" >"median.$channel"
+        cells="$cells $(cat "median.$channel") |"
+    done
+    rm -f figures.*
+    echo "| $5 |$cells $(paste median.shm median.fifo 2>/dev/null | awk '{ printf "%.2f", $2 ? $1 / $2 : 0 }') |"
+}
+
+# The time from a function's start to its first echo reply.
+starts() { # CHANNEL
+    export STDPKT_CHANNEL=$1
+    config a pipe 'f1|f2' 1 1500 0x8883
+    config b pipe 'f2|f1' 2 1500 0x8883
+    lkl a 600 sleep 600 &
+    local server=$! n begin
+    for n in $(seq "$LINKS"); do
+        begin=$(date +%s%N)
+        (lkl b 10 ping -q -c1 10.7.0.1) >/dev/null 2>&1 && echo $((($(date +%s%N) - begin) / 1000))
+    done >times
+    kill $server
+    wait $server 2>/dev/null
+    echo "$1: $(wc -l <times) of $LINKS answered; first $(head -n1 times) us, median $(median <times) us, last $(tail -n1 times) us."
+}
+
+echo "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1), $(nproc) cores, Linux $(uname -r). Medians of $ROUNDS rounds of $EACH s, channels in turn."
+for setting in $SETTINGS; do
+    mtu=${setting%:*} offload=${setting#*:}
+    printf '\n## MTU %s, offload %s\n\n| netperf | %s | shm/fifo |\n|---|' "$mtu" "$offload" "$(echo $CHANNELS | sed 's/ / | /g')"
+    for channel in $CHANNELS; do printf -- '--:|'; done
+    echo '--:|'
+    for size in $SIZES; do row "$mtu" "$offload" TCP_STREAM "-m $size" "TCP_STREAM $size, Mbit/s"; done
+    row "$mtu" "$offload" TCP_RR "" "TCP_RR, /s"
+done
+[ "$LINKS" = 0 ] || {
+    printf '\n## From the start of a function to its first echo reply\n\n'
+    for channel in shm fifo; do starts $channel && echo; done
+}

@@ -1,0 +1,70 @@
+//! The library itself, loaded as the dynamic linker loads it.
+#![allow(unsafe_code)]
+// Unsafe lives here to call the library through its one symbol.
+
+#[path = "../../tests/double/mod.rs"]
+mod double;
+
+use std::ffi::CString;
+
+use double::{Fifos, Guest, frame};
+use lkl_sys::NetdevPipeCreate;
+
+fn library() -> NetdevPipeCreate {
+    let mut path = std::env::current_exe().unwrap();
+    path.set_file_name("liblkl_netdev_preload.so");
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the library has no constructors of its own.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+    assert!(!handle.is_null(), "{} is not there", path.display());
+    // SAFETY: a live handle and a constant C string.
+    let symbol = unsafe { libc::dlsym(handle, c"lkl_netdev_pipe_create".as_ptr()) };
+    assert!(!symbol.is_null());
+    // SAFETY: the symbol has LKL's signature, see `lkl.h`.
+    unsafe { std::mem::transmute(symbol) }
+}
+
+fn create(ifname: &str) -> *mut lkl_sys::Netdev {
+    let name = CString::new(ifname).unwrap();
+    // SAFETY: a C string.
+    unsafe { library()(name.as_ptr(), 0x8883) }
+}
+
+#[test]
+fn the_symbol_makes_devices_that_find_each_other() {
+    let fifos = Fifos::new();
+    let (left, right) = fifos.names();
+    let (left, right) = (Guest::add(create(&left), 4096), Guest::add(create(&right), 4096));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..5000).for_each(|n| left.send(&frame(n))));
+        scope.spawn(|| (0..5000).for_each(|n| right.send(&frame(n))));
+        (0..5000).for_each(|n| assert!(right.recv() == frame(n)));
+        (0..5000).for_each(|n| assert!(left.recv() == frame(n)));
+    });
+}
+
+#[test]
+fn names_that_lead_nowhere_make_no_device() {
+    for bad in ["", "x", "a|b|c", "/nonexistent|/nonexistent", "/dev/null|/dev/null"] {
+        assert!(create(bad).is_null(), "{bad}");
+    }
+    let fifos = Fifos::new();
+    let name = CString::new(fifos.names().0).unwrap();
+    // SAFETY: a C string.
+    assert!(unsafe { library()(name.as_ptr(), 1 << 20) }.is_null(), "an unknown offload bit");
+    // SAFETY: null is allowed.
+    assert!(unsafe { library()(std::ptr::null(), 0) }.is_null());
+}
+
+#[test]
+fn nothing_but_the_one_symbol_is_exported() {
+    let mut path = std::env::current_exe().unwrap();
+    path.set_file_name("liblkl_netdev_preload.so");
+    let Ok(nm) = std::process::Command::new("nm").args(["-D", "--defined-only"]).arg(path).output()
+    else {
+        return eprintln!("skipped: nm is not installed");
+    };
+    let text = String::from_utf8(nm.stdout).unwrap();
+    let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(names, ["lkl_netdev_pipe_create"]);
+}

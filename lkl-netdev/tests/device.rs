@@ -1,0 +1,226 @@
+//! Devices between two guests in one process, driven as LKL drives them.
+
+mod double;
+
+use std::time::{Duration, Instant};
+
+use double::{DEPTH, Fifos, Guest, PATIENCE, frame};
+use lkl_netdev::{Config, Ends, Netdev};
+use shmring::Channel;
+
+const OFFLOAD: u32 = 0x8883;
+
+fn config(channel: Channel) -> Config {
+    Config { channel, ..Config::default() }
+}
+
+fn device(ifname: &str, config: Config) -> Guest {
+    let ends = Ends::open(ifname).unwrap();
+    Guest::add(Netdev::new(ends, OFFLOAD, config).unwrap().into_raw(), 4096)
+}
+
+fn pair(fifos: &Fifos, channel: Channel) -> (Guest, Guest) {
+    let (left, right) = fifos.names();
+    (device(&left, config(channel)), device(&right, config(channel)))
+}
+
+fn stream(from: &Guest, to: &Guest, numbers: std::ops::Range<u64>) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| numbers.clone().for_each(|n| from.send(&frame(n))));
+        for n in numbers.clone() {
+            let got = to.recv();
+            assert!(got == frame(n), "frame {n} of {} bytes", got.len());
+        }
+    });
+}
+
+#[test]
+fn frames_cross_both_ways_whole_and_in_order() {
+    for channel in [Channel::Shm, Channel::Fifo] {
+        let fifos = Fifos::new();
+        let (left, right) = pair(&fifos, channel);
+        std::thread::scope(|scope| {
+            scope.spawn(|| stream(&left, &right, 0..20_000));
+            stream(&right, &left, 0..20_000);
+        });
+    }
+}
+
+#[test]
+fn one_fifo_carries_a_link_both_ways() {
+    let fifos = Fifos::new();
+    let left = device(&fifos.a, config(Channel::Shm));
+    let right = device(&fifos.a, config(Channel::Shm));
+    stream(&left, &right, 0..100);
+    stream(&right, &left, 0..100);
+}
+
+#[test]
+fn frames_wait_for_the_neighbour_and_for_its_buffers() {
+    let fifos = Fifos::new();
+    let (one, other) = fifos.names();
+    let left = device(&one, config(Channel::Shm));
+    for n in 0..DEPTH as u64 {
+        assert!(left.try_send(&frame(n)));
+    }
+    assert!(!left.try_send(&frame(0)), "nobody is there");
+    let right = device(&other, config(Channel::Shm));
+    (0..DEPTH as u64).for_each(|n| assert!(right.recv() == frame(n)));
+    // A guest that posts no buffers: first the ring fills up, then the queue.
+    right.refill(false);
+    let mut sent = 0;
+    let until = Instant::now() + PATIENCE;
+    while left.backlog() < DEPTH {
+        assert!(Instant::now() < until);
+        sent += u64::from(left.try_send(&frame(sent)));
+    }
+    right.refill(true);
+    (0..sent).for_each(|n| assert!(right.recv() == frame(n), "frame {n}"));
+    stream(&left, &right, 0..1000);
+}
+
+#[test]
+fn an_idle_device_does_not_run() {
+    let fifos = Fifos::new();
+    let (left, right) = pair(&fifos, Channel::Shm);
+    stream(&left, &right, 0..100);
+    std::thread::sleep(Duration::from_millis(100));
+    let before = left.polls() + right.polls();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(left.polls() + right.polls() - before < 4);
+}
+
+#[test]
+fn a_neighbour_that_left_is_replaced() {
+    let fifos = Fifos::new();
+    let (one, other) = fifos.names();
+    let left = device(&one, config(Channel::Shm));
+    for round in 0..20 {
+        let right = device(&other, config(Channel::Shm));
+        // What was sent before the new neighbour came is lost, as on a cable
+        // without a plug; what it gets is in order from there on.
+        let until = Instant::now() + PATIENCE;
+        let got = loop {
+            left.send(&frame(round));
+            if let Some(got) = right.recv_for(Duration::from_millis(20)) {
+                break got;
+            }
+            assert!(Instant::now() < until, "round {round}");
+        };
+        assert!(got == frame(round));
+        right.send(&frame(round));
+        assert!(left.recv() == frame(round));
+        right.remove();
+    }
+}
+
+#[test]
+fn devices_are_removed_under_traffic() {
+    for _ in 0..30 {
+        let fifos = Fifos::new();
+        let (left, right) = pair(&fifos, Channel::Shm);
+        left.send(&frame(0));
+        right.recv();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut n = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    left.try_send(&frame(n));
+                    n += 1;
+                }
+            });
+            right.recv();
+            right.remove();
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        left.remove();
+    }
+}
+
+#[test]
+fn two_devices_in_one_process_forward() {
+    let (west, east) = (Fifos::new(), Fifos::new());
+    let (left, inner_left) = pair(&west, Channel::Shm);
+    let (right, inner_right) = pair(&east, Channel::Shm);
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..5000).for_each(|_| inner_right.send(&inner_left.recv())));
+        scope.spawn(|| (0..5000).for_each(|n| left.send(&frame(n))));
+        (0..5000).for_each(|n| assert!(right.recv() == frame(n)));
+    });
+}
+
+#[test]
+fn a_tcp_frame_that_cannot_fit_is_cut_and_others_are_dropped() {
+    let fifos = Fifos::new();
+    let (one, other) = fifos.names();
+    let left = device(&one, config(Channel::Shm));
+    let ends = Ends::open(&other).unwrap();
+    let right = Netdev::new(ends, OFFLOAD, config(Channel::Shm)).unwrap();
+    // 19 buffers of 1536 bytes: 29 184 in all.
+    let right = Guest::add(right.into_raw(), 1536);
+    left.send(&vec![1; 40_000]);
+    let payload = vec![7; 40_000];
+    let mut tcp = vec![1, 1, 0, 0];
+    tcp.extend(1448u16.to_le_bytes());
+    tcp.extend([0; 6 + 12]);
+    tcp.extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    tcp.extend([0; 12]);
+    tcp.extend([0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+    tcp.extend(&payload);
+    left.send(&tcp);
+    left.send(&frame(1));
+    let (first, second) = (right.recv(), right.recv());
+    assert_eq!(first.len() + second.len() - 2 * (tcp.len() - payload.len()), payload.len());
+    assert!(right.recv() == frame(1));
+}
+
+#[test]
+fn an_unaware_neighbour_gets_and_gives_length_framed_frames() {
+    use std::io::{Read, Write};
+    let fifos = Fifos::new();
+    let (one, _) = fifos.names();
+    let open = |path: &str| std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (mut to, mut from) = (open(&fifos.a), open(&fifos.b));
+    let guest = device(&one, Config { wait: Duration::from_millis(50), ..Config::default() });
+    for n in 0..100 {
+        let frame = frame(n);
+        guest.send(&frame);
+        let mut prefix = [0; 4];
+        from.read_exact(&mut prefix).unwrap();
+        let mut got = vec![0; u32::from_le_bytes(prefix) as usize];
+        from.read_exact(&mut got).unwrap();
+        assert!(got == frame);
+        to.write_all(&prefix).unwrap();
+        to.write_all(&got).unwrap();
+        assert!(guest.recv() == frame);
+    }
+    // What is no frame closes the link, and nothing worse.
+    to.write_all(&[0xff; 100]).unwrap();
+    assert!(guest.recv_for(Duration::from_millis(100)).is_none());
+}
+
+#[test]
+fn a_thousand_devices_leave_nothing_behind() {
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // Other tests run in this process at the same time: look in one of our own.
+    if std::env::var_os("LEAK_CHILD").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_thousand_devices_leave_nothing_behind", "--nocapture"])
+            .env("LEAK_CHILD", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let fifos = Fifos::new();
+    let before = count();
+    for round in 0..1000 {
+        let (left, right) = pair(&fifos, Channel::Shm);
+        if round % 10 == 0 {
+            left.send(&frame(round));
+            assert!(right.recv() == frame(round));
+        }
+    }
+    assert_eq!(count(), before);
+}

@@ -1,0 +1,203 @@
+//! `stdpkt run --stack lkl`: CMD has the network stack in itself, and the rings,
+//! too. What is left to do here is to start it and to see it end.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
+use nix::unistd::dup;
+use shmring::{Rendezvous, Role, RuntimeDir};
+
+use super::function::{GRACE, TERM};
+use super::plan::{Plan, plan};
+use super::signals::Signals;
+use crate::cli::{ChannelArg, RunArgs};
+use crate::link::CablePlan;
+use crate::stack::keeper::Keeper;
+use crate::stack::lkl::{Lkl, config};
+use crate::stack::network::{Interface, MTU, Network};
+use crate::stack::{namespace, netlink};
+
+/// Runs a function to its end; returns its exit status.
+///
+/// # Errors
+/// One line that names what failed and the way out.
+pub fn run(args: &RunArgs) -> Result<u8> {
+    let plan = plan(args)?;
+    let mut links = super::links(&plan);
+    let Plan { network, cables, .. } = plan;
+    let lkl = Lkl::find(args.lkl.as_deref())?;
+    let script = setup_script(args)?;
+    let dir = RuntimeDir::for_user()?;
+    let mut ends = Vec::new();
+    let mut kept = Vec::new();
+    let mut pipes = Vec::new();
+    for cables in &cables {
+        let paths: Result<Vec<String>> =
+            cables.iter().map(|cable| path_of(cable, &mut kept, &mut ends)).collect();
+        pipes.push(paths?.join("|"));
+    }
+    let file = memfd_create(c"lkl.json", MFdFlags::empty()).context("memfd_create")?;
+    let mut file = std::fs::File::from(file);
+    let text = config(&network, &pipes, args.forward, &args.sysctl)?.to_string();
+    file.write_all(text.as_bytes()).context("LKL's configuration")?;
+    let config_path = format!("/dev/fd/{}", file.as_raw_fd());
+    kept.push(file.into());
+    // LKL boots in a network namespace without interfaces: a CMD that it does
+    // not catch, or a configuration that it does not like, leads nowhere
+    // instead of to the host's network.
+    namespace::enter()?;
+    netlink::configure(&lo())?;
+    let (input, typed) = std::io::pipe().context("pipe")?;
+    if !script.is_empty() {
+        links.input = Some(input.as_raw_fd());
+    }
+    links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut keeper = Keeper::start(links)?;
+    drop((kept, input));
+    let signals = Signals::new()?;
+    (&typed).write_all(script.as_bytes()).context("--setup")?;
+    let mut argv: Vec<OsString> = vec!["env".into()];
+    let mut set = |name: &str, value: OsString| {
+        let mut word = OsString::from(format!("{name}="));
+        word.push(value);
+        argv.push(word);
+    };
+    set("LD_PRELOAD", lkl.preload());
+    set("LKL_HIJACK_CONFIG_FILE", config_path.into());
+    // Of the user outside, see `RuntimeDir`.
+    set("SHMRING_RUNTIME_DIR", dir.path().into());
+    set("STDPKT_RING", args.ring.to_string().into());
+    let channel = match args.channel {
+        ChannelArg::Shm => "shm",
+        ChannelArg::Fifo => "fifo",
+    };
+    set("STDPKT_CHANNEL", channel.into());
+    match args.command.is_empty() {
+        false => argv.extend(args.command.iter().map(Into::into)),
+        true if script.is_empty() => argv.extend(["sleep".into(), "infinity".into()]),
+        true => argv.extend(["nft".into(), "-i".into()]),
+    }
+    keeper.spawn(&argv)?;
+    let status = supervise(&mut keeper, &signals, &ends, args.command.is_empty())?;
+    drop(keeper);
+    // A CMD that was killed left its addresses behind. Who comes next takes a
+    // dead one over, and removes its own when it goes.
+    for cable in cables.into_iter().flatten().filter(|cable| cable.end.role() != Role::Writer) {
+        drop(Rendezvous::new(cable.end, &dir, cable.offer));
+    }
+    Ok(status)
+}
+
+/// Addresses outside of LKL, of documentation: getaddrinfo(3) of many programs
+/// offers a family only where the host has an address of it.
+fn lo() -> Network {
+    let addresses = ["192.0.2.1/32", "2001:db8::1/128"];
+    let lo = Interface {
+        name: "lo".to_owned(),
+        mtu: *MTU.end(),
+        addresses: addresses.into_iter().filter_map(|address| address.parse().ok()).collect(),
+        mac: None,
+    };
+    Network { interfaces: vec![lo], ..Network::default() }
+}
+
+/// What `nft -i` is to read. The kernel is in one process; no other program can
+/// reach it, so a CMD of the user's leaves no room for setup commands.
+fn setup_script(args: &RunArgs) -> Result<String> {
+    let mut script = String::new();
+    for line in &args.setup {
+        let Some(rules) = line.trim_start().strip_prefix("nft ") else {
+            bail!(
+                "--setup `{}`: an LKL kernel lives in one process: only `nft ...` is possible, or use --stack netns",
+                line.escape_debug()
+            );
+        };
+        script.push_str(rules);
+        script.push('\n');
+    }
+    if !script.is_empty() && !args.command.is_empty() {
+        bail!(
+            "--setup: the LKL kernel lives in CMD's process, where nft cannot reach it: leave CMD out, or use --stack netns"
+        );
+    }
+    Ok(script)
+}
+
+/// How CMD gets at a pipe: a FIFO by its path, a standard descriptor by a
+/// duplicate that CMD inherits. The latter is kept here as well, to see its end.
+fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> Result<String> {
+    let standard = match cable.end.what() {
+        "standard input" => std::io::stdin().as_fd().try_clone_to_owned(),
+        "standard output" => std::io::stdout().as_fd().try_clone_to_owned(),
+        path => return Ok(path.to_owned()),
+    }
+    .context("dup")?;
+    // Without close-on-exec, unlike the first.
+    let inherited = dup(&standard).context("dup")?;
+    let path = format!("/dev/fd/{}", inherited.as_raw_fd());
+    kept.push(inherited);
+    // A Unix socket that ksh93 has shut down to one direction looks ended from the start.
+    if !cable.end.is_socket() {
+        ends.push(standard);
+    }
+    Ok(path)
+}
+
+/// Waits for the end of CMD, of a neighbour on `|`, or a signal.
+fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: bool) -> Result<u8> {
+    let mut next: Option<(Instant, Signal)> = None;
+    let mut signalled = None;
+    loop {
+        let mut fds = vec![
+            PollFd::new(keeper.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if next.is_none() {
+            // The end of a pipe needs no asking for: POLLHUP or POLLERR.
+            fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::empty())));
+        }
+        let timeout = next.map_or(PollTimeout::NONE, |(at, _)| {
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        drop(fds);
+        if ready[0] {
+            let status = keeper.status()?;
+            // A program of ours ends when it is told to, and that is its success.
+            return Ok(match (is_own && next.is_some(), signalled) {
+                (true, signalled) => signalled.unwrap_or(0),
+                (false, _) => status,
+            });
+        }
+        while let Some(signal) = signals.next()? {
+            let number = Signal::try_from(signal.number).context("signal")?;
+            if !signal.from_terminal {
+                keeper.terminate(number)?;
+            }
+            if number != Signal::SIGINT || is_own {
+                signalled = Some(128 + signal.number as u8);
+                next = next.or(Some((Instant::now() + GRACE, Signal::SIGTERM)));
+            }
+        }
+        if ready[2..].contains(&true) && next.is_none() {
+            next = Some((Instant::now() + GRACE, Signal::SIGTERM));
+        }
+        if let Some((at, blow)) = next
+            && Instant::now() >= at
+        {
+            keeper.terminate(blow)?;
+            next = Some((Instant::now() + TERM, Signal::SIGKILL));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What goes wrong beside a chain does not stop it.
+
+use super::{bash, scene};
+use crate::support::need::{need, need_functions};
+
+const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c5 -i0.02 10.0.0.2";
+const SERVER: &str = "stdpkt run --left 10.0.0.2/24";
+
+#[test]
+fn a_fifo_nobody_reads_never_blocks_the_chain() {
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(&scene, &format!("mkfifo mirror; {CLIENT} | stdpkt tee mirror | {SERVER}"));
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert!(run.err.contains("5 received"), "{}", run.err);
+    assert!(
+        run.err.contains("mirror: 1") && run.err.contains("frames without a copy"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_fifo_whose_reader_stops_never_blocks_the_chain() {
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        &format!(
+            "mkfifo mirror; (head -c 100 > /dev/null; exec sleep 20) < mirror & reader=$!
+         stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 --seconds 0.3 \
+         | stdpkt tee mirror | {SERVER} -- stdpkt perf server
+         kill $reader"
+        ),
+    );
+    assert!(run.err.contains("Gbit/s"), "{}", run.err);
+}
+
+#[test]
+fn a_full_disk_costs_the_copy_only() {
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let run = bash(&scene, &format!("{CLIENT} | stdpkt tee /dev/full | {SERVER}"));
+    assert_eq!(run.status, 0, "{}", run.err);
+    assert!(run.err.contains("5 received"), "{}", run.err);
+    let lines: Vec<_> =
+        run.err.lines().filter(|line| line.contains("/dev/full: No space")).collect();
+    assert_eq!(lines.len(), 1, "{}", run.err);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_at_once() {
+    need!("bash");
+    let scene = scene();
+    let run =
+        bash(&scene, "stdpkt feed in.pcap | stdpkt tee no/such/file | stdpkt dump > /dev/null");
+    assert!(run.err.contains("stdpkt: no/such/file: No such file or directory"), "{}", run.err);
+    let run = bash(
+        &scene,
+        "echo text > x; stdpkt feed in.pcap | stdpkt tee -a x | stdpkt dump > /dev/null",
+    );
+    assert!(run.err.contains("stdpkt: x: not a capture that -a can append to"), "{}", run.err);
+    let run = bash(&scene, "stdpkt dump < in.pcap");
+    assert!(run.err.contains("standard input is a plain file"), "{}", run.err);
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    need!("bash");
+    let scene = scene();
+    let run = bash(&scene, "stdpkt feed in.pcap | stdpkt dump --format hex | head -n 1 | wc -l");
+    assert_eq!((run.out.as_str(), run.err.as_str()), ("1\n", ""));
+}
+
+#[test]
+fn a_full_disk_leaves_a_whole_capture() {
+    need_functions!("bash", "root", "tcpdump", "unshare");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "mkdir small
+         unshare -m bash -o pipefail -c '
+             mount -t tmpfs -o size=64k none small
+             stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 --seconds 0.3 \
+             | stdpkt tee small/x.pcap | stdpkt run --left 10.0.0.2/24 -- stdpkt perf server
+             cp small/x.pcap .'",
+    );
+    assert!(run.err.contains("Gbit/s"), "{run:#?}");
+    assert_eq!(run.err.matches("small/x.pcap: No space left").count(), 1, "{run:#?}");
+    assert!(run.err.contains("frames without a copy"), "{run:#?}");
+    let read = bash(&scene, "tcpdump -nr x.pcap > /dev/null");
+    assert!(read.status == 0 && !read.err.contains("truncated"), "{read:#?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_target_nobody_holds_does_not_stop_the_others() {
+    need_functions!("bash", "ping", "mkfifo");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "mkfifo f1 f2
+         stdpkt run --link l,at=f1,ip=10.0.0.2/24 -- sleep 1000 & one=$!
+         stdpkt run --right 10.0.0.1/24 -- ping -q -c3 -i0.05 -W5 10.0.0.2 | stdpkt balance f1 f2
+         kill $one; wait",
+    );
+    assert!(run.err.contains("3 received"), "{run:#?}");
+    scene.assert_nothing_left();
+}

@@ -1,0 +1,191 @@
+//! LKL functions, with a real LKL: by preloading one library before an
+//! unmodified LKL, and by `stdpkt run --stack lkl`, alone and next to netns.
+
+use std::fs;
+
+use crate::support::need::need;
+use crate::support::scene::{Outcome, Scene, stdpkt};
+
+const LIBRARY: &str = "liblkl_netdev_preload.so";
+
+/// A scene where `stdpkt` lies next to the library, as after an installation.
+fn scene() -> Scene {
+    let scene = Scene::new();
+    let built = std::env::current_exe().expect("/proc/self/exe").with_file_name(LIBRARY);
+    fs::copy(built, scene.path("bin").join(LIBRARY)).expect("cargo built the library");
+    fs::remove_file(scene.path("bin/stdpkt")).expect("scene");
+    fs::copy(stdpkt(), scene.path("bin/stdpkt")).expect("scene");
+    scene
+}
+
+/// Runs a pipeline in which `LKL` stands for `stdpkt run --stack lkl`.
+fn chain(pipeline: &str) -> (Vec<i32>, Outcome) {
+    let scene = scene();
+    let result = scene.pipeline(&pipeline.replace("LKL", "stdpkt run --stack lkl"));
+    scene.assert_nothing_left();
+    result
+}
+
+fn replies(outcome: &Outcome, from: &str) -> usize {
+    outcome.err.matches(&format!("bytes from {from}: icmp_seq=")).count()
+}
+
+#[track_caller]
+fn answers(pipeline: &str, from: &str) {
+    let (statuses, outcome) = chain(pipeline);
+    assert_eq!(statuses[0], 0, "{outcome:?}");
+    assert_eq!(replies(&outcome, from), 3, "{outcome:?}");
+    assert!(statuses[1..].iter().all(|&status| status == 0), "{statuses:?} {outcome:?}");
+}
+
+#[test]
+fn two_lkl_functions_ping() {
+    need!("LKL_DIR", "namespaces", "bash", "ping");
+    answers(
+        "LKL --right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2 | LKL --left 10.0.0.2/24",
+        "10.0.0.2",
+    );
+    answers("LKL --right fd00::1/64 -- ping -c3 -i0.2 fd00::2 | LKL --left fd00::2/64", "fd00::2");
+}
+
+#[test]
+fn an_lkl_function_has_a_neighbour_with_another_stack() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping");
+    let ends = ["--right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2", "--left 10.0.0.2/24"];
+    answers(&format!("LKL {} | stdpkt run {}", ends[0], ends[1]), "10.0.0.2");
+    answers(&format!("stdpkt run {} | LKL {}", ends[0], ends[1]), "10.0.0.2");
+}
+
+#[test]
+fn an_lkl_kernel_in_the_middle_translates_addresses() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping", "nft");
+    for ends in ["LKL", "stdpkt run"] {
+        answers(
+            &format!(
+                "{ends} --right 10.0.0.1/24 --gateway 10.0.0.2 -- ping -c3 -i0.2 10.0.1.2 \
+                 | LKL --left 10.0.0.2/24 --right 10.0.1.1/24 --forward \
+                   --setup 'nft add table ip nat' \
+                   --setup 'nft add chain ip nat post {{ type nat hook postrouting priority 100 ; }}' \
+                   --setup 'nft add rule ip nat post oifname eth1 masquerade' \
+                 | {ends} --left 10.0.1.2/24"
+            ),
+            "10.0.1.2",
+        );
+    }
+}
+
+/// netperf's figure: the last number of the last line that is all numbers and
+/// has so many columns.
+fn figure(text: &str, columns: usize) -> Option<f64> {
+    let numbers = |line: &str| line.split_whitespace().map(|word| word.parse().ok()).collect();
+    let mut lines = text.lines().filter_map(|line| -> Option<Vec<f64>> { numbers(line) });
+    lines.rfind(|line| line.len() == columns)?.last().copied()
+}
+
+#[test]
+fn netperf_runs_over_every_mixture() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "netperf", "netserver");
+    let tests = [("TCP_STREAM", 5), ("TCP_RR", 6), ("UDP_STREAM", 4)];
+    for (left, right) in [("LKL", "LKL"), ("LKL", "stdpkt run"), ("stdpkt run", "LKL")] {
+        for mtu in [1500, 65500] {
+            for (test, columns) in tests {
+                // The end of UDP_STREAM is a signal that interrupts netserver's
+                // recv(2); in LKL, signals interrupt nothing.
+                if left == "LKL" && test == "UDP_STREAM" {
+                    continue;
+                }
+                let (_, outcome) = chain(&format!(
+                    "{left} --mtu {mtu} --right 10.0.0.1/24 -- netserver -D -f -4 -L 10.0.0.1 \
+                     | {right} --mtu {mtu} --left 10.0.0.2/24 \
+                       -- netperf -4 -H 10.0.0.1 -L 10.0.0.2 -P 0 -t {test} -l 1"
+                ));
+                let moved = figure(&outcome.out, columns);
+                let what = format!("{left} {right} {mtu} {test}");
+                assert!(moved.is_some_and(|moved| moved > 0.0), "{what}: {outcome:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn statuses_are_those_of_any_function() {
+    need!("LKL_DIR", "namespaces", "bash");
+    for (cmd, status) in [("true", 0), ("sh -c 'exit 7'", 7), ("no-such-program", 127)] {
+        let (statuses, outcome) =
+            chain(&format!("LKL --right 10.0.0.1/24 -- {cmd} | LKL --left 10.0.0.2/24"));
+        assert_eq!(statuses, [status, 0], "{outcome:?}");
+    }
+}
+
+#[test]
+fn the_end_of_either_neighbour_ends_a_function() {
+    need!("LKL_DIR", "namespaces", "bash");
+    let (statuses, outcome) =
+        chain("LKL --right 10.0.0.1/24 -- sleep 100 | LKL --left 10.0.0.2/24 -- sleep 0.5");
+    assert_eq!(statuses, [143, 0], "{outcome:?}");
+    let (statuses, outcome) =
+        chain("LKL --right 10.0.0.1/24 -- sleep 0.5 | LKL --left 10.0.0.2/24 -- sleep 100");
+    assert_eq!(statuses, [0, 143], "{outcome:?}");
+}
+
+/// An LKL configuration of one interface.
+fn config(scene: &Scene, name: &str, pipes: &str, number: u32, offload: &str) {
+    let text = format!(
+        r#"{{"boot_cmdline":"mem=512M","singlecpu":"1","interfaces":[{{"type":"pipe","param":"{pipes}","ip":"10.7.0.{number}","masklen":"24","mtu":"1500","offload":"{offload}"}}]}}"#
+    );
+    fs::write(scene.path(name), text).expect("scene");
+}
+
+/// The words before a program that make it a function of an unmodified LKL.
+fn hijacked(config: &str) -> String {
+    format!(
+        "env LKL_HIJACK_CONFIG_FILE={config} \
+         LD_PRELOAD=$PWD/bin/{LIBRARY}:$LKL_DIR/lib/hijack/liblkl-hijack.so"
+    )
+}
+
+#[test]
+fn an_unmodified_configuration_runs_over_rings() {
+    need!("LKL_DIR", "bash", "mkfifo", "ping");
+    let scene = scene();
+    config(&scene, "a.json", "back|/dev/stdout", 1, "0x8883");
+    config(&scene, "b.json", "/dev/stdin|back", 2, "0x8883");
+    let (a, b) = (hijacked("a.json"), hijacked("b.json"));
+    let (statuses, outcome) = scene.pipeline(&format!(
+        "mkfifo back; {a} sleep 3 | {{ {b} ping -c3 -i0.2 10.7.0.1; stdpkt ls >/dev/null; }}"
+    ));
+    assert_eq!(statuses, [0, 0], "{outcome:?}");
+    assert_eq!(outcome.out.matches("bytes from 10.7.0.1").count(), 3, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_neighbour_with_other_offloads_is_named_once() {
+    need!("LKL_DIR", "bash", "mkfifo", "ping");
+    let scene = scene();
+    config(&scene, "a.json", "f1|f2", 1, "0x8883");
+    config(&scene, "b.json", "f2|f1", 2, "0");
+    let (a, b) = (hijacked("a.json"), hijacked("b.json"));
+    let outcome = scene.sh(&format!("mkfifo f1 f2; {a} sleep 2 & {b} ping -c1 10.7.0.1; wait"));
+    assert_eq!(outcome.err.matches("give both ends the same offload").count(), 1, "{outcome:?}");
+}
+
+#[test]
+fn mistakes_are_one_line() {
+    need!("LKL_DIR", "bash");
+    let refused = |options: &str, words: &[&str]| {
+        let scene = scene();
+        let script = format!("(stdpkt run {options}; echo $? >status) | cat; exit $(cat status)");
+        let outcome = scene.sh(&script);
+        assert_eq!(outcome.status, 125, "{options}: {outcome:?}");
+        let line = outcome.only_line();
+        words.iter().for_each(|word| assert!(line.contains(word), "no `{word}` in: {line}"));
+    };
+    let lkl = "--stack lkl --right 10.0.0.1/24";
+    refused(&format!("{lkl} --lkl /nonexistent"), &["/nonexistent/lib/hijack"]);
+    refused(&format!("{lkl} --route 10.1.0.0/16=10.0.0.2"), &["--route", "--gateway"]);
+    refused(&format!("{lkl} --setup 'ip link'"), &["--setup", "ip link", "nft"]);
+    refused(&format!("{lkl} --setup 'nft list tables' -- true"), &["--setup", "CMD"]);
+    refused(&format!("{lkl} --right 10.0.0.3/24"), &["10.0.0.3/24", "one IPv4"]);
+    refused("--right 10.0.0.1/24 --lkl /x", &["--lkl", "--stack lkl"]);
+}
