@@ -50,6 +50,8 @@
 //! `tail`, `head` and each length are read once into private memory and checked
 //! there.
 
+#[cfg(not(loom))]
+use crate::sync::AtomicU8;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// `SHMRING\0` as it lies in memory.
@@ -91,32 +93,38 @@ pub(crate) struct SideBlock {
     pub label: [AtomicU64; LABEL_LEN / 8],
 }
 
-/// The first page of the memfd. Only atomics may be touched while shared; the
-/// plain fields are written before the descriptor is handed over.
+/// The first page of the memfd. All of it is atomics, what is written once and the
+/// padding too: a neighbour may write any byte while we hold a `&Header`, which for
+/// a plain field would be undefined behaviour even if nobody read it.
 #[repr(C)]
 pub(crate) struct Header {
-    pub magic: [u8; 8],
-    pub version: u32,
-    pub max_frame: u32,
-    pub capacity: u64,
-    pub pipe_dev: u64,
-    pub pipe_ino: u64,
-    pad0: [u8; 88],
+    pub magic: AtomicU64,
+    pub version: AtomicU32,
+    pub max_frame: AtomicU32,
+    pub capacity: AtomicU64,
+    pub pipe_dev: AtomicU64,
+    pub pipe_ino: AtomicU64,
+    #[cfg(not(loom))]
+    pad0: [AtomicU8; 88],
     /// Range: any; grows by whole records. Writer: producer.
     pub tail: AtomicU64,
     pub producer_closed: AtomicU32,
-    pad1: [u8; 116],
+    #[cfg(not(loom))]
+    pad1: [AtomicU8; 116],
     /// Range: `tail - capacity ..= tail`. Writer: consumer.
     pub head: AtomicU64,
     pub consumer_closed: AtomicU32,
-    pad2: [u8; 116],
+    #[cfg(not(loom))]
+    pad2: [AtomicU8; 116],
     pub consumer_waiting: AtomicU32,
-    pad3: [u8; 124],
+    #[cfg(not(loom))]
+    pad3: [AtomicU8; 124],
     pub producer_waiting: AtomicU32,
-    pad4: [u8; 124],
+    #[cfg(not(loom))]
+    pad4: [AtomicU8; 124],
     pub producer: SideBlock,
     #[cfg(not(loom))]
-    pad5: [u8; 128 - size_of::<SideBlock>()],
+    pad5: [AtomicU8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
 }
 
@@ -135,23 +143,18 @@ impl Header {
             label: std::array::from_fn(|_| AtomicU64::new(0)),
         };
         Header {
-            magic: MAGIC,
-            version: VERSION,
-            max_frame: 0,
-            capacity: 0,
-            pipe_dev: 0,
-            pipe_ino: 0,
-            pad0: [0; 88],
+            magic: AtomicU64::new(0),
+            version: AtomicU32::new(0),
+            max_frame: AtomicU32::new(0),
+            capacity: AtomicU64::new(0),
+            pipe_dev: AtomicU64::new(0),
+            pipe_ino: AtomicU64::new(0),
             tail: AtomicU64::new(0),
             producer_closed: AtomicU32::new(0),
-            pad1: [0; 116],
             head: AtomicU64::new(0),
             consumer_closed: AtomicU32::new(0),
-            pad2: [0; 116],
             consumer_waiting: AtomicU32::new(0),
-            pad3: [0; 124],
             producer_waiting: AtomicU32::new(0),
-            pad4: [0; 124],
             producer: side(),
             consumer: side(),
         }

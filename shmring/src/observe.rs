@@ -99,24 +99,16 @@ fn view(file: &File, inode: u64) -> Option<RingView> {
     }
     // SAFETY: sealed and long enough, so reading the page cannot raise SIGBUS.
     let page = unsafe { MmapOptions::new().len(HEADER_LEN).map(file) }.ok()?;
-    let header = page.as_ptr().cast::<Header>();
-    // SAFETY: the page is mapped and aligned; its holders may write meanwhile, so
-    // plain fields are read once, volatile, and the rest through atomics.
-    let (magic, version, capacity, pipe, header) = unsafe {
-        (
-            (&raw const (*header).magic).read_volatile(),
-            (&raw const (*header).version).read_volatile(),
-            (&raw const (*header).capacity).read_volatile(),
-            (
-                (&raw const (*header).pipe_dev).read_volatile(),
-                (&raw const (*header).pipe_ino).read_volatile(),
-            ),
-            &*header,
-        )
-    };
-    if magic != MAGIC || version != VERSION {
+    // SAFETY: the page is mapped and aligned, outlives the reference, and is
+    // nothing but atomics; its holders may write meanwhile. Relaxed loads of up to
+    // a word are loads on every machine, so that it is read-only does no harm.
+    let header = unsafe { &*page.as_ptr().cast::<Header>() };
+    let magic = header.magic.load(Ordering::Relaxed).to_ne_bytes();
+    if magic != MAGIC || header.version.load(Ordering::Relaxed) != VERSION {
         return None;
     }
+    let capacity = header.capacity.load(Ordering::Relaxed);
+    let pipe = (header.pipe_dev.load(Ordering::Relaxed), header.pipe_ino.load(Ordering::Relaxed));
     let head = header.head.load(Ordering::Relaxed);
     let used = header.tail.load(Ordering::Relaxed).wrapping_sub(head);
     Some(RingView {

@@ -19,6 +19,7 @@ use crate::layout::{
     record_len,
 };
 use crate::slot::{Bytes, BytesMut};
+use crate::sync::{AtomicU64, Ordering};
 
 /// `TMPFS_MAGIC` of linux/magic.h: what a plain memfd lies on. A memfd of huge
 /// pages lies on hugetlbfs, where touching a page can raise SIGBUS.
@@ -98,16 +99,14 @@ impl Region {
         rustix::fs::fcntl_add_seals(&memfd, seals)
             .map_err(|e| RegionError::System("fcntl(F_ADD_SEALS)", e))?;
         let region = Self::map(memfd, geometry.capacity)?;
-        let header = region.base.cast::<Header>().as_ptr();
-        // SAFETY: the header page is mapped and nobody else has the memfd yet.
-        unsafe {
-            (*header).magic = MAGIC;
-            (*header).version = VERSION;
-            (*header).max_frame = geometry.max_frame as u32;
-            (*header).capacity = geometry.capacity as u64;
-            (*header).pipe_dev = geometry.pipe.0;
-            (*header).pipe_ino = geometry.pipe.1;
-        }
+        let header = region.header();
+        // Relaxed: nobody else has the memfd yet, and sendmsg(2) hands it over.
+        header.magic.store(u64::from_ne_bytes(MAGIC), Ordering::Relaxed);
+        header.version.store(VERSION, Ordering::Relaxed);
+        header.max_frame.store(geometry.max_frame as u32, Ordering::Relaxed);
+        header.capacity.store(geometry.capacity as u64, Ordering::Relaxed);
+        header.pipe_dev.store(geometry.pipe.0, Ordering::Relaxed);
+        header.pipe_ino.store(geometry.pipe.1, Ordering::Relaxed);
         Ok(region)
     }
 
@@ -129,17 +128,13 @@ impl Region {
             return Err(RegionError::Refused("the ring's memory has another size than agreed"));
         }
         let region = Self::map(memfd, geometry.capacity)?;
-        let header = region.base.cast::<Header>().as_ptr();
-        // SAFETY: the header page is mapped; the neighbour may write while we
-        // read, so each plain field is read once, volatile, and only compared.
-        let (magic, version, max_frame, capacity) = unsafe {
-            (
-                (&raw const (*header).magic).read_volatile(),
-                (&raw const (*header).version).read_volatile(),
-                (&raw const (*header).max_frame).read_volatile(),
-                (&raw const (*header).capacity).read_volatile(),
-            )
-        };
+        let header = region.header();
+        // Relaxed: recvmsg(2) came before. Read once: the neighbour may write
+        // meanwhile, and only these copies are compared.
+        let magic = header.magic.load(Ordering::Relaxed).to_ne_bytes();
+        let version = header.version.load(Ordering::Relaxed);
+        let max_frame = header.max_frame.load(Ordering::Relaxed);
+        let capacity = header.capacity.load(Ordering::Relaxed);
         if magic != MAGIC || version != VERSION {
             return Err(RegionError::Refused("the ring's memory has another layout version"));
         }
@@ -182,9 +177,8 @@ impl Region {
     }
 
     pub fn header(&self) -> &Header {
-        // SAFETY: the page is mapped while `self` lives and every bit pattern is
-        // a valid `Header`. Plain fields are not read through this reference;
-        // the atomics may change at any time, as atomics do.
+        // SAFETY: the page is mapped while `self` lives, every bit pattern is a
+        // valid `Header`, and it consists of atomics, which may change at any time.
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
@@ -208,8 +202,10 @@ impl Region {
     /// `position` is a multiple of 8.
     #[inline]
     pub unsafe fn length(&self, position: u64) -> u64 {
-        // SAFETY: mapped, see `record`, and aligned as the caller promises.
-        unsafe { self.record(position).cast::<u64>().read_volatile() }
+        // SAFETY: mapped, see `record`, and aligned as the caller promises. An
+        // atomic, since the neighbour may write it meanwhile.
+        let length = unsafe { AtomicU64::from_ptr(self.record(position).cast()) };
+        length.load(Ordering::Relaxed) // after PUBLISH
     }
 
     /// Writes the length of the record at `position`.
@@ -218,8 +214,9 @@ impl Region {
     /// `position` is a multiple of 8, and the producer owns the record.
     #[inline]
     pub unsafe fn set_length(&self, position: u64, len: usize) {
-        // SAFETY: mapped, see `record`, and aligned as the caller promises.
-        unsafe { self.record(position).cast::<u64>().write(len as u64) };
+        // SAFETY: as in `length`.
+        let length = unsafe { AtomicU64::from_ptr(self.record(position).cast()) };
+        length.store(len as u64, Ordering::Relaxed); // before PUBLISH
     }
 
     /// The frame of `len` bytes in the record at `position`.

@@ -138,3 +138,42 @@ fn single_core() -> bool {
             .is_ok_and(|cores| cores.trim().parse::<u32>().is_ok())
     })
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// `true` when the side has stopped looking within many sleeps.
+    fn stops(spin: &mut Spin, sleep: impl Fn()) -> bool {
+        (0..10_000).any(|_| {
+            spin.sleep(&sleep);
+            !spin.again()
+        })
+    }
+
+    #[test]
+    fn who_sleeps_long_stops_looking() {
+        let mut spin = Spin::new();
+        let long = || std::thread::sleep(2 * SHORT);
+        // Within as many sleeps as halve the budget away.
+        for _ in 0..10 {
+            spin.sleep(long);
+        }
+        assert!(!spin.again());
+    }
+
+    #[test]
+    fn who_looks_in_vain_stops_and_tries_again_later() {
+        let mut spin = Spin::new();
+        assert!(stops(&mut spin, || ()));
+        if single_core() {
+            eprintln!("skipped: looking again needs a second core");
+            return;
+        }
+        let again = (0..10_000).any(|_| {
+            spin.sleep(|| ());
+            spin.budget == LIMIT
+        });
+        assert!(again);
+    }
+}

@@ -117,3 +117,16 @@ fn a_sleeping_consumer_is_rung_once_for_a_batch() {
     assert!(rx.arm());
     assert_eq!(rx.counters().frames, 10);
 }
+
+#[test]
+fn an_eighth_of_the_ring_is_published_without_being_asked_for() {
+    let (mut tx, mut rx) = loopback(64 << 10, 1016).unwrap();
+    for _ in 0..7 {
+        tx.reserve(1016).unwrap().stage(1016);
+    }
+    assert_eq!(rx.borrow().err(), Some(RecvError::Empty));
+    tx.reserve(1016).unwrap().stage(1016);
+    for _ in 0..8 {
+        rx.borrow().unwrap().release();
+    }
+}

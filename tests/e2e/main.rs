@@ -21,6 +21,7 @@ mod nat;
 mod order;
 mod refusals;
 mod refused_by_host;
+mod revive;
 mod sizes;
 mod terminals;
 mod unprivileged;

@@ -1,6 +1,7 @@
 //! From the command line to what has to be set up. Everything that can be
 //! refused is refused here, before anything is made.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -121,7 +122,7 @@ impl Builder<'_> {
             name: name.to_owned(),
             mtu: self.args.mtu,
             addresses: addresses.to_vec(),
-            mac: None,
+            mac: addresses.first().map(|address| mac_of(address.addr())),
         });
         Ok(())
     }
@@ -171,6 +172,23 @@ impl Builder<'_> {
     }
 }
 
+/// The Ethernet address of the interface with this IP address. One and the same
+/// each time, so that whoever replaces a function that was killed has the address
+/// which its neighbours remember; no other function on a link has the IP address.
+fn mac_of(address: IpAddr) -> [u8; 6] {
+    let [a, b, c, d] = match address {
+        IpAddr::V4(address) => address.octets(),
+        // FNV-1a: as good as the address itself for a few neighbours.
+        IpAddr::V6(address) => address
+            .octets()
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+            .to_be_bytes(),
+    };
+    // Locally administered, unicast.
+    [0x02, b'r', a, b, c, d]
+}
+
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
     fd.try_clone_to_owned()
 }
@@ -191,4 +209,17 @@ pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
         _ => return error.into(),
     };
     anyhow::anyhow!("{error}: {hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ethernet_address_tells_neighbours_apart_and_stays() {
+        let mac = |text: &str| mac_of(text.parse().unwrap());
+        assert_eq!(mac("10.0.1.2"), [0x02, b'r', 10, 0, 1, 2]);
+        assert_ne!(mac("fd00::1"), mac("fd00::2"));
+        assert_eq!(mac("fd00::1"), mac("fd00:0:0::1"));
+    }
 }

@@ -95,12 +95,12 @@ impl Listening {
         }
     }
 
-    /// Who was promised the way back has it, READY or not.
     /// Whether a neighbour was welcomed that is not ready yet.
     pub fn is_welcoming(&self) -> bool {
         self.pending.values().any(|pending| pending.made.is_some())
     }
 
+    /// Who was promised the way back has it, READY or not.
     fn duplex_taken(&self) -> bool {
         self.duplex_holder.strong_count() > 0 || self.promised(|agreed| agreed.duplex)
     }

@@ -56,15 +56,16 @@ impl Frames {
         Frames { noise, scratch: vec![0; LONGEST], number: 0, bytes: 0 }
     }
 
-    /// Lengths are spread evenly over the powers of two, with extremes.
+    /// Lengths are spread over the powers of two, the small ones more often, with
+    /// extremes: a long run is about frames, not about copying.
     fn len(number: u64) -> usize {
         let mut chance = Chance::new(number + 1);
         chance.next();
-        match chance.below(64) {
+        match chance.below(256) {
             0 => HEADER,
             1 => LONGEST,
             _ => {
-                let top = HEADER << chance.below(12);
+                let top = HEADER << chance.below(12).min(chance.below(12));
                 HEADER + chance.below(top as u64) as usize
             }
         }
@@ -143,19 +144,21 @@ fn checksum(number: u64, payload: &[u8]) -> u64 {
     sums.iter().fold(rest, |all, sum| all.rotate_left(17) ^ sum)
 }
 
-/// Ends the whole process when `step` stays the same for a minute: a hang, and
-/// nothing that a slow machine can cause.
+/// Ends the whole process when `step` stays the same for sixty seconds of its own
+/// time, in which it was not stopped: a hang, and nothing that a slow machine
+/// can cause.
 pub fn watchdog(step: impl Fn() -> u64 + Send + 'static) {
     std::thread::spawn(move || {
-        let mut seen = u64::MAX;
+        let (mut seen, mut same) = (u64::MAX, 0);
         loop {
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_secs(1));
             let now = step();
-            if now == seen {
+            same = if now == seen { same + 1 } else { 0 };
+            seen = now;
+            if same == 60 {
                 eprintln!("hangs at step {now}");
                 std::process::abort();
             }
-            seen = now;
         }
     });
 }

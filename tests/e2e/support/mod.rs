@@ -16,12 +16,16 @@ pub const SOON: Duration = Duration::from_secs(10);
 /// Looks again and again until `done` is `Ok`; returns how long that took.
 ///
 /// # Panics
-/// With what `done` said last, after `limit`.
+/// With what `done` said last, after `limit`. The time in which we were stopped
+/// does not count.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> Result<(), String>) -> Duration {
     let start = Instant::now();
+    let mut waited = Duration::ZERO;
     loop {
+        let look = Instant::now();
         let Err(why) = done() else { return start.elapsed() };
-        assert!(start.elapsed() < limit, "not within {limit:?}: {why}");
+        assert!(waited < limit, "not within {limit:?}: {why}");
         std::thread::sleep(Duration::from_millis(5));
+        waited += look.elapsed().min(Duration::from_secs(1));
     }
 }

@@ -124,9 +124,13 @@ impl Scene {
 
     /// The live function with `word` on its command line.
     pub fn function(&self, word: &str) -> Process {
+        self.find_function(word).unwrap_or_else(|| panic!("no function with {word}"))
+    }
+
+    /// The same, if it is there yet.
+    pub fn find_function(&self, word: &str) -> Option<Process> {
         let has = |process: &Process| process.args.iter().any(|arg| arg == word);
-        let found = self.processes().into_iter().find(|p| p.is_function() && has(p));
-        found.unwrap_or_else(|| panic!("no function with {word}"))
+        self.processes().into_iter().find(|p| p.is_function() && has(p))
     }
 
     /// Sends a signal to one process of this scene.
