@@ -1,5 +1,5 @@
-//! The stacks. [`lkl`] is a kernel inside CMD; all else is the `netns` stack: the host kernel's network stack, in a network
-//! namespace of the function's own.
+//! The stacks. [`lkl`] is a kernel inside CMD; all else is the `netns` stack:
+//! the host kernel's network stack, in a network namespace of the function's own.
 //!
 //! In the order `stdpkt run` uses them: [`namespace::enter`] makes the
 //! process a stranger to the host's network, [`keeper::Keeper`] is forked to

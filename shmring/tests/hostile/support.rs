@@ -1,8 +1,12 @@
 //! A place to meet, patience and chance.
 
+#[path = "../support/chance.rs"]
+mod chance;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use chance::Chance;
 use shmring::{Link, LinkError, Offer, PipeEnd, Rendezvous, RuntimeDir};
 
 pub struct Place {
@@ -43,24 +47,5 @@ pub fn outcome(rendezvous: &mut Rendezvous) -> Result<Link, LinkError> {
         }
         assert!(start.elapsed() < HANG, "hangs");
         std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-pub struct Chance(u64);
-
-impl Chance {
-    pub fn new(seed: u64) -> Self {
-        Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
     }
 }
