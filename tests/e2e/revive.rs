@@ -159,7 +159,8 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
     println!("up and recovered after {:?}", chain.recover());
     let start = Instant::now();
     let mut before = None;
-    let (mut kills, mut slowest) = ([0u32; 4], Duration::ZERO);
+    // Each by function.
+    let (mut kills, mut slowest) = ([0u32; 4], [Duration::ZERO; 4]);
     while start.elapsed() < Duration::from_secs(seconds) {
         let round = kills.iter().sum::<u32>() + 1;
         let which = match round % 8 {
@@ -170,7 +171,7 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
         chain.kill(which);
         kills[which] += 1;
         chain.plays[which] = Some(play(&scene, which));
-        slowest = slowest.max(chain.recover());
+        slowest[which] = slowest[which].max(chain.recover());
         let (good, bad) = chain.runs();
         // Only a killed server may end a netperf, and only the one that ran.
         let complaints = || fs::read_to_string(scene.path("complaints")).unwrap_or_default();
@@ -186,7 +187,7 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
         });
         if round % 64 == 0 {
             println!(
-                "{:.0} s: kills {kills:?}, netperf {good} good, {bad} not, slowest recovery \
+                "{:.0} s: kills {kills:?}, netperf {good} good, {bad} not, slowest recoveries \
                  {slowest:?}, client {:?}",
                 start.elapsed().as_secs_f64(),
                 Footprint::of(&client)
@@ -201,7 +202,7 @@ fn tcp_lives_through_killed_routers_and_survivors_do_not_grow() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let (good, bad) = chain.runs();
     println!(
-        "{} s: kills {kills:?}, netperf {good} good, {bad} not; slowest recovery {slowest:?}; \
+        "{} s: kills {kills:?}, netperf {good} good, {bad} not; slowest recoveries {slowest:?}; \
          client {before:?} then {client:?}",
         start.elapsed().as_secs()
     );
