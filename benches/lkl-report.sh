@@ -27,6 +27,9 @@ HIJACK=$1/lib/hijack/liblkl-hijack.so
 ip link set lo up
 # getaddrinfo(3) of netperf looks for an address outside of LKL.
 ip address add 192.0.2.1/32 dev lo
+# The host's own choice may pace what it sends (BBR), which leaves cores idle.
+RENO='echo reno >/proc/sys/net/ipv4/tcp_congestion_control'
+eval "$RENO"
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit
@@ -73,7 +76,7 @@ measure() {
         ;;
     veth)
         timeout $((limit + 2)) unshare -n sh -c "echo \$\$ >pid; while [ ! -e go ]; do sleep 0.01; done
-            ip link set lo up; ip link set v1 mtu $2 up; ip address add 10.7.0.1/24 dev v1; exec $SERVER" &>/dev/null &
+            ip link set lo up; ip link set v1 mtu $2 up; ip address add 10.7.0.1/24 dev v1; $RENO; exec $SERVER" &>/dev/null &
         server=$!
         while [ ! -s pid ]; do sleep 0.01; done
         ip link add v2 type veth peer name v1 netns "$(cat pid)"
