@@ -108,6 +108,31 @@ fn netperf_runs_over_every_mixture() {
 }
 
 #[test]
+fn netperf_runs_through_a_firewall_of_three_kernels() {
+    need!("LKL_DIR", "namespaces", "bash", "netperf", "netserver", "nft");
+    let moved = |data_port: u16| {
+        let (_, outcome) = chain(&format!(
+            "timeout 6 LKL --right 10.0.0.1/24 --gateway 10.0.0.2 \
+               -- netperf -4 -H 10.0.1.2 -L 10.0.0.1 -P 0 -l 1 -- -P ,{data_port} \
+             | LKL --left 10.0.0.2/24 --right 10.0.1.1/24 --forward \
+               --setup 'nft add table ip nat' \
+               --setup 'nft add chain ip nat post {{ type nat hook postrouting priority 100 ; }}' \
+               --setup 'nft add rule ip nat post oifname eth1 masquerade' \
+               --setup 'nft add table ip wall' \
+               --setup 'nft add chain ip wall pass {{ type filter hook forward priority 0 ; policy drop ; }}' \
+               --setup 'nft add rule ip wall pass ct state established,related accept' \
+               --setup 'nft add rule ip wall pass tcp dport {{ 12865, 20000 }} accept' \
+             | LKL --left 10.0.1.2/24 -- netserver -D -f -4 -L 10.0.1.2"
+        ));
+        (figure(&outcome.err, 5), outcome)
+    };
+    let (open, outcome) = moved(20000);
+    assert!(open.is_some_and(|open| open > 0.0), "{outcome:?}");
+    let (closed, outcome) = moved(20001);
+    assert_eq!(closed, None, "the wall lets another port through: {outcome:?}");
+}
+
+#[test]
 fn statuses_are_those_of_any_function() {
     need!("LKL_DIR", "namespaces", "bash");
     for (cmd, status) in [("true", 0), ("sh -c 'exit 7'", 7), ("no-such-program", 127)] {
