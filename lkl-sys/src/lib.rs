@@ -71,15 +71,7 @@ pub type NetdevPipeCreate =
 
 /// What bindgen makes of LKL's own headers.
 #[cfg(lkl_headers)]
-#[expect(
-    missing_docs,
-    non_camel_case_types,
-    non_snake_case,
-    unsafe_code,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks,
-    reason = "generated"
-)]
+#[allow(missing_docs, unsafe_code, clippy::all, clippy::undocumented_unsafe_blocks)]
 pub mod headers {
     include!(concat!(env!("OUT_DIR"), "/lkl.rs"));
 }
