@@ -1,5 +1,4 @@
-//! Where `LKL_DIR` is set, makes bindings from LKL's own headers, with which
-//! the declarations of `src/lib.rs` are compared. Nothing is linked.
+//! Where `LKL_DIR` is set, makes bindings from LKL's own headers. Nothing is linked.
 
 mod bindings;
 

@@ -3,7 +3,7 @@
 //! or to link.
 //!
 //! Where `LKL_DIR` is set at build time, `headers` holds bindgen's reading of
-//! LKL's own headers, and the tests compare the two field by field.
+//! LKL's own headers. The tests compare that with what is here, field by field.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
