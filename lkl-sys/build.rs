@@ -1,12 +1,13 @@
-//! Where `LKL_DIR` is set, makes bindings from LKL's own headers, with which
-//! the declarations of `src/lib.rs` are compared. Nothing is linked.
+//! Where `LKL_DIR` is set, makes bindings from LKL's own headers. Nothing is linked.
 
-use std::path::{Path, PathBuf};
+mod bindings;
+
+use std::path::PathBuf;
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(lkl_headers)");
     println!("cargo::rerun-if-env-changed=LKL_DIR");
-    println!("cargo::rerun-if-changed=wrapper.h");
+    println!("cargo::rerun-if-changed=bindings.rs");
     let Some(dir) = std::env::var_os("LKL_DIR").filter(|dir| !dir.is_empty()) else { return };
     let include = PathBuf::from(dir).join("include");
     let header = include.join("lkl_host.h");
@@ -19,25 +20,11 @@ fn main() {
         );
         return;
     }
-    // bindgen panics where it finds no libclang; the workspace builds without.
-    match std::panic::catch_unwind(|| generate(&include)) {
-        Ok(Ok(())) => println!("cargo::rustc-cfg=lkl_headers"),
-        Ok(Err(why)) => println!("cargo::warning=no bindings of LKL's headers: {why}"),
-        Err(_) => println!("cargo::warning=no bindings of LKL's headers: libclang is missing"),
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("lkl.rs");
+    let write = |text| std::fs::write(out, text).map_err(|error| error.to_string());
+    match bindings::of(&include).map(|made| made.and_then(write)) {
+        Some(Ok(())) => println!("cargo::rustc-cfg=lkl_headers"),
+        Some(Err(why)) => println!("cargo::error=LKL_DIR: no bindings of its headers: {why}"),
+        None => println!("cargo::warning=no bindings of LKL's headers: libclang is missing"),
     }
-}
-
-fn generate(include: &Path) -> Result<(), String> {
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let bindings = bindgen::Builder::default()
-        .header("wrapper.h")
-        .clang_arg(format!("-I{}", include.display()))
-        .allowlist_type("lkl_netdev|lkl_dev_net_ops|lkl_netdev_args")
-        .allowlist_function("lkl_netdev_(add|remove|free|pipe_create)")
-        .allowlist_var("LKL_DEV_NET_POLL_.*")
-        .derive_debug(false)
-        .layout_tests(false)
-        .generate()
-        .map_err(|error| error.to_string())?;
-    bindings.write_to_file(out.join("lkl.rs")).map_err(|error| error.to_string())
 }

@@ -26,12 +26,9 @@ pub enum IfnameError {
     /// Not a name of the right form.
     #[error("`{0}`: write RX|TX, two FIFOs, /dev/stdin or /dev/stdout")]
     Form(String),
-    /// A path that is no pipe: perhaps a device that LKL itself can use.
-    #[error("{0}")]
-    NotAPipe(LinkError),
-    /// A pipe that cannot be used.
+    /// Not a pipe, or one that cannot be used.
     #[error("{0}{hint}", hint = hint(.0))]
-    Link(LinkError),
+    Link(#[from] LinkError),
 }
 
 fn hint(error: &LinkError) -> &'static str {
@@ -39,16 +36,8 @@ fn hint(error: &LinkError) -> &'static str {
         LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             ": make it with mkfifo"
         }
+        LinkError::NotAPipe { .. } => ": make one with mkfifo and name that",
         _ => "",
-    }
-}
-
-impl From<LinkError> for IfnameError {
-    fn from(error: LinkError) -> IfnameError {
-        match error {
-            LinkError::NotAPipe { .. } => IfnameError::NotAPipe(error),
-            error => IfnameError::Link(error),
-        }
     }
 }
 
@@ -105,7 +94,7 @@ mod tests {
             assert!(error(bad).contains("write RX|TX"), "{bad}");
         }
         assert!(error("/nonexistent|/nonexistent").ends_with("make it with mkfifo"));
-        assert!(matches!(Ends::open("/dev/null|/dev/null"), Err(IfnameError::NotAPipe(_))));
+        assert!(error("/dev/null|/dev/null").ends_with("make one with mkfifo and name that"));
         assert!(error("/dev/fd/99999|/dev/fd/99999").starts_with("/dev/fd/99999: dup"));
     }
 

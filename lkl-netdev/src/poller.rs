@@ -113,6 +113,9 @@ impl Poller {
             if device.control.is_removed() {
                 return POLL_HUP;
             }
+            if lock(&device.rx).row_is_full() {
+                self.glance(device);
+            }
             if std::mem::take(&mut self.look) {
                 self.look_at_cables(device);
             }
@@ -171,11 +174,6 @@ impl Poller {
         let mut rx = lock(&device.rx);
         rx.sleeping = false;
         rx.disarm();
-        for event in &events {
-            if event.data.u64() >= LINKS && event.data.u64().is_multiple_of(2) {
-                rx.woken(event.data.u64());
-            }
-        }
         let stuck = events.is_empty() && !rx.wanted && rx.served == served && rx.is_ready(device);
         drop(rx);
         self.look |= events.is_empty();
@@ -195,6 +193,17 @@ impl Poller {
         }
     }
 
+    /// Takes note of what happened, without waiting for it.
+    fn glance(&mut self, device: &Device) {
+        let mut events: Vec<Event> = Vec::with_capacity(8);
+        // It fails for no reason that `sleep` would not tell.
+        let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&Timespec::default()));
+        self.look = true;
+        for event in &events {
+            self.on_event(device, event.data.u64());
+        }
+    }
+
     fn on_event(&mut self, device: &Device, token: u64) {
         match token {
             CONTROL => {
@@ -202,7 +211,7 @@ impl Poller {
                 self.look = true;
             }
             CABLES..LINKS => self.look = true,
-            token if token.is_multiple_of(2) => {}
+            token if token.is_multiple_of(2) => lock(&device.rx).woken(token),
             token => {
                 // Room, or the end: then `tx` finds that out.
                 self.look |= !lock(&device.tx).woken(token);

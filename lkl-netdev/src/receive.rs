@@ -26,6 +26,10 @@ const MAX_RETRY: Duration = Duration::from_millis(10);
 /// came before, an ARP request above all, would be lost on it.
 const SETTLE: Duration = Duration::from_millis(10);
 
+/// So many frames, and LKL's thread has to pass by `poll`: more than frames may be
+/// waiting there, and a neighbour that never stops sending would keep it away.
+const ROW: u32 = 1024;
+
 pub(crate) struct Receive {
     /// Ways in by token, served in turn.
     links: Vec<(u64, Rx)>,
@@ -43,6 +47,8 @@ pub(crate) struct Receive {
     /// A frame that is being delivered in pieces: always of `links[turn]`.
     segments: Option<Segments>,
     mergeable: bool,
+    /// Frames since `poll` looked at what else there is.
+    row: u32,
     /// Calls that delivered something.
     pub served: u64,
     /// Their bytes.
@@ -71,6 +77,7 @@ impl Receive {
             backoff: MIN_RETRY,
             segments: None,
             mergeable: offload & MERGEABLE != 0,
+            row: 0,
             served: 0,
             bytes: 0,
         }
@@ -94,9 +101,14 @@ impl Receive {
         if !self.settled && !self.settle(device) {
             return -1;
         }
+        if self.row >= ROW && !self.sleeping {
+            self.wanted = true;
+            return -1;
+        }
         loop {
             match self.next(device, buffers) {
                 Served::Bytes(len) => {
+                    self.row += 1;
                     self.served += 1;
                     self.bytes += len as u64;
                     self.retry = None;
@@ -237,6 +249,13 @@ impl Receive {
             at += 1;
         }
         ready
+    }
+
+    /// Whether it is time for a look at what else there is.
+    pub fn row_is_full(&mut self) -> bool {
+        let full = self.row >= ROW;
+        self.row = if full { 0 } else { self.row };
+        full
     }
 
     /// `poll` says that there are frames.

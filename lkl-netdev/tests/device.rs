@@ -139,6 +139,30 @@ fn devices_are_removed_under_traffic() {
 }
 
 #[test]
+fn a_flood_keeps_nobody_else_out() {
+    let (fifos, apart) = (Fifos::new(), Fifos::new());
+    let (left, right) = pair(&fifos, Channel::Shm);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let flood = || {
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            left.try_send(&frame(0));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(flood);
+        scope.spawn(flood);
+        right.recv();
+        let late = device(&format!("{}|{}", apart.a, fifos.b), config(Channel::Shm));
+        assert!(late.try_send(&frame(1)));
+        let until = Instant::now() + PATIENCE;
+        let heard = std::iter::from_fn(|| (Instant::now() < until).then(|| right.recv()))
+            .any(|got| got == frame(1));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(heard, "the second writer of the fifo");
+    });
+}
+
+#[test]
 fn two_devices_in_one_process_forward() {
     let (west, east) = (Fifos::new(), Fifos::new());
     let (left, inner_left) = pair(&west, Channel::Shm);

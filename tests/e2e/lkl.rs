@@ -214,3 +214,33 @@ fn mistakes_are_one_line() {
     refused(&format!("{lkl} --right 10.0.0.3/24"), &["10.0.0.3/24", "one IPv4"]);
     refused("--right 10.0.0.1/24 --lkl /x", &["--lkl", "--stack lkl"]);
 }
+
+#[test]
+fn mistakes_in_a_configuration_are_one_line() {
+    need!("LKL_DIR", "mkfifo");
+    let said = |scene: &Scene, words: &[&str]| {
+        // LKL itself talks on standard output.
+        let outcome = scene.sh(&format!("{} true >/dev/null", hijacked("x.json")));
+        let line = outcome.only_line();
+        words.iter().for_each(|word| assert!(line.contains(word), "no `{word}` in: {line}"));
+    };
+    let scene = scene();
+    assert_eq!(scene.sh("mkfifo f1 f2; echo >plain").status, 0);
+    let pipes = |pipes: &str, offload: &str, words: &[&str]| {
+        config(&scene, "x.json", pipes, 1, offload);
+        said(&scene, words);
+    };
+    pipes("f1|none", "0x8883", &["f1|none", "mkfifo"]);
+    pipes("plain|f2", "0x8883", &["plain is a plain file", "mkfifo"]);
+    pipes("f1|.", "0x8883", &[". is a directory", "mkfifo"]);
+    pipes("f1|f2|f1", "0x8883", &["f1|f2|f1", "RX|TX"]);
+    pipes("f1|f2", "0x100000", &["offload 0x100000", "no bit 20", "0x8883"]);
+    for (text, why) in
+        [("no JSON", "line 1"), ("{\"f\":", "line 1"), ("{\"key\":\"x\"}", "not take it")]
+    {
+        fs::write(scene.path("x.json"), text).expect("scene");
+        said(&scene, &["x.json", why, "no LKL", "mend the file"]);
+    }
+    fs::remove_file(scene.path("x.json")).expect("scene");
+    said(&scene, &["x.json", "No such file"]);
+}

@@ -1,1 +1,0 @@
-#include <lkl_host.h>
