@@ -65,7 +65,7 @@ impl Report {
         self.idle = Some(format!(
             "An idle chain of 3 functions ({} processes with the programs in them), watched for \
              {} s: {} context switches, {} clock ticks of processor time.",
-            idle.processes, idle.seconds, idle.switches, idle.ticks
+            idle.processes, idle.seconds, idle.spent.switches, idle.spent.ticks
         ));
     }
 
