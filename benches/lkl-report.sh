@@ -5,6 +5,7 @@
 #
 # ROUNDS, SECONDS_EACH, SIZES, CHANNELS change what is measured; LINKS is how many
 # functions are started in a row. Needs netperf, ip, and the right to make namespaces.
+# `plot-table` draws what is saved as FILE.md.
 set -u
 ROUNDS=${ROUNDS:-5} EACH=${SECONDS_EACH:-1} LINKS=${LINKS:-1000}
 SIZES=${SIZES:-64 128 256 512 1024 2048 4096 8192 16384 32768 65507}

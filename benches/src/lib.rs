@@ -7,6 +7,8 @@
 
 pub mod channels;
 pub mod harness;
+pub mod links;
 pub mod machine;
 pub mod report;
+pub mod spent;
 pub mod stats;

@@ -46,6 +46,11 @@ impl Sizes {
         }
     }
 
+    /// Bytes of the first `frames` frames.
+    pub fn total(self, frames: u64) -> u64 {
+        (0..frames).map(|sequence| self.of(sequence) as u64).sum()
+    }
+
     #[inline]
     fn of(self, sequence: u64) -> usize {
         match self {

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Lets children inherit these.
-pub(super) fn leave_open(fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+pub(crate) fn leave_open(fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
     for fd in &fds {
         fcntl_setfd(fd, FdFlags::empty())?;
     }
@@ -17,13 +17,13 @@ pub(super) fn leave_open(fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
 }
 
 /// For the child's command line.
-pub(super) fn numbers(fds: &[OwnedFd]) -> String {
+pub(crate) fn numbers(fds: &[OwnedFd]) -> String {
     let numbers: Vec<String> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     numbers.join(",")
 }
 
 /// In the child: what the parent left open.
-pub(super) fn take(numbers: &str) -> Result<Vec<OwnedFd>> {
+pub(crate) fn take(numbers: &str) -> Result<Vec<OwnedFd>> {
     let mut fds = Vec::new();
     for number in numbers.split(',').filter(|number| !number.is_empty()) {
         let number: RawFd = number.parse()?;

@@ -6,7 +6,7 @@
 //! says what is next and what it cost; it is silent while the clock runs.
 
 pub mod frames;
-mod inherit;
+pub(crate) mod inherit;
 pub mod worker;
 
 use std::io::{Read, Write};

@@ -1,7 +1,8 @@
 //! Tables and plots of channels measured side by side.
 
 mod figures;
-mod svg;
+pub mod svg;
+pub mod table;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

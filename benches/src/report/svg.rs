@@ -2,15 +2,24 @@
 
 use std::fmt::Write;
 
-pub(super) struct Line {
+/// Points joined by a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// What the key calls it.
     pub name: String,
+    /// Both numbers are positive.
     pub points: Vec<(f64, f64)>,
 }
 
-pub(super) struct Plot {
-    pub title: &'static str,
-    pub x: &'static str,
-    pub y: &'static str,
+/// Lines to compare.
+pub struct Plot<'a> {
+    /// Above all.
+    pub title: &'a str,
+    /// What the horizontal axis shows.
+    pub x: &'a str,
+    /// What the vertical axis shows.
+    pub y: &'a str,
+    /// The first are told apart best.
     pub lines: Vec<Line>,
 }
 
@@ -26,7 +35,8 @@ const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 const DASHES: [&str; 3] = ["none", "6 3", "2 3"];
 
-impl Plot {
+impl Plot<'_> {
+    /// The drawing, a whole SVG file.
     pub fn svg(&self) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.

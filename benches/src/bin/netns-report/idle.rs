@@ -3,11 +3,12 @@
 use std::fs;
 use std::process::Child;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use stdpkt_benches::spent::Spent;
 
 use crate::channel::Bench;
 
@@ -17,10 +18,8 @@ pub struct Idle {
     pub seconds: u64,
     /// Processes of the chain.
     pub processes: usize,
-    /// Their context switches meanwhile.
-    pub switches: u64,
-    /// Clock ticks of processor time they used meanwhile.
-    pub ticks: u64,
+    /// What they cost meanwhile.
+    pub spent: Spent,
 }
 
 /// Three functions, the outer two with a program that sleeps.
@@ -43,20 +42,9 @@ pub fn measure(seconds: u64, bench: &Bench) -> Result<Idle> {
     // What the kernel says on a new interface by itself must be over.
     sleep(Duration::from_secs(8));
     let functions: Vec<u32> = children.iter().flat_map(|child| descendants(child.id())).collect();
-    let before: Vec<_> = functions.iter().map(|&pid| spent(pid)).collect();
-    let began = Instant::now();
-    sleep(Duration::from_secs(seconds));
-    let after: Vec<_> = functions.iter().map(|&pid| spent(pid)).collect();
-    let seconds = began.elapsed().as_secs();
+    let spent = Spent::during(Duration::from_secs(seconds), &functions);
     children.iter_mut().try_for_each(end)?;
-    let sum = |of: &[(u64, u64)]| of.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
-    let (before, after) = (sum(&before), sum(&after));
-    Ok(Idle {
-        seconds,
-        processes: functions.len(),
-        switches: after.0 - before.0,
-        ticks: after.1 - before.1,
-    })
+    Ok(Idle { seconds, processes: functions.len(), spent })
 }
 
 fn end(child: &mut Child) -> Result<()> {
@@ -70,22 +58,4 @@ fn descendants(pid: u32) -> Vec<u32> {
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|word| word.parse().ok());
     children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
-}
-
-/// Context switches and clock ticks of a process so far.
-fn spent(pid: u32) -> (u64, u64) {
-    let mut spent = (0, 0);
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return spent };
-    for thread in threads.flatten() {
-        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
-        spent.0 += switches
-            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
-            .sum::<u64>();
-        // Behind the name in brackets: fields 14 and 15 of proc_pid_stat(5).
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        spent.1 += fields.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
-    }
-    spent
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Payload sizes in bytes.
-pub const SIZES: [u32; 6] = [64, 256, 1024, 4096, 16384, 65507];
+pub const SIZES: [u32; 11] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65507];
 
 /// One netperf test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

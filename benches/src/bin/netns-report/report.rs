@@ -65,7 +65,7 @@ impl Report {
         self.idle = Some(format!(
             "An idle chain of 3 functions ({} processes with the programs in them), watched for \
              {} s: {} context switches, {} clock ticks of processor time.",
-            idle.processes, idle.seconds, idle.switches, idle.ticks
+            idle.processes, idle.seconds, idle.spent.switches, idle.spent.ticks
         ));
     }
 
@@ -92,10 +92,12 @@ impl Report {
         let Report { rounds, seconds, load, .. } = self;
         writeln!(out, "# Two functions end to end, netns stack\n")?;
         writeln!(out, "Machine: {}.\n", machine::line())?;
-        writeln!(
-            out,
-            "Command: `cargo run --release -p stdpkt-benches --bin netns-report -- --rounds {rounds} --seconds {seconds}`."
-        )?;
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let command = format!(
+            "cargo run --release -p stdpkt-benches --bin netns-report -- {}",
+            words.join(" ")
+        );
+        writeln!(out, "Command: `{}`.", command.trim_end())?;
         writeln!(
             out,
             "Median (smallest..largest) of {rounds} rounds of {seconds} s, channels in turn; ratios are medians of the rounds' ratios. Load average before {load}, after {}.",
