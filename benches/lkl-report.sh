@@ -4,13 +4,15 @@
 # own TAP device on a bridge) and veth (no LKL, the host's stack). A markdown table.
 #
 # ROUNDS, SECONDS_EACH, SIZES, CHANNELS change what is measured; LINKS is how many
-# functions are started in a row. Needs netperf, ip, and the right to make namespaces.
+# functions are started in a row; CPUS the cores of the two functions, CPUS= leaves
+# them to the scheduler. Needs netperf, ip, and the right to make namespaces.
 # `plot-table` draws what is saved as FILE.md.
 set -u
 ROUNDS=${ROUNDS:-5} EACH=${SECONDS_EACH:-1} LINKS=${LINKS:-1000}
 SIZES=${SIZES:-64 128 256 512 1024 2048 4096 8192 16384 32768 65507}
 CHANNELS=${CHANNELS:-shm fifo tap veth}
 SETTINGS=${SETTINGS:-1500:0x8883 65500:0x883 65500:0x8883}
+CPUS=${CPUS-$([ "$(nproc)" = 1 ] || echo 0 1)}
 
 if [ -z "${IN_NAMESPACE:-}" ]; then
     [ $# = 1 ] && [ -f "$1/lib/hijack/liblkl-hijack.so" ] || {
@@ -43,11 +45,20 @@ config() {
     echo "{\"boot_cmdline\":\"mem=512M\",\"singlecpu\":\"1\",\"interfaces\":[{\"type\":\"$2\",\"param\":\"$3\",\"ip\":\"10.7.0.$4\",\"masklen\":\"24\",\"mac\":\"12:34:56:78:9a:0$4\",\"mtu\":\"$5\",\"offload\":\"$6\"}]}" >"$1"
 }
 
+# pin FUNCTION: what goes before the program of function a or b.
+pin() {
+    [ -z "$CPUS" ] || case $1 in
+        a) echo "taskset -c ${CPUS%% *}" ;;
+        b) echo "taskset -c ${CPUS##* }" ;;
+    esac
+}
+
 # The program alone gets LKL, not the timeout(1) around it. Ends the shell.
 lkl() { # CONFIG LIMIT PROGRAM...
     local config=$1 limit=$2
     shift 2
-    exec timeout "$limit" env LKL_HIJACK_CONFIG_FILE="$config" LD_PRELOAD="$PRELOAD:$HIJACK" "$@"
+    # shellcheck disable=SC2086
+    exec timeout "$limit" $(pin "$config") env LKL_HIJACK_CONFIG_FILE="$config" LD_PRELOAD="$PRELOAD:$HIJACK" "$@"
 }
 
 client() { echo "netperf -4 -H 10.7.0.1 -L 10.7.0.2 -p 12865 -P 0 -t $1 -l $EACH -- $2"; }
@@ -77,7 +88,7 @@ measure() {
         ;;
     veth)
         timeout $((limit + 2)) unshare -n sh -c "echo \$\$ >pid; while [ ! -e go ]; do sleep 0.01; done
-            ip link set lo up; ip link set v1 mtu $2 up; ip address add 10.7.0.1/24 dev v1; $RENO; exec $SERVER" &>/dev/null &
+            ip link set lo up; ip link set v1 mtu $2 up; ip address add 10.7.0.1/24 dev v1; $RENO; exec $(pin a) $SERVER" &>/dev/null &
         server=$!
         while [ ! -s pid ]; do sleep 0.01; done
         ip link add v2 type veth peer name v1 netns "$(cat pid)"
@@ -93,7 +104,7 @@ measure() {
     sleep 0.3
     # shellcheck disable=SC2046
     until
-        if [ $channel = veth ]; then timeout $limit $(client "$4" "$5"); else (lkl b $limit $(client "$4" "$5")); fi >out 2>/dev/null
+        if [ $channel = veth ]; then timeout $limit $(pin b) $(client "$4" "$5"); else (lkl b $limit $(client "$4" "$5")); fi >out 2>/dev/null
     do
         [ $((tries += 1)) -lt 3 ] || break
         sleep 0.2
@@ -139,7 +150,7 @@ starts() { # CHANNEL
     echo "$1: $(wc -l <times) of $LINKS answered; first $(head -n1 times) us, median $(median <times) us, last $(tail -n1 times) us."
 }
 
-echo "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1), $(nproc) cores, Linux $(uname -r). Medians of $ROUNDS rounds of $EACH s, channels in turn."
+echo "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1), $(nproc) cores, Linux $(uname -r). Medians of $ROUNDS rounds of $EACH s, channels in turn. Functions $([ -z "$CPUS" ] && echo "not pinned" || echo "on cores $CPUS")."
 for setting in $SETTINGS; do
     mtu=${setting%:*} offload=${setting#*:}
     printf '\n## MTU %s, offload %s\n\n| netperf | %s | shm/fifo |\n|---|' "$mtu" "$offload" "$(echo $CHANNELS | sed 's/ / | /g')"
