@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shell_shim::stack::namespace;
+use stdpkt_benches::harness::pin_to;
 
 use crate::netperf::Test;
 
@@ -41,8 +42,11 @@ impl fmt::Display for Channel {
 
 impl Channel {
     /// Why it cannot be measured here.
-    pub fn unavailable(self, mtu: u32) -> Option<&'static str> {
+    pub fn unavailable(self, mtu: u32, pin: bool) -> Option<&'static str> {
         match self {
+            Channel::TapCopy | Channel::Veth | Channel::Vdens if pin => {
+                Some("only functions are pinned")
+            }
             Channel::Vdens if mtu > 1500 => Some("a VDE network has no larger packets"),
             Channel::Vdens if !is_program("vdens") => Some("vdens is not installed"),
             Channel::Veth if !is_program("ip") => Some("ip is not installed"),
@@ -70,12 +74,14 @@ pub struct Bench {
     scratch: PathBuf,
     /// Holds this program and its neighbours `stdpkt` and `tap-copy`.
     programs: PathBuf,
+    /// Whether each function has a core of its own.
+    pin: bool,
 }
 
 impl Bench {
     /// # Errors
     /// Those of making a directory; netperf or stdpkt that are not there.
-    pub fn new(scratch: &Path) -> Result<Bench> {
+    pub fn new(scratch: &Path, pin: bool) -> Result<Bench> {
         for program in ["netperf", "netserver"] {
             if !is_program(program) {
                 bail!("{program} is not installed");
@@ -88,7 +94,7 @@ impl Bench {
         if !programs.join("stdpkt").exists() {
             bail!("{} is not built", programs.join("stdpkt").display());
         }
-        Ok(Bench { runtime_dir, scratch: scratch.to_owned(), programs })
+        Ok(Bench { runtime_dir, scratch: scratch.to_owned(), programs, pin })
     }
 
     pub fn runtime_dir(&self) -> &Path {
@@ -102,6 +108,11 @@ impl Bench {
         command.env("SHMRING_RUNTIME_DIR", &self.runtime_dir);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
+    }
+
+    /// What is started from now on runs on this core, if functions are pinned.
+    fn pin_next(&self, core: usize) -> Result<()> {
+        if self.pin { pin_to(core) } else { Ok(()) }
     }
 
     /// `stdpkt run` with the given arguments.
@@ -124,10 +135,12 @@ impl Bench {
                 let (read, write) = std::io::pipe()?;
                 let mut left = self.stdpkt(limit, &format!("{common} --right 10.0.0.1/24"));
                 left.args(["--", "sh", "-c", SERVER]).stdout(write);
+                self.pin_next(0)?;
                 let server = Server(left.spawn().context("stdpkt")?);
                 drop(left); // its copy of the pipe's end
                 let mut right = self.stdpkt(limit, &format!("{common} --left 10.0.0.2/24"));
                 right.args(["--", "sh", "-c", &client]).stdin(read);
+                self.pin_next(1)?;
                 let answer = output(right)?;
                 drop(server);
                 answer

@@ -41,6 +41,9 @@ struct Args {
     /// Channels; those whose programs are missing are left out and named
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = channel::ALL)]
     channels: Vec<Channel>,
+    /// Each function on a core of its own; for shm and fifo
+    #[arg(long)]
+    pin: bool,
     /// Tests, e.g. rr,tcp-64,udp-1024; all by default
     #[arg(long, value_delimiter = ',', value_parser = Test::parse)]
     tests: Vec<Test>,
@@ -69,12 +72,12 @@ fn main() -> Result<()> {
 fn measure(args: &Args) -> Result<()> {
     build()?;
     let scratch = tempfile::Builder::new().prefix("netns-report").tempdir()?;
-    let bench = channel::Bench::new(scratch.path())?;
+    let bench = channel::Bench::new(scratch.path(), args.pin)?;
     let tests = if args.tests.is_empty() { Test::all() } else { args.tests.clone() };
     let mut report = report::Report::new(args.rounds, args.seconds);
     for &mtu in &args.mtu {
         let mut channels = args.channels.clone();
-        channels.retain(|channel| match channel.unavailable(mtu) {
+        channels.retain(|channel| match channel.unavailable(mtu, args.pin) {
             None => true,
             Some(why) => {
                 eprintln!("{channel} at MTU {mtu} is left out: {why}");
