@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::FileType;
 use shmring::{LinkError, PipeEnd, Role};
 
 use crate::inherited;
@@ -26,9 +27,29 @@ pub enum IfnameError {
     /// Not a name of the right form.
     #[error("`{0}`: write RX|TX, two FIFOs, /dev/stdin or /dev/stdout")]
     Form(String),
-    /// Not a pipe, or one that cannot be used.
+    /// Neither a pipe nor a file: perhaps a device that LKL itself can use.
+    #[error("{0}")]
+    Foreign(LinkError),
+    /// A file, or a pipe that cannot be used.
     #[error("{0}{hint}", hint = hint(.0))]
-    Link(#[from] LinkError),
+    Link(LinkError),
+}
+
+impl From<LinkError> for IfnameError {
+    fn from(error: LinkError) -> IfnameError {
+        match error {
+            LinkError::NotAPipe { ref what, .. } if !is_file(what) => IfnameError::Foreign(error),
+            error => IfnameError::Link(error),
+        }
+    }
+}
+
+/// A plain file or a directory: nothing makes a network device of these.
+fn is_file(path: &str) -> bool {
+    rustix::fs::stat(path).is_ok_and(|stat| {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        matches!(kind, FileType::RegularFile | FileType::Directory)
+    })
 }
 
 fn hint(error: &LinkError) -> &'static str {
@@ -94,7 +115,8 @@ mod tests {
             assert!(error(bad).contains("write RX|TX"), "{bad}");
         }
         assert!(error("/nonexistent|/nonexistent").ends_with("make it with mkfifo"));
-        assert!(error("/dev/null|/dev/null").ends_with("make one with mkfifo and name that"));
+        assert!(error("/|/").ends_with("make one with mkfifo and name that"));
+        assert!(matches!(Ends::open("/dev/null|/dev/null"), Err(IfnameError::Foreign(_))));
         assert!(error("/dev/fd/99999|/dev/fd/99999").starts_with("/dev/fd/99999: dup"));
     }
 

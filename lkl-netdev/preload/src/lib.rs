@@ -6,9 +6,10 @@
 //! ```
 //!
 //! One symbol is exported, `lkl_netdev_pipe_create`. LKL's constructor calls it, and
-//! runs before this library's own.
+//! runs before this library's own. Names that lead to pipes or FIFOs get a device over
+//! rings; those of other devices go to LKL's own function.
 #![allow(unsafe_code)]
-// Unsafe lives here to be called by C.
+// Unsafe lives here to be called by C and to call LKL's own function.
 
 mod configuration;
 
@@ -16,7 +17,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
 use std::ptr::null_mut;
 
-use lkl_netdev::{Config, Ends, Netdev};
+use lkl_netdev::{Config, Ends, IfnameError, Netdev};
 
 /// LKL's constructor of a pipe device: `ifname` is `RX|TX`.
 ///
@@ -32,11 +33,10 @@ pub unsafe extern "C" fn lkl_netdev_pipe_create(
     }
     // SAFETY: the caller's promise.
     let name = unsafe { CStr::from_ptr(ifname) };
-    let name = name.to_string_lossy();
-    catch_unwind(|| create(&name, offload))
+    catch_unwind(|| create(name, offload))
         .unwrap_or_else(|_| Err("a mistake in lkl-netdev".to_owned()))
         .unwrap_or_else(|error| {
-            say(&name, &error);
+            say(&name.to_string_lossy(), &error);
             null_mut()
         })
 }
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn lkl_netdev_pipe_create(
 /// What LKL's driver takes: CSUM, GUEST_CSUM, GUEST_TSO4 and 6, HOST_TSO4 and 6, MRG_RXBUF.
 const KNOWN_OFFLOADS: u32 = 1 | 1 << 1 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 12 | 1 << 15;
 
-fn create(ifname: &str, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
+fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
     let unknown = offload as u32 & !KNOWN_OFFLOADS;
     if unknown != 0 {
         return Err(format!(
@@ -53,9 +53,28 @@ fn create(ifname: &str, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> 
         ));
     }
     let config = Config::from_env().map_err(|error| error.to_string())?;
-    let ends = Ends::open(ifname).map_err(|error| error.to_string())?;
+    let ends = match Ends::open(&name.to_string_lossy()) {
+        Err(IfnameError::Foreign(error)) => {
+            return next(name, offload).ok_or_else(|| error.to_string());
+        }
+        ends => ends.map_err(|error| error.to_string())?,
+    };
     let device = Netdev::new(ends, offload as u32, config).map_err(|error| error.to_string())?;
     Ok(device.into_raw())
+}
+
+/// What LKL's own function makes of a name, which this library's hides; `None`
+/// without LKL.
+fn next(name: &CStr, offload: c_int) -> Option<*mut lkl_sys::Netdev> {
+    // SAFETY: a constant C string; looking a symbol up has no other precondition.
+    let symbol = unsafe { libc::dlsym(libc::RTLD_NEXT, c"lkl_netdev_pipe_create".as_ptr()) };
+    if symbol.is_null() {
+        return None;
+    }
+    // SAFETY: LKL's function of this name has this signature (lkl.h).
+    let function: lkl_sys::NetdevPipeCreate = unsafe { std::mem::transmute(symbol) };
+    // SAFETY: a C string that lives during the call.
+    Some(unsafe { function(name.as_ptr(), offload) })
 }
 
 /// One line on standard error, not through the hijacked libc.

@@ -14,7 +14,7 @@ fn library() -> NetdevPipeCreate {
     let mut path = std::env::current_exe().unwrap();
     path.set_file_name("liblkl_netdev_preload.so");
     let name = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the library has no constructors of its own.
+    // SAFETY: the library's constructor only looks for LKL, which is not here.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
     assert!(!handle.is_null(), "{} is not there", path.display());
     // SAFETY: a live handle and a constant C string.
