@@ -13,9 +13,10 @@ use crate::link::{
 use crate::stack::tap::{Offloads, Tap};
 
 /// How long a stream of small frames is left to itself before the next look.
-/// As long as a frame waits, TCP appends what the program writes to the one
-/// behind it (`net/ipv4/tcp.c`, `tcp_should_autocork`), so they grow; taken at
-/// once, each small write would cross the chain as a frame of its own.
+/// As long as frames wait, more come, and one look and one doorbell serve them
+/// all; their acknowledgements come later, too, and what the program writes
+/// until then goes into larger frames. Taken at once, each small write would
+/// cross the chain as a frame of its own.
 const GATHER: Duration = Duration::from_micros(20);
 
 /// An interface of a function.
