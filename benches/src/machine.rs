@@ -34,7 +34,12 @@ pub fn load() -> String {
 /// Bytes that programs could still get.
 pub fn available_memory() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default() << 10
+    field(&meminfo, "MemAvailable:").unwrap_or_default()
+}
+
+/// Bytes of memory in a line of a file of /proc, as `MemAvailable:  123 kB`.
+pub fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
 }

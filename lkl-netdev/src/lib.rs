@@ -34,6 +34,7 @@ mod transmit;
 pub use config::{Config, ConfigError};
 pub use ifname::{Ends, IfnameError};
 pub use ops::Netdev;
+pub use say::say;
 pub use shmring;
 
 /// Bytes of `struct virtio_net_hdr_v1`, which every frame begins with.

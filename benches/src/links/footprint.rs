@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
 
+use crate::machine;
+
 /// Of some processes together.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Footprint {
@@ -43,7 +45,5 @@ impl Footprint {
 fn proportional(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).context(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no Pss")?;
-    Ok(kib.parse::<u64>()? << 10)
+    machine::field(&text, "Pss:").context("no Pss")
 }

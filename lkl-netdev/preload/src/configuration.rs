@@ -24,8 +24,8 @@ extern "C" fn check() {
         Ok(_) => "JSON, but LKL does not take it".to_owned(),
         Err(error) => format!("no JSON: {error}"),
     };
-    let what = format!("{why}. There is no LKL in this process: mend the file");
-    crate::say(&path.to_string_lossy(), &what);
+    let what = format_args!("{why}. There is no LKL in this process: mend the file");
+    lkl_netdev::say(&path.to_string_lossy(), what);
 }
 
 /// Whether LKL's kernel runs; `None` without LKL.

@@ -17,7 +17,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
 use std::ptr::null_mut;
 
-use lkl_netdev::{Config, Ends, IfnameError, Netdev};
+use lkl_netdev::{Config, Ends, IfnameError, Netdev, say};
 
 /// LKL's constructor of a pipe device: `ifname` is `RX|TX`.
 ///
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn lkl_netdev_pipe_create(
     catch_unwind(|| create(name, offload))
         .unwrap_or_else(|_| Err("a mistake in lkl-netdev".to_owned()))
         .unwrap_or_else(|error| {
-            say(&name.to_string_lossy(), &error);
+            say(&name.to_string_lossy(), error);
             null_mut()
         })
 }
@@ -75,11 +75,4 @@ fn next(name: &CStr, offload: c_int) -> Option<*mut lkl_sys::Netdev> {
     let function: lkl_sys::NetdevPipeCreate = unsafe { std::mem::transmute(symbol) };
     // SAFETY: a C string that lives during the call.
     Some(unsafe { function(name.as_ptr(), offload) })
-}
-
-/// One line on standard error, not through the hijacked libc.
-fn say(name: &str, what: &str) {
-    let line = format!("lkl-netdev: {name}: {what}\n");
-    // SAFETY: the kernel reads `len` bytes of a live string.
-    unsafe { libc::syscall(libc::SYS_write, 2, line.as_ptr(), line.len()) };
 }
