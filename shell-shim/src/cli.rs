@@ -8,12 +8,12 @@ use ipnet::IpNet;
 
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
+use crate::filters::balance::BalanceArgs;
+use crate::filters::dump::DumpArgs;
+use crate::filters::feed::FeedArgs;
+use crate::filters::filter::FilterArgs;
+use crate::filters::tee::TeeArgs;
 use crate::ls::LsArgs;
-use crate::patch::balance::BalanceArgs;
-use crate::patch::dump::DumpArgs;
-use crate::patch::feed::FeedArgs;
-use crate::patch::filter::FilterArgs;
-use crate::patch::tee::TeeArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
 use crate::stack::network::Route;

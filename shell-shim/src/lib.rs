@@ -3,16 +3,13 @@
 //! Each subcommand is a module; [`main`] parses, runs, and is the one place
 //! that prints errors.
 
-pub mod capture;
 pub mod cli;
 pub mod demo;
-pub mod link;
+pub mod filters;
 pub mod ls;
-pub mod patch;
 pub mod perf;
 pub mod run;
 pub mod stack;
-pub mod wire;
 
 use std::process::ExitCode;
 
@@ -38,11 +35,11 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
-        cli::Command::Dump(args) => patch::dump::run(&args),
-        cli::Command::Feed(args) => patch::feed::run(&args),
-        cli::Command::Tee(args) => patch::tee::run(&args),
-        cli::Command::Filter(args) => patch::filter::run(&args),
-        cli::Command::Balance(args) => patch::balance::run(&args),
+        cli::Command::Dump(args) => filters::dump::run(&args),
+        cli::Command::Feed(args) => filters::feed::run(&args),
+        cli::Command::Tee(args) => filters::tee::run(&args),
+        cli::Command::Filter(args) => filters::filter::run(&args),
+        cli::Command::Balance(args) => filters::balance::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),

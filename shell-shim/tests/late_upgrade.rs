@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Result;
-use shell_shim::link::{Cable, CablePlan, Fallback, Sender, Turn};
-use shell_shim::patch::{Patch, Work, offer};
+use cable::{Cable, CablePlan, Fallback, Sender, Turn};
+use shell_shim::filters::{Patch, Work, offer};
 use shmring::{Channel, Offer, PipeEnd, RecvError, RuntimeDir, SendError};
 
 const FRAMES: u32 = 400;

@@ -13,8 +13,8 @@ use shmring::{RuntimeDir, Spin};
 
 use super::interface::Interface;
 use super::signals::Signals;
-use crate::link::Half;
 use crate::stack::keeper::{Keeper, NotStarted};
+use cable::Half;
 
 /// After this long without a neighbour, say whom we are waiting for.
 const PATIENCE: Duration = Duration::from_secs(3);

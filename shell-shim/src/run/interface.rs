@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use shmring::{RecvError, SendError};
 
-use crate::link::{
-    BATCH, Cable, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, Half, MAX_FRAME, PUBLISH_EVERY, Receiver,
-    Sender, Turn, forward::say_why,
-};
 use crate::stack::tap::{Offloads, Tap};
+use cable::{BATCH, Cable, Half, PUBLISH_EVERY, Receiver, Sender, Turn, lane::say_why};
+use frames::{GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, MAX_FRAME};
 
 /// How long a stream of small frames is left to itself before the next look.
 /// As long as frames wait, more come, and one look and one doorbell serve them

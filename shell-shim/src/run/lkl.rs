@@ -17,11 +17,11 @@ use super::function::{GRACE, TERM};
 use super::plan::{Plan, plan};
 use super::signals::Signals;
 use crate::cli::{ChannelArg, RunArgs};
-use crate::link::CablePlan;
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
+use cable::CablePlan;
 
 /// Runs a function to its end; returns its exit status.
 ///

@@ -17,10 +17,10 @@ use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
-use crate::link::Cable;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
+use cable::Cable;
 use function::Function;
 use interface::Interface;
 use plan::{Plan, plan};

@@ -10,8 +10,9 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
 use super::link_spec::{At, LinkSpec};
 use crate::cli::{ChannelArg, RunArgs};
-use crate::link::{CablePlan, FEATURES, Fallback, MAX_FRAME};
 use crate::stack::network::{Interface, Network};
+use cable::{CablePlan, Fallback};
+use frames::{FEATURES, MAX_FRAME};
 
 /// A function to set up.
 pub struct Plan {

@@ -15,7 +15,7 @@ use crate::support::scene::{Outcome, Scene};
 /// VLAN 100, the hardware address of each destination ending in its number.
 fn scene() -> Scene {
     use etherparse::{PacketBuilder, VlanId};
-    use shell_shim::capture::{Encoder, Format};
+    use frames::capture::{Encoder, Format};
     let mut out = Vec::new();
     Encoder(Format::Pcap).begin(&mut out);
     for n in 0..12u8 {

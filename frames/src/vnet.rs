@@ -1,29 +1,14 @@
-//! From frames to packets as they would look on a wire, and back.
-//!
-//! A frame that crosses a link may be a TSO frame of 64 KiB and may leave its
-//! TCP or UDP checksum to whoever sends it out (virtio 1.2, section 5.1.6).
-//! Tools that read captures want complete packets: [`Packets`] makes them.
-//!
-//! The neighbour wrote the frame: whatever it holds, the worst is an error.
+//! The header before each Ethernet frame.
 
-mod packets;
-#[cfg(test)]
-mod tests;
-
-pub use packets::{Packets, WireError};
-
-/// Bytes of the header before each Ethernet frame.
-pub const VNET_LEN: usize = 12;
-/// Bytes of an Ethernet header without tags.
-pub const ETHERNET_LEN: usize = 14;
+use crate::VNET_LEN;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`.
-const NEEDS_CSUM: u8 = 1;
+pub(crate) const NEEDS_CSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_*`; [`GSO_ECN`] is a flag beside the type.
-const GSO_NONE: u8 = 0;
-const GSO_TCPV4: u8 = 1;
-const GSO_TCPV6: u8 = 4;
-const GSO_ECN: u8 = 0x80;
+pub(crate) const GSO_NONE: u8 = 0;
+pub(crate) const GSO_TCPV4: u8 = 1;
+pub(crate) const GSO_TCPV6: u8 = 4;
+pub(crate) const GSO_ECN: u8 = 0x80;
 
 /// `virtio_net_hdr_v1`, little-endian: flags, gso_type (a byte each), hdr_len,
 /// gso_size, csum_start, csum_offset, num_buffers (two bytes each).

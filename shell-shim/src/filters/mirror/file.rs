@@ -14,10 +14,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, bail};
 use shmring::{Bytes, Consumer, Producer, RecvError};
 
-use crate::capture::{Encoder, Format};
-use crate::link::stream_tx::now;
-use crate::link::{MAX_FRAME, PUBLISH_EVERY};
-use crate::wire::Packets;
+use cable::PUBLISH_EVERY;
+use cable::stream_tx::now;
+use frames::MAX_FRAME;
+use frames::Packets;
+use frames::capture::{Encoder, Format};
 
 /// Bytes of frames that wait to be written. Few enough to stay in the cache,
 /// where a copy costs the chain least.

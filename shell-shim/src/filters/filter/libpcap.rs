@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use libloading::{Library, Symbol};
 use shmring::BytesMut;
 
-use crate::capture::MAX_PACKET;
+use frames::capture::MAX_PACKET;
 
 /// `DLT_EN10MB`.
 const ETHERNET: c_int = 1;

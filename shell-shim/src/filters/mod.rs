@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir, Spin};
 
-use crate::link::{Cable, CablePlan, FEATURES, Fallback, Half, MAX_FRAME, Sender, Turn};
 use crate::run::plan::{duplicate, with_way_out};
 use crate::run::signals::Signals;
+use cable::{Cable, CablePlan, Fallback, Half, Sender, Turn};
+use frames::{FEATURES, MAX_FRAME};
 
 /// Turns over the frames between two looks at signals and neighbours.
 const TURNS: u32 = 32;

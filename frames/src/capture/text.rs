@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::wire::ETHERNET_LEN;
+use crate::ETHERNET_LEN;
 
 /// Appends one line.
 pub(super) fn write(time: Duration, packet: &[u8], out: &mut Vec<u8>) {

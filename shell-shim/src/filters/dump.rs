@@ -5,22 +5,43 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use shmring::RecvError;
 
 use super::{Patch, Work, left};
-use crate::capture::{Encoder, Format};
-use crate::link::forward::say_why;
-use crate::link::stream_tx::now;
-use crate::link::{BATCH, Cable, CablePlan, Turn};
-use crate::wire::Packets;
+use cable::lane::say_why;
+use cable::stream_tx::now;
+use cable::{BATCH, Cable, CablePlan, Turn};
+use frames::Packets;
+use frames::capture::{Encoder, Format};
+
+/// What a capture looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// The format every tool reads
+    Pcap,
+    /// Its successor, with nanoseconds
+    Pcapng,
+    /// One packet a line: time, destination, source, type, payload octets
+    Hex,
+}
+
+impl FormatArg {
+    fn format(self) -> Format {
+        match self {
+            FormatArg::Pcap => Format::Pcap,
+            FormatArg::Pcapng => Format::Pcapng,
+            FormatArg::Hex => Format::Hex,
+        }
+    }
+}
 
 /// `stdpkt dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
     /// What to write: hex on a terminal and pcap elsewhere, unless told
     #[arg(long, value_enum)]
-    pub format: Option<Format>,
+    pub format: Option<FormatArg>,
 
     /// Write here instead of standard output
     #[arg(short, long = "write", value_name = "FILE")]
@@ -33,7 +54,8 @@ pub struct DumpArgs {
 /// One line that names the file or link. A reader that has had enough is none.
 pub fn run(args: &DumpArgs) -> Result<u8> {
     let terminal = args.write.is_none() && io::stdout().is_terminal();
-    let format = args.format.unwrap_or(if terminal { Format::Hex } else { Format::Pcap });
+    let usual = if terminal { Format::Hex } else { Format::Pcap };
+    let format = args.format.map_or(usual, FormatArg::format);
     if terminal && format != Format::Hex {
         bail!("standard output is a terminal: give -w FILE, or --format hex");
     }

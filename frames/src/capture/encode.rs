@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::{ETHERNET, MAX_PACKET, text};
 
 /// What a capture looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The format every tool reads
     Pcap,

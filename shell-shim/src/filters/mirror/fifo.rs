@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use shmring::{Bytes, PipeEnd, RuntimeDir, SendError};
 
-use crate::link::{Cable, CablePlan, Fallback};
-use crate::patch::offer;
+use crate::filters::offer;
+use cable::{Cable, CablePlan, Fallback};
 
 /// Between two looks whether somebody reads.
 const RETRY: Duration = Duration::from_millis(50);

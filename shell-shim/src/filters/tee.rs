@@ -9,9 +9,9 @@ use shmring::Bytes;
 
 use super::mirror::Mirror;
 use super::{Patch, Work, left, right};
-use crate::link::forward::Lane;
-use crate::link::{Cable, Turn};
 use crate::run::signals::Signals;
+use cable::lane::Lane;
+use cable::{Cable, Turn};
 
 /// `stdpkt tee`.
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ use clap::Args;
 use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
-use crate::link::stream_rx::StreamRx;
-use crate::link::{BATCH, Cable, CablePlan, Sender, Turn};
+use cable::stream_rx::StreamRx;
+use cable::{BATCH, Cable, CablePlan, Sender, Turn};
 
 /// `stdpkt feed`.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use pcap_parser::pcapng::Block;
 use pcap_parser::traits::PcapNGPacketBlock;
 
 use super::{ETHERNET, MAX_PACKET, text};
-use crate::wire::{ETHERNET_LEN, VNET_LEN, push_frame};
+use crate::{ETHERNET_LEN, VNET_LEN, push_frame};
 
 /// Longest block of a pcapng that is believed.
 const MAX_BLOCK: usize = 16 << 20;

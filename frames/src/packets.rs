@@ -1,11 +1,16 @@
-//! Segmentation and checksums.
+//! From frames to packets as they would look on a wire: segmentation and checksums.
+//!
+//! A frame that crosses a link may be a TSO frame of 64 KiB and may leave its
+//! TCP or UDP checksum to whoever sends it out (virtio 1.2, section 5.1.6).
+//! Tools that read captures want complete packets: [`Packets`] makes them.
+//!
+//! The neighbour wrote the frame: whatever it holds, the worst is an error.
 
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
-use super::{
-    ETHERNET_LEN, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VNET_LEN, VnetHeader,
-};
+use crate::vnet::{GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
+use crate::{ETHERNET_LEN, VNET_LEN};
 
 /// Offset of the checksum in a UDP header, which has no zero: `0xffff` stands for it.
 const UDP_CHECKSUM: u16 = 6;
@@ -200,3 +205,6 @@ fn finish_segment(packet: &mut [u8], at: &Tcp, index: u16, skipped: usize, last:
 fn put_sum(packet: &mut [u8], at: usize, sum: u16) {
     packet[at..at + 2].copy_from_slice(&sum.to_ne_bytes());
 }
+
+#[cfg(test)]
+mod tests;

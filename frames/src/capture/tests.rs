@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::VNET_LEN;
+use crate::VNET_LEN;
 
 const TIME: Duration = Duration::new(1_700_000_000, 123_456_789);
 

@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::{Patch, Work, left, right};
-use crate::link::forward::Lane;
-use crate::link::{Cable, Turn};
 use crate::run::signals::Signals;
-use crate::wire::VNET_LEN;
+use cable::lane::Lane;
+use cable::{Cable, Turn};
+use frames::VNET_LEN;
 use libpcap::Program;
 
 /// `stdpkt filter`.

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use shmring::{Bytes, RecvError};
 
 use super::bytes;
-use crate::capture::{CaptureError, Decoder};
+use frames::capture::{CaptureError, Decoder};
 
 /// Bytes read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;

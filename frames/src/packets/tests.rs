@@ -2,6 +2,7 @@ use etherparse::{PacketBuilder, PacketHeaders, SlicedPacket, TransportHeader};
 use proptest::prelude::*;
 
 use super::*;
+use crate::push_frame;
 
 const MAC: ([u8; 6], [u8; 6]) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
 

@@ -7,11 +7,11 @@ use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::FEATURES;
 use super::half::{Receiver, Sender};
 use super::reader_of::{Reader, reader_of};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
+use frames::FEATURES;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);

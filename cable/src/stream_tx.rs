@@ -7,9 +7,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use shmring::{BytesMut, SendError};
 
-use super::{MAX_FRAME, bytes};
-use crate::capture::{Encoder, Format};
-use crate::wire::Packets;
+use super::bytes;
+use frames::capture::{Encoder, Format};
+use frames::{MAX_FRAME, Packets};
 
 /// A pipe that frames go into as a capture of complete packets.
 pub struct StreamTx {

@@ -10,11 +10,11 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use shmring::{PipeEnd, RecvError, Role, SendError};
 
 use super::{Patch, Work, left, offer};
-use crate::link::forward::{Lane, say_why};
-use crate::link::{BATCH, Cable, CablePlan, Fallback, Sender, Turn};
 use crate::run::plan::with_way_out;
 use crate::run::signals::Signals;
-use crate::wire::VNET_LEN;
+use cable::lane::{Lane, say_why};
+use cable::{BATCH, Cable, CablePlan, Fallback, Sender, Turn};
+use frames::VNET_LEN;
 
 /// Bytes of a packet that say which flow it belongs to: Ethernet with tags, IPv6
 /// with some extension headers, ports.
