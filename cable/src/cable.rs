@@ -300,7 +300,7 @@ impl Cable {
                 && stream.is_empty()
                 && let Err(error) = rendezvous.greet()
             {
-                eprintln!("stdpkt: {error}");
+                say::error!("{error}");
                 gone = true;
             }
             stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
@@ -316,8 +316,8 @@ impl Cable {
                 None => ("from", "to"),
             };
             let Peer { label, .. } = &link.peer;
-            eprintln!(
-                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
+            say::note!(
+                "{}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
                  as in --link NAME,at=RX:TX",
                 self.parts.what
             );

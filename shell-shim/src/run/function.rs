@@ -239,7 +239,7 @@ impl Function {
             self.on_event(Source::Signals)?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
+            say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -283,7 +283,7 @@ impl Function {
             if gone && self.command.is_empty() && self.ending.is_none() {
                 // Perhaps a chain that lived too short to be linked. As in
                 // `false | cat`, a failure is in the status of who failed.
-                eprintln!("stdpkt: {name}: {error:#}");
+                say::error!("{name}: {error:#}");
                 self.end(0);
             }
             return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
@@ -417,11 +417,7 @@ impl Function {
     fn say_whom_we_wait_for(&self) {
         for interface in &self.interfaces {
             for cable in interface.cables.iter().filter(|cable| !cable.was_up) {
-                eprintln!(
-                    "stdpkt: {}: waiting for another stdpkt on {}",
-                    interface.name,
-                    cable.what()
-                );
+                say::note!("{}: waiting for another stdpkt on {}", interface.name, cable.what());
             }
         }
     }
