@@ -225,7 +225,7 @@ impl Cable {
             return self.stream(serial, wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id().1) {
+        match reader_of(rendezvous.end().id()) {
             Reader::Aware => self.look_at = Some(now + BOUND),
             Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
             Reader::Unknown | Reader::Other => self.stream(serial, wake)?,
