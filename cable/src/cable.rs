@@ -307,7 +307,7 @@ impl Cable {
                 && stream.is_empty()
                 && let Err(error) = rendezvous.greet()
             {
-                eprintln!("stdpkt: {error}");
+                say::error!("{error}");
                 gone = true;
             }
             stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));

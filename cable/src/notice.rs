@@ -73,10 +73,11 @@ impl Notice {
         self.due = None;
         if self.both_ways && !link.is_duplex() {
             let (here, there) = if link.tx.is_some() { ("to", "from") } else { ("from", "to") };
-            eprintln!(
-                "stdpkt: {}: one-way {here} {}: frames {there} it need a FIFO of their own, \
+            say::note!(
+                "{}: one-way {here} {}: frames {there} it need a FIFO of their own, \
                  as in --link NAME,at=RX:TX",
-                self.what, link.peer.label
+                self.what,
+                link.peer.label
             );
         }
     }
@@ -87,7 +88,7 @@ impl Notice {
         if let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at)
             && up != (news == News::Waiting)
         {
-            eprintln!("stdpkt: {}", self.line(news));
+            say::note!("{}", self.line(news));
         }
     }
 

@@ -232,7 +232,7 @@ impl Function {
             self.on_event(Source::Signals)?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
+            say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -276,7 +276,7 @@ impl Function {
             if gone && self.command.is_empty() && self.ending.is_none() {
                 // Perhaps a chain that lived too short to be linked. As in
                 // `false | cat`, a failure is in the status of who failed.
-                eprintln!("stdpkt: {name}: {error:#}");
+                say::error!("{name}: {error:#}");
                 self.end(0);
             }
             return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
