@@ -1,7 +1,7 @@
 //! Entry into a private network namespace, with or without privileges.
 //!
 //! Only the network (and, without privileges, the user namespace that owns
-//! it) changes here. Processes and mounts are the business of the
+//! it) changes here. Processes, mounts and the host's name are the business of the
 //! [keeper](super::keeper), which is cloned into namespaces of its own: after
 //! `unshare(CLONE_NEWPID)` the kernel refuses this process any further thread
 //! (`kernel/fork.c`, `copy_process`), and a fresh `/proc` would take

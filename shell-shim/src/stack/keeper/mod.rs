@@ -36,6 +36,11 @@ use wire::{Request, receive_reply};
 /// what it touches is ever allocated.
 const STACK: usize = 512 * 1024;
 
+/// What the function's programs have for themselves, besides the network: processes,
+/// mounts, and the host's name, which `--setup 'hostname r1'` would change for all.
+const NAMESPACES: CloneFlags =
+    CloneFlags::CLONE_NEWPID.union(CloneFlags::CLONE_NEWNS).union(CloneFlags::CLONE_NEWUTS);
+
 /// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
 /// instead (where that is a link too, to `/dev/null`).
@@ -99,12 +104,14 @@ impl Keeper {
         // SAFETY: without CLONE_VM the child has a copy of all memory, its
         // stack included, and this process has a single thread (see above).
         let pid = unsafe {
-            clone(keeper, &mut stack, CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS, None)
+            clone(keeper, &mut stack, NAMESPACES, None)
         }
         .map_err(|errno| match errno {
-            Errno::ENOSPC => "raise user.max_pid_namespaces and user.max_mnt_namespaces",
+            Errno::ENOSPC => {
+                "raise user.max_pid_namespaces, user.max_mnt_namespaces and user.max_uts_namespaces"
+            }
             Errno::EPERM => {
-                "pid and mount namespaces are forbidden here: in a container, run it `--privileged`"
+                "pid, mount and UTS namespaces are forbidden here: in a container, run it `--privileged`"
             }
             other => other.desc(),
         })
