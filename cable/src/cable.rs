@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Link, LinkError, Offer, PROLOGUE, PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::half::{Receiver, Sender};
-use super::reader_of::{Reader, reader_of};
+use super::neighbour::{Kind, neighbour};
+use super::notice::Notice;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
@@ -63,13 +64,13 @@ pub struct Cable {
     reading: bool,
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
+    notice: Notice,
 }
 
 /// What is needed to make the rendezvous again.
 struct Parts {
     offer: Offer,
     vital: bool,
-    both_ways: bool,
     what: String,
 }
 
@@ -107,8 +108,9 @@ impl Cable {
             Fallback::AtOnce if may_stream => Some(Instant::now()),
             _ => None,
         };
+        let notice = Notice::new(&end, &offer.label, both_ways);
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
-        let parts = Parts { offer, vital, both_ways, what };
+        let parts = Parts { offer, vital, what };
         Ok(Cable {
             parts,
             rendezvous,
@@ -119,6 +121,7 @@ impl Cable {
             fallback,
             reading: false,
             plugged: None,
+            notice,
         })
     }
 
@@ -164,7 +167,7 @@ impl Cable {
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.look_at
+        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
@@ -213,6 +216,7 @@ impl Cable {
     /// Those of `wake` and open(2).
     pub fn on_time(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
+        self.notice.on_time(now, self.is_up());
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
@@ -222,13 +226,13 @@ impl Cable {
             return Ok(());
         }
         if self.fallback == Fallback::AtOnce {
-            return self.stream(serial, wake);
+            return self.stream(Kind::Other, serial, wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id().1) {
-            Reader::Aware => self.look_at = Some(now + BOUND),
-            Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
-            Reader::Unknown | Reader::Other => self.stream(serial, wake)?,
+        match neighbour(rendezvous.end().id(), Role::Writer).kind {
+            Kind::Aware => self.look_at = Some(now + BOUND),
+            Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
+            kind => self.stream(kind, serial, wake)?,
         }
         Ok(())
     }
@@ -238,7 +242,7 @@ impl Cable {
     ///
     /// # Errors
     /// Those of `wake` and open(2).
-    fn stream(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    fn stream(&mut self, reader: Kind, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
         if !rendezvous.hold() {
             self.look_at = Some(Instant::now() + MOMENT);
@@ -247,6 +251,7 @@ impl Cable {
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
         let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
+        self.notice.sends_capture(reader);
         self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
     }
 
@@ -267,6 +272,7 @@ impl Cable {
             return Err(gone.into());
         }
         let tx = Some(Sender::Stream(Box::new(stream)));
+        self.notice.sends_capture(Kind::Other);
         self.add(Joined { tx, rx: None }, serial, wake)
     }
 
@@ -278,6 +284,7 @@ impl Cable {
         }
         self.reading = true;
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
+        self.notice.receives_capture();
         self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, serial, wake)
     }
 
@@ -300,7 +307,7 @@ impl Cable {
                 && stream.is_empty()
                 && let Err(error) = rendezvous.greet()
             {
-                eprintln!("stdpkt: {error}");
+                say::error!("{error}");
                 gone = true;
             }
             stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
@@ -310,18 +317,7 @@ impl Cable {
 
     /// Takes a link into use.
     fn join(&mut self, link: Link, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        if self.parts.both_ways && !link.is_duplex() {
-            let (here, there) = match link.tx {
-                Some(_) => ("to", "from"),
-                None => ("from", "to"),
-            };
-            let Peer { label, .. } = &link.peer;
-            eprintln!(
-                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
-                 as in --link NAME,at=RX:TX",
-                self.parts.what
-            );
-        }
+        self.notice.joined(&link);
         let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
         if let Some(receiver) = &mut joined.rx {
             receiver.stream = self.last_bytes()?;

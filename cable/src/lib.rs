@@ -5,7 +5,8 @@ mod bytes;
 pub mod cable;
 pub mod half;
 pub mod lane;
-mod reader_of;
+mod neighbour;
+mod notice;
 pub mod stream_rx;
 pub mod stream_tx;
 

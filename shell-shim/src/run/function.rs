@@ -16,8 +16,6 @@ use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
 use cable::Half;
 
-/// After this long without a neighbour, say whom we are waiting for.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// A capture is played so long after CMD was started, which wants to see all of it.
 const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
@@ -149,7 +147,6 @@ impl Function {
     /// # Errors
     /// One line that names the link or program.
     pub fn run(mut self) -> Result<u8> {
-        let mut patience = Some(Instant::now() + PATIENCE);
         let mut spin = Spin::new();
         let mut turns = 0;
         loop {
@@ -167,7 +164,7 @@ impl Function {
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else {
                 let sleep = self.interfaces.iter_mut().all(Interface::arm);
-                let timeout = if sleep { self.timeout(patience) } else { EpollTimeout::ZERO };
+                let timeout = if sleep { self.timeout() } else { EpollTimeout::ZERO };
                 let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
                 self.interfaces.iter_mut().for_each(Interface::disarm);
                 count
@@ -193,10 +190,6 @@ impl Function {
             if self.play_at.is_some_and(|at| Instant::now() >= at) {
                 self.play_at = None;
                 self.interfaces.iter_mut().for_each(|interface| interface.hold_captures = false);
-            }
-            if patience.is_some_and(|until| Instant::now() >= until) {
-                patience = None;
-                self.say_whom_we_wait_for();
             }
         }
     }
@@ -239,7 +232,7 @@ impl Function {
             self.on_event(Source::Signals)?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
+            say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -283,7 +276,7 @@ impl Function {
             if gone && self.command.is_empty() && self.ending.is_none() {
                 // Perhaps a chain that lived too short to be linked. As in
                 // `false | cat`, a failure is in the status of who failed.
-                eprintln!("stdpkt: {name}: {error:#}");
+                say::error!("{name}: {error:#}");
                 self.end(0);
             }
             return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
@@ -402,28 +395,16 @@ impl Function {
         status
     }
 
-    fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
+    fn timeout(&self) -> EpollTimeout {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
         let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
-        let own = [strike, patience, self.play_at].into_iter().flatten();
+        let own = [strike, self.play_at].into_iter().flatten();
         let Some(next) = own.chain(cables).min() else {
             return EpollTimeout::NONE;
         };
         let left = next.saturating_duration_since(Instant::now());
         // Rounded up, so as not to wake a moment too early.
         EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
-    }
-
-    fn say_whom_we_wait_for(&self) {
-        for interface in &self.interfaces {
-            for cable in interface.cables.iter().filter(|cable| !cable.was_up) {
-                eprintln!(
-                    "stdpkt: {}: waiting for another stdpkt on {}",
-                    interface.name,
-                    cable.what()
-                );
-            }
-        }
     }
 }
 

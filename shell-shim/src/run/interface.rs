@@ -242,7 +242,7 @@ fn collect(name: &str, tap: &Tap, tx: &mut Sender, readable: &mut bool, burst: &
             Err(SendError::Full) => break,
             Err(SendError::Closed) => return false,
             Err(error) => {
-                eprintln!("stdpkt: {name}: {error}, the link is closed");
+                say::error!("{name}: {error}, the link is closed");
                 return false;
             }
         }
