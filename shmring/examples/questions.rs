@@ -3,6 +3,7 @@
 //!     cargo run --example questions | cargo run --example answers
 //!
 //! Standard output is the link, so what is for people goes to standard error.
+#![allow(clippy::disallowed_macros, reason = "an example takes what every program has")]
 
 use std::io;
 
