@@ -253,7 +253,7 @@ impl Cable {
             return self.stream(wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id().1) {
+        match reader_of(rendezvous.end().id()) {
             Reader::Aware => self.look_at = Some(now + BOUND),
             Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
             Reader::Unknown | Reader::Other => self.stream(wake)?,
@@ -328,7 +328,7 @@ impl Cable {
                 && stream.is_empty()
                 && let Err(error) = rendezvous.greet()
             {
-                eprintln!("stdpkt: {error}");
+                say::error!("{error}");
                 gone = true;
             }
             stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
@@ -344,8 +344,8 @@ impl Cable {
                 None => ("from", "to"),
             };
             let Peer { label, .. } = &link.peer;
-            eprintln!(
-                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
+            say::note!(
+                "{}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
                  as in --link NAME,at=RX:TX",
                 self.parts.what
             );

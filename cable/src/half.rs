@@ -153,7 +153,7 @@ impl Receiver {
     /// The stream is done with and the link takes over.
     fn end_stream(&mut self) {
         if let Some(error) = self.stream.take().as_ref().and_then(|stream| stream.error()) {
-            eprintln!("stdpkt: {error}");
+            say::error!("{error}");
         }
     }
 

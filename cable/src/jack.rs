@@ -206,7 +206,7 @@ fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst
             Err(SendError::Full) => break,
             Err(SendError::Closed) => return false,
             Err(error) => {
-                eprintln!("stdpkt: {name}: {error}, the link is closed");
+                say::error!("{name}: {error}, the link is closed");
                 return false;
             }
         }

@@ -100,9 +100,9 @@ impl Lane {
 /// Says why a receiver ended, if there is something to say.
 pub fn say_why(error: &RecvError, rx: &super::Receiver) {
     match rx.as_stream().and_then(|stream| stream.error()) {
-        Some(error) => eprintln!("stdpkt: {error}"),
+        Some(error) => say::error!("{error}"),
         None if *error == RecvError::Ended => {}
-        None => eprintln!("stdpkt: {error}, the link is closed"),
+        None => say::error!("{error}, the link is closed"),
     }
 }
 

@@ -151,14 +151,14 @@ fn many(channel: Channel) {
     let (mut moved, mut pure) = (0, 0);
     for _ in 0..rounds {
         let seed = RandomState::new().hash_one(0);
-        eprintln!("seed {seed}"); // shown when the test fails
+        println!("seed {seed}"); // shown when the test fails
         match once(seed, channel) {
             0 => pure += 1,
             n if n < FRAMES => moved += 1,
             _ => {}
         }
     }
-    eprintln!("{rounds} rounds: {moved} moved from pipe to link in between, {pure} pipe only");
+    println!("{rounds} rounds: {moved} moved from pipe to link in between, {pure} pipe only");
     assert!(moved > 0, "no round put the move to the test");
 }
 

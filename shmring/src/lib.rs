@@ -6,7 +6,8 @@
 //! - [`Rendezvous`] turns a pipe, FIFO or Unix socket that two processes hold
 //!   into a [`Link`]: no name, no daemon, no byte in the pipe. The pipe's
 //!   `(st_dev, st_ino)` is the address.
-//! - [`observe`] lists the rings of other processes with their counters.
+//! - [`observe`] lists the rings of other processes with their counters,
+//!   [`holders`] the processes that have a pipe open.
 //!
 //! The neighbour is never trusted: whatever it writes into the shared memory or
 //! sends over the socket, this side gets an error and nothing worse.
@@ -53,6 +54,8 @@ mod framed;
 pub mod fuzz;
 #[cfg(not(loom))]
 mod handshake;
+#[cfg(not(loom))]
+pub mod holders;
 pub mod layout;
 #[cfg(not(loom))]
 mod link;

@@ -22,6 +22,7 @@ mod order;
 mod refusals;
 mod refused_by_host;
 mod revive;
+mod said;
 mod sizes;
 mod terminals;
 mod unprivileged;

@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let (right, mut client) = function("10.0.0.2/24", mtu, client)?;
     std::thread::spawn(move || {
         if let Err(error) = copy(&left, &right) {
-            eprintln!("tap-copy: {error:#}");
+            say::line!("tap-copy: {error:#}");
         }
     });
     client.wait()?;

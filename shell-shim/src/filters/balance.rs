@@ -74,7 +74,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     };
     let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut balance);
     if balance.lost > 0 {
-        eprintln!("stdpkt: {} frames found no target that takes them", balance.lost);
+        say::note!("{} frames found no target that takes them", balance.lost);
     }
     status
 }

@@ -73,7 +73,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     dump.write()?;
     let status = Patch::new(vec![plan], None)?.run(&mut dump)?;
     if dump.malformed > 0 {
-        eprintln!("stdpkt: {} malformed frames were left out", dump.malformed);
+        say::note!("{} malformed frames were left out", dump.malformed);
     }
     Ok(status)
 }

@@ -45,13 +45,10 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
     let status = Patch::new(vec![CablePlan { expects_both_ways: false, ..right()? }], None)?
         .run(&mut feed)?;
     if feed.source.cut() > 0 {
-        eprintln!(
-            "stdpkt: {what}: left out {} packets that were not kept whole",
-            feed.source.cut()
-        );
+        say::note!("{what}: left out {} packets that were not kept whole", feed.source.cut());
     }
     if feed.too_long > 0 {
-        eprintln!("stdpkt: {what}: left out {} packets too long for the link", feed.too_long);
+        say::note!("{what}: left out {} packets too long for the link", feed.too_long);
     }
     match feed.source.error() {
         Some(error) => bail!("{error}"),

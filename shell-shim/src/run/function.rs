@@ -110,7 +110,7 @@ impl Driver for Function {
         if gone && self.command.is_empty() && self.ending.is_none() {
             // Perhaps a chain that lived too short to be linked. As in
             // `false | cat`, a failure is in the status of who failed.
-            eprintln!("stdpkt: {name}: {error:#}");
+            say::error!("{name}: {error:#}");
             self.end(0);
         }
         if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) }
@@ -129,7 +129,7 @@ impl Driver for Function {
             self.take_signals()?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
+            say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -273,7 +273,7 @@ impl Function {
     fn say_whom_we_wait_for(&self) {
         for jack in &self.jacks {
             for cable in jack.cables.iter().filter(|cable| !cable.was_up) {
-                eprintln!("stdpkt: {}: waiting for another stdpkt on {}", jack.name, cable.what());
+                say::note!("{}: waiting for another stdpkt on {}", jack.name, cable.what());
             }
         }
     }

@@ -52,7 +52,7 @@ pub fn configuration() -> Result<()> {
     network.interfaces[0].mtu = 65_521;
     let start = Instant::now();
     netlink::configure(&network)?;
-    eprintln!("configuration: two interfaces in {:?}", start.elapsed());
+    say::line!("configuration: two interfaces in {:?}", start.elapsed());
 
     UdpSocket::bind("[fd00::1]:0").context("the IPv6 address cannot be used at once")?;
     for (peer, source) in [
@@ -114,7 +114,7 @@ pub fn refusals() -> Result<()> {
     ] {
         let error =
             format!("{:#}", result.err().with_context(|| format!("not refused: {expected}"))?);
-        eprintln!("refusals: {error}");
+        say::line!("refusals: {error}");
         ensure!(error.contains(expected) && !error.contains('\n'), "{error}, not {expected}");
     }
     Ok(())
