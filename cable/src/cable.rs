@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Link, LinkError, Offer, PROLOGUE, PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::half::{Half, Receiver, Sender};
-use super::reader_of::{Reader, reader_of};
+use super::neighbour::{Kind, neighbour};
+use super::notice::Notice;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
@@ -69,13 +70,13 @@ pub struct Cable {
     reading: bool,
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
+    notice: Notice,
 }
 
 /// What is needed to make the rendezvous again.
 struct Parts {
     offer: Offer,
     vital: bool,
-    expects_both_ways: bool,
     what: String,
 }
 
@@ -116,8 +117,9 @@ impl Cable {
             Fallback::AtOnce if may_stream => Some(Instant::now()),
             _ => None,
         };
+        let notice = Notice::new(&end, &offer.label, expects_both_ways);
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
-        let parts = Parts { offer, vital, expects_both_ways, what };
+        let parts = Parts { offer, vital, what };
         Ok(Cable {
             id: 0,
             parts,
@@ -131,6 +133,7 @@ impl Cable {
             fallback,
             reading: false,
             plugged: None,
+            notice,
         })
     }
 
@@ -192,7 +195,7 @@ impl Cable {
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.look_at
+        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
@@ -241,6 +244,7 @@ impl Cable {
     /// Those of `wake` and open(2).
     pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
+        self.notice.on_time(now, self.is_up());
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
@@ -250,13 +254,13 @@ impl Cable {
             return Ok(());
         }
         if self.fallback == Fallback::AtOnce {
-            return self.stream(wake);
+            return self.stream(Kind::Other, wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id()) {
-            Reader::Aware => self.look_at = Some(now + BOUND),
-            Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
-            Reader::Unknown | Reader::Other => self.stream(wake)?,
+        match neighbour(rendezvous.end().id(), Role::Writer).kind {
+            Kind::Aware => self.look_at = Some(now + BOUND),
+            Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
+            kind => self.stream(kind, wake)?,
         }
         Ok(())
     }
@@ -266,7 +270,7 @@ impl Cable {
     ///
     /// # Errors
     /// Those of `wake` and open(2).
-    fn stream(&mut self, wake: &mut Wake<'_>) -> Result<()> {
+    fn stream(&mut self, reader: Kind, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
         if !rendezvous.hold() {
             self.look_at = Some(Instant::now() + MOMENT);
@@ -275,6 +279,7 @@ impl Cable {
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
         let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
+        self.notice.sends_capture(reader);
         self.add(Joined { tx: Some(stream), rx: None }, wake)
     }
 
@@ -295,6 +300,7 @@ impl Cable {
             return Err(gone.into());
         }
         let tx = Some(Sender::Stream(Box::new(stream)));
+        self.notice.sends_capture(Kind::Other);
         self.add(Joined { tx, rx: None }, wake)
     }
 
@@ -306,6 +312,7 @@ impl Cable {
         }
         self.reading = true;
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
+        self.notice.receives_capture();
         self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, wake)
     }
 
@@ -338,18 +345,7 @@ impl Cable {
 
     /// Takes a link into use.
     fn join(&mut self, link: Link, wake: &mut Wake<'_>) -> Result<()> {
-        if self.parts.expects_both_ways && !link.is_duplex() {
-            let (here, there) = match link.tx {
-                Some(_) => ("to", "from"),
-                None => ("from", "to"),
-            };
-            let Peer { label, .. } = &link.peer;
-            say::note!(
-                "{}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
-                 as in --link NAME,at=RX:TX",
-                self.parts.what
-            );
-        }
+        self.notice.joined(&link);
         let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
         if let Some(receiver) = &mut joined.rx {
             receiver.stream = self.last_bytes()?;

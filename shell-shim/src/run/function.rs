@@ -15,8 +15,6 @@ use crate::stack::keeper::{Keeper, NotStarted};
 use cable::{Cable, Driver, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
-/// After this long without a neighbour, say whom we are waiting for.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// A capture is played so long after CMD was started, which wants to see all of it.
 const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
@@ -34,8 +32,6 @@ pub struct Function {
     /// Empty once started.
     command: Vec<String>,
     running: bool,
-    /// When to say whom we are waiting for.
-    patience: Option<Instant>,
     /// When captures are to be played.
     play_at: Option<Instant>,
     /// Why the function is ending, once it is.
@@ -140,17 +136,13 @@ impl Driver for Function {
     fn deadline(&self) -> Option<Instant> {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
         let edges = self.jacks.iter().filter_map(Jack::deadline);
-        [strike, self.patience, self.play_at].into_iter().flatten().chain(edges).min()
+        [strike, self.play_at].into_iter().flatten().chain(edges).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
         self.strike()?;
-        let is_due = |at: &mut Instant| Instant::now() >= *at;
-        if self.play_at.take_if(is_due).is_some() {
+        if self.play_at.take_if(|at| Instant::now() >= *at).is_some() {
             self.jacks.iter_mut().for_each(|jack| jack.hold_captures = false);
-        }
-        if self.patience.take_if(is_due).is_some() {
-            self.say_whom_we_wait_for();
         }
         Ok(())
     }
@@ -168,9 +160,8 @@ impl Function {
         keeper: Option<Keeper>,
         command: Vec<String>,
     ) -> Function {
-        let patience = Some(Instant::now() + PATIENCE);
         let (running, play_at, ending) = (false, None, None);
-        Function { jacks, signals, keeper, command, running, patience, play_at, ending }
+        Function { jacks, signals, keeper, command, running, play_at, ending }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -266,14 +257,6 @@ impl Function {
             }
             if !busy {
                 break;
-            }
-        }
-    }
-
-    fn say_whom_we_wait_for(&self) {
-        for jack in &self.jacks {
-            for cable in jack.cables.iter().filter(|cable| !cable.was_up) {
-                say::note!("{}: waiting for another stdpkt on {}", jack.name, cable.what());
             }
         }
     }
