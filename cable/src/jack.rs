@@ -32,6 +32,11 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
+    /// See [`Edge::close`].
+    pub fn close_edge(&mut self) {
+        self.edge.close();
+    }
+
     /// Whether a capture is played.
     pub fn plays_capture(&mut self) -> bool {
         let mut receivers = self.cables.iter_mut().flat_map(Cable::links);

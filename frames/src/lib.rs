@@ -4,9 +4,11 @@
 //! worst is an error.
 
 pub mod capture;
+mod framing;
 mod packets;
 mod vnet;
 
+pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{Packets, WireError};
 pub use vnet::{VnetHeader, push_frame};
 
