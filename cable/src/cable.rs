@@ -54,6 +54,9 @@ pub struct Cable {
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
+    /// The link of a cable whose other end is in this process, until it is taken
+    /// into use.
+    local: Option<Link>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
     /// Of the newest link.
@@ -124,6 +127,7 @@ impl Cable {
             id: 0,
             parts,
             rendezvous,
+            local: None,
             links: Vec::new(),
             serial: 0,
             ended: false,
@@ -135,6 +139,27 @@ impl Cable {
             plugged: None,
             notice,
         })
+    }
+
+    /// A cable whose other end is in this process, see [`shmring::pair`]. Who has it
+    /// ends with it.
+    pub fn local(link: Link, what: &str) -> Cable {
+        Cable {
+            id: 0,
+            parts: Parts { offer: Offer::default(), vital: true, what: what.to_owned() },
+            rendezvous: None,
+            local: Some(link),
+            links: Vec::new(),
+            serial: 0,
+            ended: false,
+            was_up: false,
+            look_at: Some(Instant::now()),
+            looks: 0,
+            fallback: Fallback::Never,
+            reading: false,
+            plugged: None,
+            notice: Notice::none(),
+        }
     }
 
     /// By which a [`Switch`](crate::Switch) that watches it knows it.
@@ -249,6 +274,9 @@ impl Cable {
             return Ok(());
         }
         self.look_at = None;
+        if let Some(link) = self.local.take() {
+            return self.join(link, wake);
+        }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {
             return Ok(());

@@ -32,6 +32,11 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
+    /// Whether the edge may have frames that no link has yet.
+    pub fn has_frames(&mut self) -> bool {
+        self.edge.has_frames()
+    }
+
     /// See [`Edge::close`].
     pub fn close_edge(&mut self) {
         self.edge.close();

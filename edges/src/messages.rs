@@ -10,11 +10,11 @@ use cable::edge::{NotNow, NotTaken, Watch};
 use frames::{ETHERNET_LEN, Framing, MAX_FRAME, VNET_LEN, begins, not_ethernet};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix};
+use rustix::net::{RecvFlags, SendFlags};
 use shmring::{Bytes, BytesMut};
 
 use crate::patience::Patience;
-use crate::unix::Listener;
+use crate::unix::{Correspondent, Listener};
 
 const SOCKET: u64 = 0;
 const LISTENER: u64 = 1;
@@ -24,7 +24,7 @@ pub struct MessageEdge {
     what: String,
     socket: Option<OwnedFd>,
     /// Where datagrams go.
-    to: Option<SocketAddrUnix>,
+    to: Option<Correspondent>,
     /// Takes the next socket when one has ended.
     listener: Option<Listener>,
     /// Until a call says otherwise. The socket is watched edge-triggered.
@@ -42,7 +42,7 @@ impl MessageEdge {
     ///
     /// # Errors
     /// Those of epoll_create1(2) and epoll_ctl(2).
-    pub fn new(what: &str, socket: OwnedFd, to: Option<SocketAddrUnix>) -> Result<MessageEdge> {
+    pub fn new(what: &str, socket: OwnedFd, to: Option<Correspondent>) -> Result<MessageEdge> {
         let mut edge = MessageEdge::empty(what, None)?;
         edge.to = to;
         edge.begin(socket)?;
@@ -187,7 +187,7 @@ impl Edge for MessageEdge {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let message = &self.message[..len];
         let sent = match &self.to {
-            Some(to) => rustix::net::sendto(socket, message, flags, to),
+            Some(to) => rustix::net::sendto(socket, message, flags, &to.there),
             None => rustix::net::send(socket, message, flags),
         };
         match sent {

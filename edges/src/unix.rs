@@ -24,6 +24,19 @@ pub struct Listener {
     what: String,
 }
 
+/// Whom datagrams are exchanged with. The path where they are received goes with it.
+pub struct Correspondent {
+    /// Where they are sent.
+    pub there: SocketAddrUnix,
+    here: PathBuf,
+}
+
+impl Drop for Correspondent {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlink(&self.here);
+    }
+}
+
 /// Connects to `path` or listens there. A socket that was left behind by a process
 /// that is gone is replaced.
 ///
@@ -62,6 +75,32 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
     })?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
     Ok(Socket::Listening(Listener { socket, path: path.to_owned(), what }))
+}
+
+/// A socket that receives datagrams at `rx`, and `tx` to send to.
+///
+/// # Errors
+/// One line that names the path and the way out.
+pub fn datagrams(rx: &Path, tx: &Path) -> Result<(OwnedFd, Correspondent)> {
+    let what = format!("dgram:{}", rx.display());
+    let (here, there) = (address(rx)?, address(tx)?);
+    let socket = socket(SocketType::DGRAM)?;
+    let bound = match rustix::net::bind(&socket, &here) {
+        Err(Errno::ADDRINUSE) => {
+            let probe = self::socket(SocketType::DGRAM)?;
+            match rustix::net::connect(&probe, &here) {
+                Err(Errno::CONNREFUSED) if is_socket(rx) => {
+                    let _ = rustix::fs::unlink(rx); // of a process that is gone
+                    rustix::net::bind(&socket, &here)
+                }
+                Ok(()) => bail!("{what}: another process receives there: name another path"),
+                Err(_) => bail!("{what}: something else is there: remove it, or name another path"),
+            }
+        }
+        bound => bound,
+    };
+    bound.map_err(|errno| anyhow!("{what}: bind: {errno}"))?;
+    Ok((socket, Correspondent { there, here: rx.to_owned() }))
 }
 
 /// The address of a path.

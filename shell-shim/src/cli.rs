@@ -14,6 +14,7 @@ use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
+use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::LinkSpec;
@@ -53,6 +54,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Join a link to something that is no function: a program, a socket
+    Join(JoinArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side

@@ -20,9 +20,9 @@ const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
 const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
-pub(super) const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-pub(super) const TERM: Duration = Duration::from_millis(300);
+pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
