@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -63,6 +64,11 @@ pub enum Command {
 
 /// Largest IP packet of an interface unless `--mtu` says otherwise, in bytes.
 pub const MTU: u32 = 1500;
+
+/// `--linger` unless it is given, in seconds: enough for four retransmissions in
+/// a row that are lost too, of which Linux sends the first after 0.2 s and each
+/// further one after twice as long.
+const LINGER: &str = "5";
 
 /// How frames cross the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -138,6 +144,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
     pub ring: usize,
 
+    /// After CMD has ended, seconds without an acknowledgement until what its
+    /// sockets still hold is given up
+    #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
+    pub linger: Duration,
+
     /// The program to run inside the function; without one, the function lives
     /// until its links end
     #[arg(last = true, value_name = "CMD")]
@@ -179,6 +190,13 @@ fn size(text: &str) -> Result<usize, String> {
         .and_then(|n| n.checked_mul(unit))
         .filter(|n| limits.contains(n))
         .ok_or_else(|| "a ring has 64k to 1024m bytes, write it like 1m".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number <= 86400.0);
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| "0 to 86400 seconds are possible, write them like 5 or 0.5".to_owned())
 }
 
 /// clap's report in one line: what is wrong and where to read on.
@@ -233,6 +251,15 @@ mod tests {
         assert!(error("stdpkt run --ring 1").contains("64k"));
         assert!(error("stdpkt walk").contains("walk"));
         assert!(error("stdpkt run --link x").contains("--link"));
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds(LINGER), Ok(Duration::from_secs(5)));
+        for bad in ["", "-1", "nan", "inf", "1e9", "5s"] {
+            assert!(seconds(bad).unwrap_err().contains("0.5"), "{bad}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("stdpkt: {}", cli::one_line(&error));
+            say::error!("{}", cli::one_line(&error));
             return ExitCode::from(FAILED);
         }
         Err(help) => {
@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("stdpkt: {error:#}");
+            say::error!("{error:#}");
             ExitCode::from(run::function::status_of(&error))
         }
     }

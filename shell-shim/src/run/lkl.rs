@@ -73,6 +73,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     // Of the user outside, see `RuntimeDir`.
     set("SHMRING_RUNTIME_DIR", dir.path().into());
     set("STDPKT_RING", args.ring.to_string().into());
+    set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     let channel = match args.channel {
         ChannelArg::Shm => "shm",
         ChannelArg::Fifo => "fifo",

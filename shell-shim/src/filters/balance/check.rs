@@ -109,10 +109,10 @@ fn judge(target: &mut Target, failure: Option<String>) {
     let path = target.path.display();
     match failure {
         Some(failure) if before != Verdict::Out => {
-            eprintln!("stdpkt: {path}: --check {failure}: no new flows until it succeeds");
+            say::note!("{path}: --check {failure}: no new flows until it succeeds");
         }
         None if before == Verdict::Out => {
-            eprintln!("stdpkt: {path}: --check succeeded: new flows again");
+            say::note!("{path}: --check succeeded: new flows again");
         }
         _ => {}
     }

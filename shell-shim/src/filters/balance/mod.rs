@@ -87,7 +87,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
             end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?,
             offer: offer("balance"),
             vital: false,
-            both_ways: true,
+            expects_both_ways: true,
             fallback: Fallback::Never,
         });
     }
@@ -96,7 +96,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     let mut spread = Spread::new(director, checks);
     let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut spread);
     if spread.lost > 0 {
-        eprintln!("stdpkt: {} frames found no target that takes them", spread.lost);
+        say::note!("{} frames found no target that takes them", spread.lost);
     }
     status
 }

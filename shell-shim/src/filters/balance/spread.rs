@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use cable::lane::{Lane, say_why};
-use cable::{BATCH, Cable, Sender, Turn};
+use cable::{BATCH, Cable, Sender};
 use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
 use shmring::{Bytes, RecvError, SendError};
@@ -47,28 +47,26 @@ pub struct Spread {
 }
 
 impl Work for Spread {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let Some((left, targets)) = cables.split_first_mut() else { return Ok(Turn::default()) };
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let Some((left, targets)) = cables.split_first_mut() else { return Ok(false) };
         let now = Instant::now();
         self.greet(targets, now);
         if let Some(checks) = &mut self.checks {
             checks.on_time(&mut self.director.targets, now);
         }
         self.director.on_time(now);
-        let mut turn = Turn::default();
-        self.forward(left, targets, now, &mut turn);
+        let mut busy = self.forward(left, targets, now);
         targets.iter_mut().filter_map(Cable::sender).for_each(Sender::publish);
         let mut head = [0; FLOW_HEAD];
         for (at, (lane, cable)) in self.back.iter_mut().zip(targets).enumerate() {
             let director = &mut self.director;
-            let back = lane.turn(cable, left, |bytes, _| {
+            busy |= lane.turn(cable, left, |bytes, _| {
                 let len = bytes.copy_to(VNET_LEN, &mut head);
                 director.back(at, &head[..len], now);
                 true
             });
-            turn.busy |= back.busy;
         }
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {
@@ -112,7 +110,7 @@ impl Spread {
     /// predecessor, if any, and tells it in answer to the question it missed.
     fn greet(&mut self, targets: &mut [Cable], now: Instant) {
         for (at, cable) in targets.iter_mut().enumerate() {
-            let is_new = cable.plugged().is_some();
+            let is_new = cable.take_plugged().is_some();
             let up = cable.sender().is_some_and(|tx| !tx.is_closed());
             if !is_new && up == self.director.targets[at].up {
                 continue;
@@ -131,24 +129,25 @@ impl Spread {
         }
     }
 
-    fn forward(&mut self, left: &mut Cable, targets: &mut [Cable], now: Instant, turn: &mut Turn) {
+    /// Moves frames from the left; `true` when there were any.
+    fn forward(&mut self, left: &mut Cable, targets: &mut [Cable], now: Instant) -> bool {
         self.stall = Stall::None;
+        let mut busy = false;
         if !self.director.has_begun() {
             self.stall = Stall::Targets(None);
-            return;
+            return false;
         }
         while let Some((way, late)) = self.director.next_late(now) {
-            turn.busy = true;
             match self.pass(&way, Bytes::of_slice(&late.1), targets, now) {
                 Passed::Yes => {}
                 Passed::Nobody => self.lost += 1,
                 Passed::No(stall) => {
                     self.director.put_back(late);
                     self.stall = stall;
-                    turn.busy = false;
-                    return;
+                    return busy;
                 }
             }
+            busy = true;
         }
         let mut head = [0; FLOW_HEAD];
         left.retain(|joined| {
@@ -161,9 +160,9 @@ impl Spread {
                     (!matches!(passed, Passed::No(_)), passed)
                 });
                 match moved {
-                    Ok(Passed::Yes) => turn.busy = true,
+                    Ok(Passed::Yes) => busy = true,
                     Ok(Passed::Nobody) => {
-                        turn.busy = true;
+                        busy = true;
                         self.lost += 1;
                         rx.count_drop();
                     }
@@ -182,6 +181,7 @@ impl Spread {
             rx.return_room();
             alive
         });
+        busy
     }
 
     /// Takes a frame from the left.

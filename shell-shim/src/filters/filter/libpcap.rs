@@ -117,7 +117,7 @@ mod tests {
     fn expressions_match_or_say_why_not() {
         let program = match Program::compile("udp dst port 53 or (vlan 7 and arp)") {
             Err(error) if error.to_string().contains("needs libpcap") => {
-                return eprintln!("skipped: {error}");
+                return say::line!("skipped: {error}");
             }
             program => program.unwrap(),
         };

@@ -128,7 +128,7 @@ impl Writer {
             // What is there is written before it waits for more.
             if next.is_err() || self.buffer.len() >= CHUNK {
                 if let Err(error) = self.write() {
-                    eprintln!("stdpkt: {}: {error}; no more is written there", self.path.display());
+                    say::error!("{}: {error}; no more is written there", self.path.display());
                     return written;
                 }
                 written += std::mem::take(&mut pending);

@@ -89,7 +89,7 @@ impl Keeper {
         let keeper = Box::new(move || match init::serve(&theirs, &links) {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("stdpkt: keeper: {error:#}");
+                say::error!("keeper: {error:#}");
                 1
             }
         });
