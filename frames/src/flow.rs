@@ -2,7 +2,7 @@
 //! in what an ICMP error quotes, inside a tunnel, in the datagram's first fragment.
 //!
 //! Both directions of a flow give the same [`Flow`]. What cannot be seen (encrypted,
-//! cut off, unknown) leaves the addresses.
+//! cut off, unknown) leaves the addresses, and without IP those of the hardware.
 
 mod ip;
 
@@ -32,7 +32,8 @@ const ICMPV6_FIRST_QUERY: u8 = 128;
 /// Bytes before what an ICMP error quotes.
 const ICMP_HEADER: usize = 8;
 
-/// One end of a flow. An IPv4 address is mapped into IPv6; a protocol without ports has 0.
+/// One end of a flow. An IPv4 address is mapped into IPv6, a hardware address is the end of
+/// an address of zeros; a protocol without ports has 0.
 pub type End = (Ipv6Addr, u16);
 
 /// What belongs together: two ends and a protocol, the same for both directions.
@@ -45,11 +46,6 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The flow between two ends, and whether `from` is the lower of them.
-    fn between(from: End, to: End, protocol: u8) -> (Flow, bool) {
-        (Flow { low: from.min(to), high: from.max(to), protocol }, from <= to)
-    }
-
     /// All that passes between the addresses of this flow.
     #[must_use]
     pub fn addresses(self) -> Flow {
@@ -95,13 +91,20 @@ pub struct Part {
     pub continues: Option<Datagram>,
 }
 
+impl Part {
+    fn between(from: End, to: End, protocol: u8) -> Part {
+        let flow = Flow { low: from.min(to), high: from.max(to), protocol };
+        let from_low = from <= to;
+        Part { flow, from_low, tcp: None, is_error: false, begins: Vec::new(), continues: None }
+    }
+}
+
 /// Where a packet belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Belongs {
-    /// To everybody: it is sent to a group, or has no Ethernet header.
+    /// To everybody: it is sent to a group, asks or tells whose a hardware address is, or
+    /// has no Ethernet header.
     All,
-    /// To the station with this hardware address: ARP, neighbour discovery and what is not IP.
-    Station([u8; 6]),
     /// To a flow.
     Flow(Part),
 }
@@ -110,63 +113,77 @@ impl Belongs {
     /// Looks at the first [`FLOW_HEAD`] bytes of a packet.
     pub fn of(packet: &[u8]) -> Belongs {
         let packet = &packet[..packet.len().min(FLOW_HEAD)];
-        match Ethernet2HeaderSlice::from_slice(packet) {
-            Ok(header) if !is_group(&header) => {
-                ethernet(packet).map_or(Belongs::Station(header.destination()), Belongs::Flow)
+        let Ok(header) = Ethernet2HeaderSlice::from_slice(packet) else { return Belongs::All };
+        match ethernet(packet) {
+            Ok(part) => Belongs::Flow(part),
+            Err(Unseen::ForAll) => Belongs::All,
+            Err(Unseen::Opaque) => {
+                let ends = [header.source(), header.destination()].map(|[a, b, c, d, e, f]| {
+                    (Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f]), 0)
+                });
+                Belongs::Flow(Part::between(ends[0], ends[1], 0))
             }
-            _ => Belongs::All,
         }
     }
 }
 
-fn is_group(header: &Ethernet2HeaderSlice<'_>) -> bool {
-    header.destination()[0] & 1 != 0
+/// Why no flow is seen.
+enum Unseen {
+    /// There is none: a group, or neighbours that look for each other.
+    ForAll,
+    /// It is hidden, cut off or unknown.
+    Opaque,
 }
 
-/// None where no flow can be seen.
-fn ethernet(packet: &[u8]) -> Option<Part> {
-    let header = Ethernet2HeaderSlice::from_slice(packet).ok().filter(|it| !is_group(it))?;
+fn ethernet(packet: &[u8]) -> Result<Part, Unseen> {
+    let header = Ethernet2HeaderSlice::from_slice(packet).map_err(|_| Unseen::Opaque)?;
+    if header.destination()[0] & 1 != 0 {
+        return Err(Unseen::ForAll);
+    }
     let mut ether_type = header.ether_type();
-    let mut rest = packet.get(header.slice().len()..)?;
+    let mut rest = &packet[header.slice().len()..];
     loop {
         match ether_type {
             EtherType::VLAN_TAGGED_FRAME
             | EtherType::PROVIDER_BRIDGING
             | EtherType::VLAN_DOUBLE_TAGGED_FRAME => {
-                let tag = SingleVlanHeaderSlice::from_slice(rest).ok()?;
-                (ether_type, rest) = (tag.ether_type(), rest.get(tag.slice().len()..)?);
+                let tag = SingleVlanHeaderSlice::from_slice(rest).map_err(|_| Unseen::Opaque)?;
+                (ether_type, rest) = (tag.ether_type(), &rest[tag.slice().len()..]);
             }
+            EtherType::ARP => return Err(Unseen::ForAll),
             PPPOE_SESSION => return pppoe(rest),
             EtherType::IPV4 | EtherType::IPV6 => return packet_of_ip(rest),
-            _ => return None,
+            _ => return Err(Unseen::Opaque),
         }
     }
 }
 
-fn pppoe(bytes: &[u8]) -> Option<Part> {
+fn pppoe(bytes: &[u8]) -> Result<Part, Unseen> {
     // Version and type, code 0 of the session stage, session, length; PPP's protocol.
-    let ([0x11, 0, _, _, _, _, high, low], rest) = bytes.split_first_chunk()? else { return None };
-    match u16::from_be_bytes([*high, *low]) {
-        PPP_IPV4 | PPP_IPV6 => packet_of_ip(rest),
-        _ => None,
+    match bytes.split_first_chunk() {
+        Some(([0x11, 0, _, _, _, _, high, low], rest))
+            if [PPP_IPV4, PPP_IPV6].contains(&u16::from_be_bytes([*high, *low])) =>
+        {
+            packet_of_ip(rest)
+        }
+        _ => Err(Unseen::Opaque),
     }
 }
 
-/// None where it is no IP, or neighbour discovery.
-fn packet_of_ip(bytes: &[u8]) -> Option<Part> {
-    let ip = Ip::read(bytes)?;
-    let by_addresses = by_ends(&ip, (0, 0), 0);
+fn packet_of_ip(bytes: &[u8]) -> Result<Part, Unseen> {
+    let ip = Ip::read(bytes).ok_or(Unseen::Opaque)?;
+    let by_addresses = Part::between((ip.source, 0), (ip.destination, 0), 0);
     if let Some((datagram, true)) = ip.fragment {
-        return Some(Part { continues: Some(datagram), ..by_addresses });
+        return Ok(Part { continues: Some(datagram), ..by_addresses });
     }
     let mut part = match ip.protocol {
-        IpNumber::IPV4 | IpNumber::IPV6 => packet_of_ip(ip.payload),
+        IpNumber::IPV4 | IpNumber::IPV6 => packet_of_ip(ip.payload).ok(),
         IpNumber::GRE => gre(ip.payload),
         IpNumber::UDP => udp_tunnel(ip.payload).unwrap_or_else(|| by_ports(&ip)),
         IpNumber::TCP | IpNumber::SCTP | IpNumber::DCCP | IpNumber::UDP_LITE => by_ports(&ip),
         IpNumber::ICMP | IpNumber::IPV6_ICMP => match icmp(&ip) {
             Icmp::Error(quoted) => Some(about(quoted.unwrap_or_else(|| by_addresses.clone()))),
-            Icmp::Neighbour => return None,
+            Icmp::Neighbour => return Err(Unseen::ForAll),
             Icmp::Other => None,
         },
         _ => None,
@@ -175,18 +192,13 @@ fn packet_of_ip(bytes: &[u8]) -> Option<Part> {
     if let (Some((datagram, false)), false) = (ip.fragment, part.is_error) {
         part.begins.push(datagram);
     }
-    Some(part)
-}
-
-fn by_ends(ip: &Ip<'_>, ports: (u16, u16), protocol: u8) -> Part {
-    let (flow, from_low) = Flow::between((ip.source, ports.0), (ip.destination, ports.1), protocol);
-    Part { flow, from_low, tcp: None, is_error: false, begins: Vec::new(), continues: None }
+    Ok(part)
 }
 
 /// Of protocols whose header begins with the ports.
 fn by_ports(ip: &Ip<'_>) -> Option<Part> {
-    let ports = (be16(ip.payload, 0)?, be16(ip.payload, 2)?);
-    let part = by_ends(ip, ports, ip.protocol.0);
+    let (from, to) = (be16(ip.payload, 0)?, be16(ip.payload, 2)?);
+    let part = Part::between((ip.source, from), (ip.destination, to), ip.protocol.0);
     let flags = (ip.protocol == IpNumber::TCP).then(|| ip.payload.get(13)).flatten();
     let tcp = flags.map(|flags| Tcp {
         opens: flags & 0x12 == 0x02, // SYN, no ACK
@@ -206,7 +218,7 @@ enum Icmp {
 
 fn icmp(ip: &Ip<'_>) -> Icmp {
     let Some(&kind) = ip.payload.first() else { return Icmp::Other };
-    let quoted = || ip.payload.get(ICMP_HEADER..).and_then(packet_of_ip);
+    let quoted = || ip.payload.get(ICMP_HEADER..).and_then(|rest| packet_of_ip(rest).ok());
     match (ip.protocol, kind) {
         (
             IpNumber::ICMP,
@@ -252,7 +264,7 @@ fn udp_tunnel(udp: &[u8]) -> Option<Option<Part>> {
         return Some(None); // cut off, as in what an ICMP error quotes
     };
     match (port, header) {
-        (VXLAN, [0x08, 0, 0, 0, _, _, _, 0]) => Some(ethernet(rest)),
+        (VXLAN, [0x08, 0, 0, 0, _, _, _, 0]) => Some(ethernet(rest).ok()),
         // Version 0 and the words of options; flags; protocol.
         (GENEVE, [words @ 0..0x40, flags, high, low, _, _, _, 0]) if flags & 0x3f == 0 => {
             let rest = rest.get(4 * usize::from(*words)..);
@@ -264,8 +276,8 @@ fn udp_tunnel(udp: &[u8]) -> Option<Option<Part>> {
 
 fn inside(ether_type: EtherType, bytes: &[u8]) -> Option<Part> {
     match ether_type {
-        EtherType::IPV4 | EtherType::IPV6 => packet_of_ip(bytes),
-        TRANSPARENT_ETHERNET => ethernet(bytes),
+        EtherType::IPV4 | EtherType::IPV6 => packet_of_ip(bytes).ok(),
+        TRANSPARENT_ETHERNET => ethernet(bytes).ok(),
         _ => None,
     }
 }

@@ -86,7 +86,7 @@ fn flow(a: (IpAddr, u16), b: (IpAddr, u16), protocol: u8) -> Flow {
         IpAddr::V4(v4) => (v4.to_ipv6_mapped(), port),
         IpAddr::V6(v6) => (v6, port),
     };
-    Flow::between(mapped(a), mapped(b), protocol).0
+    Part::between(mapped(a), mapped(b), protocol).flow
 }
 
 #[test]
@@ -312,26 +312,32 @@ fn the_flow_label_says_nothing() {
 }
 
 #[test]
-fn what_has_no_flow() {
-    let station = Belongs::Station([2, 0, 0, 0, 0, 2]);
-    let neighbour = ip(A6, B6, 58, &[135; 32]);
+fn what_is_for_all() {
+    let mut group = in_frame(&ip(A, B, UDP, &udp(1, 2, b"")));
+    group[0] = 1;
+    let neighbour = in_frame(&ip(A6, B6, 58, &[135; 32]));
+    for packet in [&group[..], &neighbour, &ether(0x0806, &[0; 28]), &[0xff; 60], &[], &[2; 13]] {
+        assert_eq!(Belongs::of(packet), Belongs::All, "{packet:x?}");
+    }
+}
+
+#[test]
+fn what_is_not_ip_goes_by_hardware_addresses() {
+    let lldp = part(&ether(0x88cc, &[0; 40]));
     for packet in [
-        ether(0x0806, &[0; 28]),
-        in_frame(&neighbour),
-        ether(0x88cc, &[0; 40]),
         ether(0x0020, &[0x42; 40]),
         ether(0x8864, &[0x11, 0, 0, 1, 0, 9, 0xc0, 0x21, 1]),
         ether(0x0800, &[]),
         ether(0x0800, &[0x99; 40]),
         ether(0x8100, &[0]),
     ] {
-        assert_eq!(Belongs::of(&packet), station, "{packet:x?}");
+        assert_eq!(part(&packet).flow, lldp.flow, "{packet:x?}");
     }
-    let mut group = in_frame(&ip(A, B, UDP, &udp(1, 2, b"")));
-    group[0] = 1;
-    for packet in [&group[..], &[0xff; 60], &[], &[2; 13]] {
-        assert_eq!(Belongs::of(packet), Belongs::All);
-    }
+    let mut back = ether(0x88cc, &[0; 40]);
+    back[..12].rotate_left(6);
+    assert_eq!(part(&back).flow, lldp.flow);
+    back[11] = 9;
+    assert_ne!(part(&back).flow, lldp.flow);
 }
 
 proptest! {

@@ -124,10 +124,6 @@ impl Director {
     pub fn forward(&mut self, head: &[u8], now: Instant) -> Way {
         match Belongs::of(head) {
             Belongs::All => Way::All,
-            Belongs::Station(mac) => {
-                let owner = self.targets.iter().position(|it| it.up && it.mac == Some(mac));
-                owner.map_or(Way::All, Way::To)
-            }
             Belongs::Flow(part) => match self.resolve(part, now) {
                 (part, true) => self.way(&part, now),
                 (part, false) => Way::Hold(part),
