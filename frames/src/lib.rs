@@ -5,6 +5,7 @@
 
 pub mod capture;
 mod framing;
+pub mod flow;
 mod packets;
 mod vnet;
 
