@@ -147,8 +147,11 @@ impl Cable {
 
     /// A cable whose other end is in this process, see [`shmring::pair`]. Who has it
     /// ends with it.
-    pub fn local(link: Link, what: &str) -> Cable {
-        Cable {
+    ///
+    /// # Errors
+    /// Where there is no memory for what `stdpkt ls` shows.
+    pub fn local(link: Link, what: &str) -> Result<Cable> {
+        Ok(Cable {
             id: 0,
             parts: Parts { offer: Offer::default(), vital: true, what: what.to_owned() },
             rendezvous: None,
@@ -163,7 +166,8 @@ impl Cable {
             reading: false,
             plugged: None,
             notice: Notice::none(),
-        }
+            shown: Shown::local(what)?,
+        })
     }
 
     /// By which a [`Switch`](crate::Switch) that watches it knows it.

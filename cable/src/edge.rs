@@ -80,8 +80,8 @@ pub trait Edge {
         None
     }
 
-    /// No more frames come: it hands over what it still holds, without waiting, and
-    /// then ends what it can.
+    /// No more frames come: it hands over what it still holds, as long as that is
+    /// taken, and then ends what it can.
     fn close(&mut self) {}
 
     /// Whether there will be no more frames, from it or to it.

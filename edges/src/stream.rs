@@ -9,6 +9,7 @@ use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
 use frames::Framing;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shmring::{Bytes, BytesMut};
 
@@ -19,6 +20,9 @@ use crate::unix::Listener;
 /// Bytes that are gathered before they are written, and more than which are not taken
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
+/// At the end, a reader that takes nothing for so long does not get the rest.
+const LAST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Numbers of the descriptors in the edge's own epoll instance.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
@@ -49,8 +53,6 @@ struct Stream {
     out: Vec<u8>,
     sent: usize,
     patience: Patience,
-    /// To be closed once all is written.
-    closing: bool,
 }
 
 impl StreamEdge {
@@ -128,7 +130,6 @@ impl StreamEdge {
             out: Vec::new(),
             sent: 0,
             patience: Patience::default(),
-            closing: false,
         });
         Ok(())
     }
@@ -187,9 +188,6 @@ impl Stream {
         if self.sent == self.out.len() || self.output.is_none() {
             self.out.clear();
             self.sent = 0;
-            if self.closing {
-                self.output = None;
-            }
         } else if self.sent >= GATHERED {
             self.out.drain(..self.sent);
             self.sent = 0;
@@ -299,10 +297,23 @@ impl Edge for StreamEdge {
     }
 
     fn close(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.closing = true;
+        let Some(stream) = &mut self.stream else { return };
+        stream.flush(&self.what);
+        while let (true, Some(output)) = (stream.patience.is_blocked(), &stream.output) {
+            let mut fds = [PollFd::new(output, PollFlags::OUT)];
+            match rustix::event::poll(&mut fds, Some(&LAST)) {
+                Ok(0) => {
+                    let left = stream.out.len() - stream.sent;
+                    say::note!("{}: the last {left} bytes were not taken", self.what);
+                    break;
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+            stream.patience.unblocked();
             stream.flush(&self.what);
         }
+        stream.output = None;
     }
 
     fn is_over(&self) -> bool {

@@ -4,8 +4,8 @@
 //! worst is an error.
 
 pub mod capture;
-mod framing;
 pub mod flow;
+mod framing;
 mod packets;
 mod vnet;
 

@@ -89,7 +89,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
             let labels = [names[0].as_str(), names[1].as_str()];
             let (here, there) = shmring::pair(RING, MAX_FRAME, features, labels)?;
             for ((edge, link), name) in [(one, here), (other, there)].into_iter().zip(&names) {
-                jacks.push(Jack::new(name.clone(), edge, vec![Cable::local(link, name)]));
+                jacks.push(Jack::new(name.clone(), edge, vec![Cable::local(link, name)?]));
             }
         }
         Plan::Links { left: on_left, right: on_right } => {
