@@ -12,6 +12,7 @@ use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeD
 use super::half::{Half, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
+use super::shown::Shown;
 use frames::FEATURES;
 use upgrade::Out;
 
@@ -70,6 +71,7 @@ pub struct Cable {
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
     notice: Notice,
+    shown: Shown,
 }
 
 /// What is needed to make the rendezvous again.
@@ -117,6 +119,7 @@ impl Cable {
             _ => None,
         };
         let notice = Notice::new(&end, &offer.label, expects_both_ways);
+        let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
         let parts = Parts { offer, vital, what };
         Ok(Cable {
@@ -133,6 +136,7 @@ impl Cable {
             out: Out::Free,
             plugged: None,
             notice,
+            shown,
         })
     }
 
@@ -171,6 +175,11 @@ impl Cable {
         let before = self.links.len();
         self.links.retain_mut(|(_, joined)| keep(joined));
         self.ended |= self.links.len() < before;
+        match &self.rendezvous {
+            _ if self.is_up() => {}
+            Some(rendezvous) if !rendezvous.is_over() => self.shown.waits(),
+            _ => self.shown.over(),
+        }
     }
 
     /// Takes out what is dead; whether links ended since the last call.
@@ -266,7 +275,8 @@ impl Cable {
         self.add(joined, wake)
     }
 
-    fn add(&mut self, joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+    fn add(&mut self, mut joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+        self.shown.joins(&mut joined)?;
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;

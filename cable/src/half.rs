@@ -87,8 +87,9 @@ impl Sender {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        if let Sender::Link(tx) = self {
-            tx.count_drop();
+        match self {
+            Sender::Link(tx) => tx.count_drop(),
+            Sender::Stream(stream) => stream.count_drop(),
         }
     }
 }
@@ -110,7 +111,7 @@ pub struct Receiver {
 }
 
 /// One source of frames.
-enum Source {
+pub(crate) enum Source {
     /// A neighbour that knows of rings.
     Link(Rx),
     /// One that writes captures.
@@ -206,7 +207,7 @@ impl Receiver {
         matches!(self.source, Source::Stream(_)) && self.next.is_empty()
     }
 
-    fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
+    pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
         std::iter::once(&mut self.source).chain(&mut self.next)
     }
 
@@ -248,12 +249,9 @@ impl Receiver {
 
     /// Counts a frame that was not delivered.
     pub fn count_drop(&mut self) {
-        let mut links = self.sources().filter_map(|source| match source {
-            Source::Link(rx) => Some(rx),
-            Source::Stream(_) => None,
-        });
-        if let Some(rx) = links.next() {
-            rx.count_drop();
+        match &mut self.source {
+            Source::Link(rx) => rx.count_drop(),
+            Source::Stream(stream) => stream.count_drop(),
         }
     }
 }

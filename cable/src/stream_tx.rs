@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use shmring::board::{Entry, Meter};
 use shmring::{BytesMut, SendError};
 
 use super::bytes;
@@ -23,6 +24,7 @@ pub struct StreamTx {
     /// The pipe was full and has not said since that there is room.
     blocked: bool,
     state: State,
+    meter: Meter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,7 @@ impl StreamTx {
             sent,
             blocked: false,
             state: State::Open,
+            meter: Meter::default(),
         };
         stream.flush();
         stream
@@ -75,8 +78,10 @@ impl StreamTx {
         };
         let time = now();
         let StreamTx { encoder, packets, frame, out, .. } = self;
-        // What has no form on a wire a network card would throw away, too.
-        let _ = packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out));
+        match packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)) {
+            Ok(_) => self.meter.passed(filled),
+            Err(_) => self.meter.dropped(), // as a network card would
+        }
         self.flush();
         Ok(Ok(()))
     }
@@ -111,14 +116,28 @@ impl StreamTx {
         self.state == State::Closed
     }
 
+    /// Counts a frame that could not be sent.
+    pub fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
     /// Prepares to sleep until there is room: `false` when there is.
     pub fn arm(&mut self) -> bool {
         let is_empty = self.flush();
-        match self.state {
+        let sleep = match self.state {
             State::Closed => false,
             State::Held => true,
             State::Open => !is_empty,
+        };
+        if sleep {
+            self.meter.stalled();
         }
+        sleep
     }
 
     /// The descriptor became ready for something.

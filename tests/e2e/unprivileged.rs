@@ -33,6 +33,33 @@ fn the_nat_chain_needs_no_root(iptables: &str) {
     scene.assert_nothing_left();
 }
 
+/// As in `podman run --cap-add SYS_ADMIN,NET_ADMIN`.
+#[test]
+fn root_with_some_of_its_rights_is_no_worse_off_than_an_ordinary_user() {
+    need_functions!("root", "user namespaces", "ping", "iptables", "setpriv");
+    for lacks in ["net_raw", "net_admin", "net_bind_service", "sys_admin", "all"] {
+        let lacks = format!("-{lacks},+setfcap,+dac_override");
+        let scene = Scene::new();
+        fs::write(scene.path("chain"), NAT).expect("scene");
+        let rights = format!("--bounding-set={lacks} --inh-caps={lacks}");
+        let outcome = scene.sh(&format!("exec setpriv {rights} sh chain"));
+        assert_eq!(outcome.status, 0, "{lacks}: {outcome:?}");
+        assert_eq!(outcome.err.matches("bytes from 8.8.8.8").count(), 3, "{lacks}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn root_that_may_not_have_a_user_namespace_is_told_what_it_takes() {
+    need_functions!("root", "user namespaces", "setpriv");
+    let scene = Scene::new();
+    let outcome = scene.sh("exec setpriv --bounding-set=-all --inh-caps=-all sh -c \
+         '(stdpkt run --right 10.0.0.1/24; echo $? >status) | cat; exit $(cat status)'");
+    assert_eq!(outcome.status, 125, "{outcome:?}");
+    let line = outcome.only_line();
+    assert!(line.contains("uid_map") && line.contains("--cap-add SETFCAP"), "{line}");
+}
+
 #[test]
 fn the_nat_chain_needs_no_root_with_nftables() {
     need_functions!("root", "user namespaces", "ping", "iptables-nft", "unshare", "setpriv");

@@ -66,7 +66,10 @@ impl Capture {
 
     /// Takes a copy of a frame; `false` if there is no room for it.
     pub fn take(&mut self, bytes: &Bytes<'_>) -> bool {
-        let Ok(mut room) = self.tx.reserve(TIME + bytes.len()) else { return false };
+        let Ok(mut room) = self.tx.reserve(TIME + bytes.len()) else {
+            self.tx.count_drop();
+            return false;
+        };
         let nanos = now().as_nanos() as u64; // until the year 2554
         room.bytes().copy_from(0, &nanos.to_le_bytes());
         room.bytes().copy_from_bytes(TIME, *bytes);

@@ -204,6 +204,10 @@ fn not_started(program: &OsStr, errno: i32) -> NotStarted {
         // The search met a directory in PATH that this user may not enter.
         libc::EACCES if !is_there(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
         libc::EACCES => ("may not be run: it must be an executable file".to_owned(), 126),
+        libc::EPERM => (
+            "may not be run: rights that its file gives (getcap names them) are not to be had here; in a container `--cap-add` them".to_owned(),
+            126,
+        ),
         libc::ENOEXEC => ("not a program this machine can run".to_owned(), 126),
         other => (io::Error::from_raw_os_error(other).to_string(), 126),
     };
@@ -227,6 +231,7 @@ mod tests {
             ("a\nb", libc::ENOENT, 127),
             ("a\nb", libc::EACCES, 127),
             ("./a\nb", libc::EACCES, 126),
+            ("./a\nb", libc::EPERM, 126),
             ("sh", libc::EACCES, 126),
             ("sh", libc::ENOEXEC, 126),
             ("sh", libc::ENOMEM, 126),
