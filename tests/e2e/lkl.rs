@@ -57,6 +57,17 @@ fn an_lkl_function_has_a_neighbour_with_another_stack() {
 }
 
 #[test]
+fn an_lkl_function_has_the_same_ethernet_address_each_time() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping", "ip");
+    // Its neighbours remember it: whoever replaces a function must answer to it.
+    let (_, outcome) = chain(
+        "stdpkt run --right 10.0.0.1/24 -- sh -c 'ping -c1 10.0.0.2 && ip neighbour' \
+         | LKL --left 10.0.0.2/24",
+    );
+    assert!(outcome.err.contains("lladdr 02:72:0a:00:00:02"), "{outcome:?}");
+}
+
+#[test]
 fn an_lkl_kernel_in_the_middle_translates_addresses() {
     need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping", "nft");
     for ends in ["LKL", "stdpkt run"] {
