@@ -8,6 +8,15 @@ use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 
+/// Which half of a link a descriptor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Frames out.
+    Tx,
+    /// Frames in.
+    Rx,
+}
+
 /// Where frames go.
 pub enum Sender {
     /// To a neighbour that knows of rings.
@@ -77,8 +86,9 @@ impl Sender {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        if let Sender::Link(tx) = self {
-            tx.count_drop();
+        match self {
+            Sender::Link(tx) => tx.count_drop(),
+            Sender::Stream(stream) => stream.count_drop(),
         }
     }
 }
@@ -189,8 +199,10 @@ impl Receiver {
 
     /// Counts a frame that was not delivered.
     pub fn count_drop(&mut self) {
-        if let Some(rx) = &mut self.rx {
-            rx.count_drop();
+        match (&mut self.stream, &mut self.rx) {
+            (Some(stream), _) => stream.count_drop(),
+            (None, Some(rx)) => rx.count_drop(),
+            (None, None) => {}
         }
     }
 }
