@@ -159,7 +159,9 @@ impl Writer {
 /// This thread runs when nobody else wants to.
 #[allow(unsafe_code)]
 fn give_way() {
-    let lowest = libc::sched_param { sched_priority: 0 };
+    // The kernel's `struct sched_param`; that of musl has more in it, and musl's
+    // function does nothing but fail.
+    let lowest: libc::c_int = 0;
     // SAFETY: it reads `lowest`. Where it is forbidden, all stays as it is.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &lowest) };
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const lowest) };
 }
