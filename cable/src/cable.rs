@@ -125,23 +125,7 @@ impl Cable {
         let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
         let parts = Parts { offer, vital, what };
-        Ok(Cable {
-            id: 0,
-            parts,
-            rendezvous,
-            local: None,
-            links: Vec::new(),
-            serial: 0,
-            ended: false,
-            was_up: false,
-            look_at,
-            looks: 0,
-            fallback,
-            out: Out::Free,
-            plugged: None,
-            notice,
-            shown,
-        })
+        Ok(Cable { rendezvous, look_at, fallback, ..Cable::of(parts, notice, shown) })
     }
 
     /// A cable whose other end is in this process, see [`shmring::pair`]. Who has it
@@ -150,23 +134,30 @@ impl Cable {
     /// # Errors
     /// Where there is no memory for what `stdpkt ls` shows.
     pub fn local(link: Link, what: &str) -> Result<Cable> {
-        Ok(Cable {
+        let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
+        let cable = Cable::of(parts, Notice::none(), Shown::local(what)?);
+        Ok(Cable { local: Some(link), look_at: Some(Instant::now()), ..cable })
+    }
+
+    /// Without anybody to come.
+    fn of(parts: Parts, notice: Notice, shown: Shown) -> Cable {
+        Cable {
             id: 0,
-            parts: Parts { offer: Offer::default(), vital: true, what: what.to_owned() },
+            parts,
             rendezvous: None,
-            local: Some(link),
+            local: None,
             links: Vec::new(),
             serial: 0,
             ended: false,
             was_up: false,
-            look_at: Some(Instant::now()),
+            look_at: None,
             looks: 0,
             fallback: Fallback::Never,
-            reading: false,
+            out: Out::Free,
             plugged: None,
-            notice: Notice::none(),
-            shown: Shown::local(what)?,
-        })
+            notice,
+            shown,
+        }
     }
 
     /// By which a [`Switch`](crate::Switch) that watches it knows it.
