@@ -20,6 +20,7 @@ use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
 use crate::run::link_spec::{EndSpec, LinkSpec};
 use crate::stack::network::Route;
+use crate::stack::whose::Whose;
 
 /// Chain network functions with `|`, over shared memory.
 ///
@@ -97,8 +98,8 @@ pub enum StackArg {
 /// `stdpkt run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Address of the interface `left`, joined to standard input (repeatable), or
-    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
+    /// Address of the interface `left`, joined to standard input (repeatable), none
+    /// for an interface without, with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
     #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
     pub left: Vec<EndSpec>,
 
@@ -150,6 +151,15 @@ pub struct RunArgs {
     /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
     pub ring: usize,
+
+    /// Whose network namespace the interfaces are in, instead of a new one: host, a
+    /// name of ip netns, a path, or the id of a process
+    #[arg(long, value_name = "WHOSE", value_parser = Whose::parse)]
+    pub netns: Option<Whose>,
+
+    /// Make the interfaces ports of a switch, br0, which has their addresses
+    #[arg(long)]
+    pub bridge: bool,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up

@@ -15,6 +15,9 @@ pub const MTU: RangeInclusive<u32> = 68..=65_535 - 14;
 /// Below this an interface has no IPv6 (`IPV6_MIN_MTU`, RFC 8200), in bytes.
 pub const IPV6_MIN_MTU: u32 = 1280;
 
+/// The name of a function's switch.
+pub const BRIDGE: &str = "br0";
+
 /// All that is to be configured.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -24,6 +27,8 @@ pub struct Network {
     pub routes: Vec<Route>,
     /// Default gateways, at most one a family.
     pub gateways: Vec<IpAddr>,
+    /// Whether the interfaces are ports of [`BRIDGE`], which has their addresses.
+    pub bridge: bool,
 }
 
 /// One interface.
