@@ -9,7 +9,7 @@ use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::half::{Half, Receiver, Sender};
+use super::half::{Half, Joined, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
 use super::shown::Shown;
@@ -82,26 +82,6 @@ struct Parts {
     offer: Offer,
     vital: bool,
     what: String,
-}
-
-/// The halves of a live link.
-pub struct Joined {
-    /// Frames out.
-    pub tx: Option<Sender>,
-    /// Frames in.
-    pub rx: Option<Receiver>,
-}
-
-impl Joined {
-    /// Takes out the sending half if the neighbour takes no more.
-    pub fn drop_closed(&mut self) {
-        self.tx.take_if(|tx| tx.is_closed());
-    }
-
-    /// Whether there is a half left.
-    pub fn is_alive(&self) -> bool {
-        self.tx.is_some() || self.rx.is_some()
-    }
 }
 
 /// Watches the descriptor of one half of the link with a serial number.

@@ -9,6 +9,26 @@ use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 
+/// The halves of a live link.
+pub struct Joined {
+    /// Frames out.
+    pub tx: Option<Sender>,
+    /// Frames in.
+    pub rx: Option<Receiver>,
+}
+
+impl Joined {
+    /// Takes out the sending half if the neighbour takes no more.
+    pub fn drop_closed(&mut self) {
+        self.tx.take_if(|tx| tx.is_closed());
+    }
+
+    /// Whether there is a half left.
+    pub fn is_alive(&self) -> bool {
+        self.tx.is_some() || self.rx.is_some()
+    }
+}
+
 /// Which half of a link a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Half {

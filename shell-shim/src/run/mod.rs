@@ -4,20 +4,22 @@
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
+pub mod args;
 pub mod function;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod signals;
+mod values;
 
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
-use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::{namespace, netlink, sysctl};
+use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
