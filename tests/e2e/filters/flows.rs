@@ -7,7 +7,7 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 
 /// A scene with `flows.py`.
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let scene = Scene::new();
     std::fs::write(scene.path("flows.py"), include_str!("flows.py"))
         .expect("the scene's directory");
@@ -16,7 +16,7 @@ fn scene() -> Scene {
 
 /// Runs a script that knows `serve FIFO NAME`, which leaves the pid in `$pid`, and `ready
 /// NAME...`, which waits for servers; they begin when their FIFO has its link.
-fn play(scene: &Scene, script: &str) -> Outcome {
+pub fn play(scene: &Scene, script: &str) -> Outcome {
     let outcome = bash(
         scene,
         &format!(
@@ -34,8 +34,9 @@ fn play(scene: &Scene, script: &str) -> Outcome {
 }
 
 /// The names behind a word.
-fn names<'a>(outcome: &'a Outcome, word: &str) -> Vec<&'a str> {
-    let lines = outcome.err.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+pub fn names<'a>(outcome: &'a Outcome, word: &str) -> Vec<&'a str> {
+    let all = outcome.err.lines().chain(outcome.out.lines());
+    let lines = all.filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     lines.map(|rest| rest.split(' ').next().unwrap_or_default()).collect()
 }
 

@@ -194,8 +194,9 @@ impl Director {
             let keeps = match state {
                 // Addresses and ports that are used again.
                 State::Closed => !opens(part),
-                // A connection that is tried again.
+                // A connection that is tried again: one more that was not answered.
                 State::Opening if opens(part) => {
+                    self.targets[at].gets_new(now);
                     self.targets[at].is_in() && self.targets[at].is_well(now)
                 }
                 _ => true,

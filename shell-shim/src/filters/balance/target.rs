@@ -78,7 +78,7 @@ impl Target {
         self.mac.is_some() && !silent && !for_long(self.full_since)
     }
 
-    /// It gets a new flow.
+    /// It gets a new flow, or one that was not answered is tried again.
     pub fn gets_new(&mut self, now: Instant) {
         self.unanswered = self.unanswered.saturating_add(1);
         self.unanswered_since.get_or_insert(now);
