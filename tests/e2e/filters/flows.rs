@@ -54,10 +54,11 @@ fn a_target_that_joins_takes_no_live_connection() {
     let run = play(
         &scene,
         "mkfifo f1 f2; serve f1 a; a=$pid
-         (until [ -e end.held ]; do sleep 0.05; done; serve f2 b; ready b; sleep 1; touch end; wait) & b=$!
+         (until [ -e end.held ]; do sleep 0.05; done; serve f2 b; echo $pid > b.pid; ready b; sleep 1
+          touch end; wait) &
          stdpkt run --right 10.1.0.1/24 -- python3 flows.py hold 10.1.0.2 40 end \
          | stdpkt balance f1 f2
-         kill $a $(pgrep -P $b); wait",
+         kill $a $(cat b.pid); wait",
     );
     assert_eq!(names(&run, "lost"), [""; 0], "{run:#?}");
     assert!(names(&run, "kept").len() == 40, "{run:#?}");
