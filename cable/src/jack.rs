@@ -32,6 +32,16 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
+    /// Whether the edge may have frames that no link has yet.
+    pub fn has_frames(&mut self) -> bool {
+        self.edge.has_frames()
+    }
+
+    /// See [`Edge::close`].
+    pub fn close_edge(&mut self) {
+        self.edge.close();
+    }
+
     /// Whether a capture is played.
     pub fn plays_capture(&mut self) -> bool {
         let mut receivers = self.cables.iter_mut().flat_map(Cable::links);

@@ -6,7 +6,7 @@
 //! - [`Edge`]: something that has frames. A [`Jack`] joins one to cables.
 //! - [`Switch`]: the event loop, for whoever has cables (a [`Driver`]).
 
-mod bytes;
+pub mod bytes;
 pub mod cable;
 pub mod edge;
 mod finished;
@@ -15,6 +15,7 @@ mod jack;
 pub mod lane;
 mod neighbour;
 mod notice;
+mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
 mod switch;

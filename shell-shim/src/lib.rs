@@ -5,7 +5,9 @@
 
 pub mod cli;
 pub mod demo;
+pub mod each;
 pub mod filters;
+pub mod join;
 pub mod ls;
 pub mod perf;
 pub mod run;
@@ -40,11 +42,15 @@ pub fn main() -> ExitCode {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Each(args) => each::run(&args),
+        cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
     };
     match result {
+        // Whoever says an error has failed, whatever else became of it.
+        Ok(_) if say::has_failed() => ExitCode::from(FAILED),
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             say::error!("{error:#}");

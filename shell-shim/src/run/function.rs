@@ -12,7 +12,7 @@ use shmring::LinkError;
 
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
-use cable::{Cable, Driver, Jack, Switch, WatchNumbered};
+use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
 /// A capture is played so long after CMD was started, which wants to see all of it.
@@ -20,13 +20,15 @@ const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
 const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
-pub(super) const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-pub(super) const TERM: Duration = Duration::from_millis(300);
+pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
     jacks: Vec<Jack<Tap>>,
+    /// Edges in the place of neighbours, at the other ends of cables in this process.
+    far: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
     keeper: Option<Keeper>,
     /// Empty once started.
@@ -56,18 +58,21 @@ enum Blow {
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const EDGES: u32 = 2;
+/// Those of edges in the place of neighbours: more than interfaces that there can be.
+const FAR: u32 = 1 << 16;
 
 impl Driver for Function {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
-        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables)
+        let far = self.far.iter_mut().flat_map(|jack| &mut jack.cables);
+        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables).chain(far)
     }
 
     fn turn(&mut self) -> Result<bool> {
-        Ok(self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn()))
+        Ok(self.move_frames())
     }
 
     fn arm(&mut self) -> bool {
-        self.jacks.iter_mut().all(Jack::arm)
+        self.jacks.iter_mut().all(Jack::arm) & self.far.iter_mut().all(Jack::arm)
     }
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
@@ -77,6 +82,9 @@ impl Driver for Function {
         }
         (EDGES..)
             .zip(&self.jacks)
+            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
+        (FAR..)
+            .zip(&self.far)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))
     }
 
@@ -85,15 +93,18 @@ impl Driver for Function {
             (SIGNALS, _) => self.take_signals()?,
             (COMMAND, Some(keeper)) => return Ok(Some(keeper.status()?)),
             (COMMAND, None) => {}
+            (far @ FAR.., _) => self.far[(far - FAR) as usize].woken(),
             (edge, _) => self.jacks[(edge - EDGES) as usize].woken(),
         }
         Ok(None)
     }
 
     fn met(&mut self, cable: u32, met: Result<()>) -> Result<()> {
-        let mut jacks = self.jacks.iter_mut();
-        let Some(jack) = jacks.find(|jack| jack.cables.iter().any(|it| it.id() == cable)) else {
-            return met;
+        let is_its = |cables: &[Cable]| cables.iter().any(|it| it.id() == cable);
+        let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
+            met?;
+            let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
+            return far.map_or(Ok(()), Jack::links_came);
         };
         let Err(error) = met else {
             jack.links_came()?;
@@ -114,6 +125,7 @@ impl Driver for Function {
 
     fn parted(&mut self) -> Result<()> {
         self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
+        self.far.iter_mut().try_for_each(Jack::links_ended)?;
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
         let idle = !self.running
@@ -136,7 +148,8 @@ impl Driver for Function {
     fn deadline(&self) -> Option<Instant> {
         let strike = self.ending.as_ref().map(|ending| ending.next.0);
         let edges = self.jacks.iter().filter_map(Jack::deadline);
-        [strike, self.play_at].into_iter().flatten().chain(edges).min()
+        let far = self.far.iter().filter_map(Jack::deadline);
+        [strike, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
@@ -156,12 +169,13 @@ impl Function {
     /// A function that nobody drives yet.
     pub fn new(
         jacks: Vec<Jack<Tap>>,
+        far: Vec<Jack<Box<dyn Edge>>>,
         signals: Signals,
         keeper: Option<Keeper>,
         command: Vec<String>,
     ) -> Function {
         let (running, play_at, ending) = (false, None, None);
-        Function { jacks, signals, keeper, command, running, play_at, ending }
+        Function { jacks, far, signals, keeper, command, running, play_at, ending }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -172,6 +186,17 @@ impl Function {
         let status = switch.run(&mut self)?;
         self.end(status);
         Ok(status)
+    }
+
+    fn move_frames(&mut self) -> bool {
+        let mut busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        for jack in &mut self.far {
+            busy |= jack.turn();
+            if jack.edge().is_over() {
+                jack.close(); // which ends the cable to it
+            }
+        }
+        busy
     }
 
     fn take_signals(&mut self) -> Result<()> {
@@ -227,6 +252,11 @@ impl Function {
         }
         self.drain();
         self.jacks.iter_mut().for_each(Jack::close);
+        for jack in &mut self.far {
+            while jack.turn() {}
+            jack.close_edge();
+            jack.close();
+        }
         self.ending = Some(Ending { status, next: (Instant::now() + GRACE, Blow::Terminate) });
     }
 
@@ -255,6 +285,7 @@ impl Function {
                 jack.woken();
                 busy |= jack.turn();
             }
+            busy |= self.far.iter_mut().fold(false, |busy, jack| busy | jack.turn());
             if !busy {
                 break;
             }
