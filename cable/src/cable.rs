@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Link, LinkError, Offer, PROLOGUE, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::half::{Receiver, Sender};
-use super::reader_of::{Reader, reader_of};
+use super::half::{Half, Receiver, Sender};
+use super::neighbour::{Kind, neighbour};
+use super::notice::Notice;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
@@ -29,8 +30,8 @@ pub struct CablePlan {
     /// Whether the function ends with this cable. That of a `|` has no second
     /// life; a FIFO may get a new neighbour.
     pub vital: bool,
-    /// Whether the function has use for frames both ways.
-    pub both_ways: bool,
+    /// Whether to tell the user of a link that carries frames one way only.
+    pub expects_both_ways: bool,
     /// What to do when no neighbour turns up that knows of rings.
     pub fallback: Fallback,
 }
@@ -48,11 +49,17 @@ pub enum Fallback {
 
 /// A pipe, the rendezvous on it, and the links that came of it.
 pub struct Cable {
+    /// By which a [`Switch`](crate::Switch) knows it.
+    pub(crate) id: u32,
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
+    /// Of the newest link.
+    serial: u32,
+    /// Links ended, and nobody has asked yet.
+    ended: bool,
     /// Whether there ever was a link or a byte stream.
     pub was_up: bool,
     /// When to see about a neighbour that does not turn up.
@@ -63,13 +70,13 @@ pub struct Cable {
     reading: bool,
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
+    notice: Notice,
 }
 
 /// What is needed to make the rendezvous again.
 struct Parts {
     offer: Offer,
     vital: bool,
-    both_ways: bool,
     what: String,
 }
 
@@ -81,13 +88,16 @@ pub struct Joined {
     pub rx: Option<Receiver>,
 }
 
-/// Which half of a link a descriptor belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// Frames out.
-    Tx,
-    /// Frames in.
-    Rx,
+impl Joined {
+    /// Takes out the sending half if the neighbour takes no more.
+    pub fn drop_closed(&mut self) {
+        self.tx.take_if(|tx| tx.is_closed());
+    }
+
+    /// Whether there is a half left.
+    pub fn is_alive(&self) -> bool {
+        self.tx.is_some() || self.rx.is_some()
+    }
 }
 
 /// Watches the descriptor of one half of the link with a serial number.
@@ -99,7 +109,7 @@ impl Cable {
     /// # Errors
     /// [`LinkError`].
     pub fn new(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
-        let CablePlan { end, offer, vital, both_ways, fallback } = plan;
+        let CablePlan { end, offer, vital, expects_both_ways, fallback } = plan;
         let what = end.what().to_owned();
         let may_stream = end.role() == Role::Writer && !end.is_socket();
         let look_at = match fallback {
@@ -107,19 +117,29 @@ impl Cable {
             Fallback::AtOnce if may_stream => Some(Instant::now()),
             _ => None,
         };
+        let notice = Notice::new(&end, &offer.label, expects_both_ways);
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
-        let parts = Parts { offer, vital, both_ways, what };
+        let parts = Parts { offer, vital, what };
         Ok(Cable {
+            id: 0,
             parts,
             rendezvous,
             links: Vec::new(),
+            serial: 0,
+            ended: false,
             was_up: false,
             look_at,
             looks: 0,
             fallback,
             reading: false,
             plugged: None,
+            notice,
         })
+    }
+
+    /// By which a [`Switch`](crate::Switch) that watches it knows it.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// The pipe's name for people.
@@ -149,7 +169,18 @@ impl Cable {
 
     /// Keeps the links for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut Joined) -> bool) {
+        let before = self.links.len();
         self.links.retain_mut(|(_, joined)| keep(joined));
+        self.ended |= self.links.len() < before;
+    }
+
+    /// Takes out what is dead; whether links ended since the last call.
+    pub fn sweep(&mut self) -> bool {
+        self.retain(|joined| {
+            joined.drop_closed();
+            joined.is_alive()
+        });
+        std::mem::take(&mut self.ended)
     }
 
     /// The link that takes frames.
@@ -158,27 +189,27 @@ impl Cable {
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.
-    pub fn plugged(&mut self) -> Option<u64> {
+    pub fn take_plugged(&mut self) -> Option<u64> {
         self.plugged.take()
     }
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.look_at
+        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
     ///
     /// # Errors
     /// [`LinkError`], and those of `wake`.
-    pub fn on_rendezvous(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    pub fn on_rendezvous(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         while let Some(rendezvous) = &mut self.rendezvous {
             match rendezvous.poll() {
-                Ok(Some(link)) => self.join(link, serial, wake)?,
+                Ok(Some(link)) => self.join(link, wake)?,
                 Ok(None) => break,
                 // It took the beginning of a capture for what it is, and nothing else.
                 Err(error @ LinkError::NeighbourGone { .. }) if self.has_prologue() => {
-                    self.stream_on(error, serial, wake)?;
+                    self.stream_on(error, wake)?;
                 }
                 // Who read our capture is gone: that is the end of the cable, not a failure.
                 Err(LinkError::NeighbourGone { .. }) if self.stream_out().is_some() => {
@@ -188,7 +219,7 @@ impl Cable {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.read_bytes(serial, wake)?;
+        self.read_bytes(wake)?;
         self.take_leftover();
         self.greet();
         Ok(())
@@ -211,8 +242,9 @@ impl Cable {
     ///
     /// # Errors
     /// Those of `wake` and open(2).
-    pub fn on_time(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
+        self.notice.on_time(now, self.is_up());
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
@@ -222,13 +254,13 @@ impl Cable {
             return Ok(());
         }
         if self.fallback == Fallback::AtOnce {
-            return self.stream(serial, wake);
+            return self.stream(Kind::Other, wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id()) {
-            Reader::Aware => self.look_at = Some(now + BOUND),
-            Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
-            Reader::Unknown | Reader::Other => self.stream(serial, wake)?,
+        match neighbour(rendezvous.end().id(), Role::Writer).kind {
+            Kind::Aware => self.look_at = Some(now + BOUND),
+            Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
+            kind => self.stream(kind, wake)?,
         }
         Ok(())
     }
@@ -238,7 +270,7 @@ impl Cable {
     ///
     /// # Errors
     /// Those of `wake` and open(2).
-    fn stream(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    fn stream(&mut self, reader: Kind, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
         if !rendezvous.hold() {
             self.look_at = Some(Instant::now() + MOMENT);
@@ -247,7 +279,8 @@ impl Cable {
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
         let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
-        self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
+        self.notice.sends_capture(reader);
+        self.add(Joined { tx: Some(stream), rx: None }, wake)
     }
 
     /// Whether the beginning of a capture went through a socket, and nothing else yet.
@@ -260,25 +293,27 @@ impl Cable {
 
     /// Sends frames as the rest of that capture. `gone` is what to say if the
     /// reader did not take the beginning but went away.
-    fn stream_on(&mut self, gone: LinkError, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    fn stream_on(&mut self, gone: LinkError, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
         let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
         if stream.is_closed() {
             return Err(gone.into());
         }
         let tx = Some(Sender::Stream(Box::new(stream)));
-        self.add(Joined { tx, rx: None }, serial, wake)
+        self.notice.sends_capture(Kind::Other);
+        self.add(Joined { tx, rx: None }, wake)
     }
 
     /// Takes bytes in the pipe for a capture.
-    fn read_bytes(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    fn read_bytes(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.reading || !rendezvous.carries_bytes() || self.is_up() {
             return Ok(());
         }
         self.reading = true;
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
-        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, serial, wake)
+        self.notice.receives_capture();
+        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, wake)
     }
 
     fn stream_out(&mut self) -> Option<&mut StreamTx> {
@@ -309,19 +344,8 @@ impl Cable {
     }
 
     /// Takes a link into use.
-    fn join(&mut self, link: Link, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        if self.parts.both_ways && !link.is_duplex() {
-            let (here, there) = match link.tx {
-                Some(_) => ("to", "from"),
-                None => ("from", "to"),
-            };
-            let Peer { label, .. } = &link.peer;
-            say::note!(
-                "{}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
-                 as in --link NAME,at=RX:TX",
-                self.parts.what
-            );
-        }
+    fn join(&mut self, link: Link, wake: &mut Wake<'_>) -> Result<()> {
+        self.notice.joined(&link);
         let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
         if let Some(receiver) = &mut joined.rx {
             receiver.stream = self.last_bytes()?;
@@ -332,7 +356,7 @@ impl Cable {
                 && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
         });
         self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
-        self.add(joined, serial, wake)
+        self.add(joined, wake)
     }
 
     /// What the neighbour wrote into the pipe before it found us.
@@ -353,18 +377,19 @@ impl Cable {
         Ok(Some(stream))
     }
 
-    fn add(&mut self, joined: Joined, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        *serial = serial.wrapping_add(1);
+    fn add(&mut self, joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         if let Some(tx) = &joined.tx {
             let stream = matches!(tx, Sender::Stream(_));
             let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
-            wake(*serial, Half::Tx, tx.as_fd(), flags)?;
+            wake(serial, Half::Tx, tx.as_fd(), flags)?;
         }
         match &joined.rx {
-            Some(Receiver { rx: Some(rx), .. }) => wake(*serial, Half::Rx, rx.as_fd(), edge)?,
+            Some(Receiver { rx: Some(rx), .. }) => wake(serial, Half::Rx, rx.as_fd(), edge)?,
             Some(Receiver { stream: Some(stream), .. }) => {
-                wake(*serial, Half::Rx, stream.as_fd(), edge)?;
+                wake(serial, Half::Rx, stream.as_fd(), edge)?;
             }
             _ => {}
         }
@@ -374,7 +399,7 @@ impl Cable {
         }
         self.was_up = true;
         self.look_at = None;
-        self.links.push((*serial, joined));
+        self.links.push((serial, joined));
         Ok(())
     }
 

@@ -8,6 +8,15 @@ use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 
+/// Which half of a link a descriptor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Frames out.
+    Tx,
+    /// Frames in.
+    Rx,
+}
+
 /// Where frames go.
 pub enum Sender {
     /// To a neighbour that knows of rings.

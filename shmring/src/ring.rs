@@ -508,10 +508,15 @@ impl Consumer {
         }
     }
 
-    /// How long the frame at `position` is, and where the next record begins.
-    /// Both lie within what was published.
+    /// `Ok` when there is a frame to borrow.
     #[inline]
-    fn record_at(&mut self, position: u64) -> Result<(usize, u64), RecvError> {
+    pub(crate) fn ready(&mut self) -> Result<(), RecvError> {
+        self.published_at(self.head)
+    }
+
+    /// `Ok` when there is a record at `position`.
+    #[inline]
+    fn published_at(&mut self, position: u64) -> Result<(), RecvError> {
         if position == self.tail_seen {
             self.return_room();
             self.look()?;
@@ -519,6 +524,14 @@ impl Consumer {
                 return Err(RecvError::Empty);
             }
         }
+        Ok(())
+    }
+
+    /// How long the frame at `position` is, and where the next record begins.
+    /// Both lie within what was published.
+    #[inline]
+    fn record_at(&mut self, position: u64) -> Result<(usize, u64), RecvError> {
+        self.published_at(position)?;
         let available = self.tail_seen.wrapping_sub(position) as usize;
         // SAFETY: `available` is a positive multiple of 8, so the header of the
         // record is published and 8-aligned. Read once: the neighbour may

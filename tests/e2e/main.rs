@@ -18,6 +18,7 @@ mod kills;
 mod lkl;
 mod ls;
 mod nat;
+mod one_way;
 mod order;
 mod refusals;
 mod refused_by_host;

@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use edges::tap::{Offloads, Tap};
 use frames::MAX_FRAME;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shell_shim::stack::network::{Interface, Network};
-use shell_shim::stack::tap::{Offloads, Tap};
 use shell_shim::stack::{namespace, netlink};
 
 fn main() -> Result<()> {

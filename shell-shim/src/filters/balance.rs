@@ -13,7 +13,7 @@ use super::{Patch, Work, left, offer};
 use crate::run::plan::with_way_out;
 use crate::run::signals::Signals;
 use cable::lane::{Lane, say_why};
-use cable::{BATCH, Cable, CablePlan, Fallback, Sender, Turn};
+use cable::{BATCH, Cable, CablePlan, Fallback, Sender};
 use frames::VNET_LEN;
 
 /// Bytes of a packet that say which flow it belongs to: Ethernet with tags, IPv6
@@ -58,7 +58,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
             end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?,
             offer: offer("balance"),
             vital: false,
-            both_ways: true,
+            expects_both_ways: true,
             fallback: Fallback::Never,
         });
     }
@@ -112,10 +112,10 @@ enum Way {
 }
 
 impl Work for Balance {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let Some((left, targets)) = cables.split_first_mut() else { return Ok(Turn::default()) };
-        let mut turn = Turn::default();
-        self.spread(left, targets, &mut turn);
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let Some((left, targets)) = cables.split_first_mut() else { return Ok(false) };
+        let mut busy = false;
+        self.spread(left, targets, &mut busy);
         for (target, cable) in self.targets.iter_mut().zip(targets) {
             let mac = &mut target.mac;
             let back = target.back.turn(cable, left, |bytes, _| {
@@ -125,9 +125,9 @@ impl Work for Balance {
                 }
                 true
             });
-            turn.busy |= back.busy;
+            busy |= back;
         }
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {
@@ -149,7 +149,7 @@ impl Work for Balance {
 }
 
 impl Balance {
-    fn spread(&mut self, left: &mut Cable, targets: &mut [Cable], turn: &mut Turn) {
+    fn spread(&mut self, left: &mut Cable, targets: &mut [Cable], busy: &mut bool) {
         self.blocked = None;
         // Frames wait for the first target.
         self.waiting &= !targets.iter().any(|target| target.was_up);
@@ -198,7 +198,7 @@ impl Balance {
                     (true, None)
                 });
                 match moved {
-                    Ok(None) => turn.busy = true,
+                    Ok(None) => *busy = true,
                     Ok(Some(at)) => {
                         *blocked = Some(at);
                         break;
@@ -222,7 +222,7 @@ impl Balance {
 /// predecessor, if any, and tells it in answer to the question it missed.
 fn greet(targets: &mut [Cable], known: &mut [Target], questions: &[Vec<u8>]) {
     for (cable, target) in targets.iter_mut().zip(known) {
-        if cable.plugged().is_none() {
+        if cable.take_plugged().is_none() {
             continue;
         }
         target.mac = None;

@@ -5,7 +5,6 @@
 //! [`function::Function`] joins the neighbours and lives.
 
 pub mod function;
-pub mod interface;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
@@ -18,11 +17,10 @@ use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
-use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
-use cable::Cable;
+use cable::{Cable, Jack, Switch};
+use edges::tap::Tap;
 use function::Function;
-use interface::Interface;
 use plan::{Plan, plan};
 use signals::Signals;
 
@@ -57,13 +55,13 @@ pub fn run(args: RunArgs) -> Result<u8> {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
-    let mut interfaces = Vec::new();
+    let mut jacks = Vec::new();
     for ((tap, cables), config) in taps.into_iter().zip(cables).zip(&network.interfaces) {
         let cables: Result<_> = cables.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
         let cables = cables.with_context(|| config.name.clone())?;
-        interfaces.push(Interface::new(config.name.clone(), tap, cables));
+        jacks.push(Jack::new(config.name.clone(), tap, cables));
     }
-    Function::new(interfaces, signals, keeper, args.command, dir)?.run()
+    Function::new(jacks, signals, keeper, args.command).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.

@@ -114,7 +114,7 @@ impl Builder<'_> {
                 features: FEATURES,
             },
             vital,
-            both_ways: duplex,
+            expects_both_ways: duplex,
             // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
             fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
         });

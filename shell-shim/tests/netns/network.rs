@@ -5,9 +5,9 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use edges::tap::{Offloads, Tap};
 use shell_shim::stack::namespace::enter;
 use shell_shim::stack::network::{Interface, Network, Route};
-use shell_shim::stack::tap::{Offloads, Tap};
 use shell_shim::stack::{netlink, sysctl};
 
 use super::{lacking, readable};
