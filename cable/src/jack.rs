@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use frames::{FEATURES, MAX_FRAME};
-use shmring::{RecvError, SendError};
+use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
@@ -17,6 +17,8 @@ pub struct Jack<E> {
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
     finished: Finished,
+    /// Frames that links took from the edge.
+    sent: u64,
     /// Captures are not played yet.
     pub hold_captures: bool,
 }
@@ -24,7 +26,8 @@ pub struct Jack<E> {
 impl<E: Edge> Jack<E> {
     /// An edge without links.
     pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
-        Jack { name, edge, cables, finished: Finished::default(), hold_captures: false }
+        let finished = Finished::default();
+        Jack { name, edge, cables, finished, sent: 0, hold_captures: false }
     }
 
     /// The edge.
@@ -90,6 +93,7 @@ impl<E: Edge> Jack<E> {
                 busy = true;
             }
             busy |= burst.frames > 0;
+            self.sent += burst.frames as u64;
             self.edge.filled(burst);
         }
         busy
@@ -137,9 +141,37 @@ impl<E: Edge> Jack<E> {
         if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
     }
 
+    /// Frames that links took from the edge so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether there is a neighbour that takes frames.
+    pub fn can_send(&mut self) -> bool {
+        self.cables.iter_mut().any(|cable| cable.sender().is_some())
+    }
+
+    /// Whether the neighbours get all that the edge had, even if this side ends now.
+    /// Where nobody takes frames there is nothing to wait for.
+    pub fn is_drained(&mut self) -> bool {
+        !self.can_send() || self.edge.is_empty() && self.cables.iter_mut().all(Cable::is_flushed)
+    }
+
+    /// Takes frames out of the edge that no link took, and counts them; at most `max`.
+    pub fn discard(&mut self, max: u64) -> u64 {
+        let mut room = vec![0; MAX_FRAME];
+        let mut discarded = 0;
+        while discarded < max && self.edge.fill(&mut BytesMut::of_slice(&mut room)).is_ok() {
+            discarded += 1;
+        }
+        if let Some(tx) = self.cables.iter_mut().find_map(Cable::sender) {
+            (0..discarded).for_each(|_| tx.count_drop());
+        }
+        discarded
+    }
+
     /// Closes every link; neighbours still get what was sent.
     pub fn close(&mut self) {
-        self.cables.iter_mut().for_each(Cable::finish);
         self.cables.clear();
     }
 }

@@ -15,6 +15,7 @@ mod filters;
 mod goodput;
 mod idle;
 mod kills;
+mod late;
 mod lkl;
 mod ls;
 mod nat;

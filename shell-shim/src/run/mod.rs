@@ -5,6 +5,7 @@
 //! [`function::Function`] joins the neighbours and lives.
 
 pub mod function;
+pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
@@ -21,6 +22,7 @@ use crate::stack::{namespace, netlink, sysctl};
 use cable::{Cable, Jack, Switch};
 use edges::tap::Tap;
 use function::Function;
+use linger::Linger;
 use plan::{Plan, plan};
 use signals::Signals;
 
@@ -61,7 +63,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
         let cables = cables.with_context(|| config.name.clone())?;
         jacks.push(Jack::new(config.name.clone(), tap, cables));
     }
-    Function::new(jacks, signals, keeper, args.command).run(Switch::new(dir)?)
+    let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
+    let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
+    Function::new(jacks, signals, keeper, args.command, linger).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.

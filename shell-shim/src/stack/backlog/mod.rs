@@ -37,6 +37,11 @@ impl Left {
     pub fn is_none(&self) -> bool {
         *self == Left::default()
     }
+
+    /// One number for all of it: it is less when something has left.
+    pub fn total(&self) -> u64 {
+        self.connections + self.bytes + self.unresolved + self.queued
+    }
 }
 
 /// Asks the kernel what is left, and hears when that may have changed.
@@ -79,13 +84,13 @@ impl Backlog {
         Ok(left)
     }
 
-    /// Bytes, and connections not accepted yet, that have arrived and that no
-    /// program has taken, on sockets that are open.
+    /// Bytes, and connections not accepted yet, that arrived at one of these
+    /// addresses, or at a socket for any, and that no program has taken.
     ///
     /// # Errors
     /// Those of netlink(7).
-    pub fn unread(&mut self) -> Result<u64> {
-        self.sockets.unread()
+    pub fn unread(&mut self, at: &[IpAddr]) -> Result<u64> {
+        self.sockets.unread(at)
     }
 }
 

@@ -60,11 +60,16 @@ impl Sockets {
         })
     }
 
-    pub fn unread(&self) -> Result<u64> {
+    pub fn unread(&self, at: &[IpAddr]) -> Result<u64> {
         let mut unread = 0;
         let open = StateFlags::all() - StateFlags::TIME_WAIT;
         for protocol in [IPPROTO_TCP, IPPROTO_UDP] {
-            self.each(protocol, open.clone(), |socket| unread += u64::from(socket.recv_queue))?;
+            self.each(protocol, open.clone(), |socket| {
+                let address = socket.socket_id.source_address.to_canonical();
+                if address.is_unspecified() || at.contains(&address) {
+                    unread += u64::from(socket.recv_queue);
+                }
+            })?;
         }
         Ok(unread)
     }
