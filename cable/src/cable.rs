@@ -10,6 +10,7 @@ use shmring::{Link, LinkError, Offer, PROLOGUE, PipeEnd, Rendezvous, Role, Runti
 use super::half::{Half, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
+use super::shown::Shown;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
@@ -71,6 +72,7 @@ pub struct Cable {
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
     notice: Notice,
+    shown: Shown,
 }
 
 /// What is needed to make the rendezvous again.
@@ -118,6 +120,7 @@ impl Cable {
             _ => None,
         };
         let notice = Notice::new(&end, &offer.label, expects_both_ways);
+        let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
         let parts = Parts { offer, vital, what };
         Ok(Cable {
@@ -134,6 +137,7 @@ impl Cable {
             reading: false,
             plugged: None,
             notice,
+            shown,
         })
     }
 
@@ -172,6 +176,11 @@ impl Cable {
         let before = self.links.len();
         self.links.retain_mut(|(_, joined)| keep(joined));
         self.ended |= self.links.len() < before;
+        match &self.rendezvous {
+            _ if self.is_up() => {}
+            Some(rendezvous) if !rendezvous.is_over() => self.shown.waits(),
+            _ => self.shown.over(),
+        }
     }
 
     /// Takes out what is dead; whether links ended since the last call.
@@ -377,7 +386,8 @@ impl Cable {
         Ok(Some(stream))
     }
 
-    fn add(&mut self, joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+    fn add(&mut self, mut joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+        self.shown.joins(&mut joined)?;
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;

@@ -95,8 +95,9 @@ impl Sender {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        if let Sender::Link(tx) = self {
-            tx.count_drop();
+        match self {
+            Sender::Link(tx) => tx.count_drop(),
+            Sender::Stream(stream) => stream.count_drop(),
         }
     }
 }
@@ -207,8 +208,10 @@ impl Receiver {
 
     /// Counts a frame that was not delivered.
     pub fn count_drop(&mut self) {
-        if let Some(rx) = &mut self.rx {
-            rx.count_drop();
+        match (&mut self.stream, &mut self.rx) {
+            (Some(stream), _) => stream.count_drop(),
+            (None, Some(rx)) => rx.count_drop(),
+            (None, None) => {}
         }
     }
 }

@@ -15,6 +15,7 @@ mod jack;
 pub mod lane;
 mod neighbour;
 mod notice;
+mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
 mod switch;

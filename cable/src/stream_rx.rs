@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use shmring::board::{Entry, Meter};
 use shmring::{Bytes, RecvError};
 
 use super::bytes;
@@ -24,6 +25,9 @@ pub struct StreamRx {
     /// No more bytes will come.
     ended: bool,
     error: Option<CaptureError>,
+    meter: Meter,
+    /// Packets of [`StreamRx::cut`] that are counted already.
+    cut: u64,
 }
 
 impl StreamRx {
@@ -39,6 +43,8 @@ impl StreamRx {
             held: false,
             ended: false,
             error: None,
+            meter: Meter::default(),
+            cut: 0,
         }
     }
 
@@ -65,6 +71,21 @@ impl StreamRx {
     /// Done with the frame.
     pub fn release(&mut self) {
         self.have = false;
+        self.meter.passed(self.frame.len());
+        while self.cut < self.decoder.cut() {
+            self.cut += 1;
+            self.meter.dropped();
+        }
+    }
+
+    /// Counts a frame that was not delivered.
+    pub fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
     }
 
     fn fill(&mut self) -> Result<(), RecvError> {
@@ -131,7 +152,11 @@ impl StreamRx {
 
     /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
     pub fn arm(&mut self) -> bool {
-        self.borrow().err() == Some(RecvError::Empty)
+        let sleep = self.borrow().err() == Some(RecvError::Empty);
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
     }
 
     /// The descriptor became readable.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use shmring::board::{Entry, Meter};
 use shmring::{BytesMut, SendError};
 
 use super::bytes;
@@ -23,8 +24,7 @@ pub struct StreamTx {
     blocked: bool,
     closed: bool,
     held: bool,
-    /// Frames that have no form on a wire.
-    malformed: u64,
+    meter: Meter,
 }
 
 impl StreamTx {
@@ -43,7 +43,7 @@ impl StreamTx {
             blocked: false,
             closed: false,
             held: false,
-            malformed: 0,
+            meter: Meter::default(),
         };
         stream.flush();
         stream
@@ -70,8 +70,9 @@ impl StreamTx {
         };
         let time = now();
         let StreamTx { encoder, packets, frame, out, .. } = self;
-        if packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)).is_err() {
-            self.malformed += 1; // a network card would throw it away, too
+        match packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)) {
+            Ok(_) => self.meter.passed(filled),
+            Err(_) => self.meter.dropped(), // as a network card would
         }
         self.flush();
         Ok(Ok(()))
@@ -104,15 +105,24 @@ impl StreamTx {
         self.closed
     }
 
-    /// Frames left out.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
+    /// Counts a frame that could not be sent.
+    pub fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
     }
 
     /// Prepares to sleep until there is room: `false` when there is.
     pub fn arm(&mut self) -> bool {
         self.flush();
-        !self.closed && (self.held || !self.is_empty())
+        let sleep = !self.closed && (self.held || !self.is_empty());
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
     }
 
     /// The descriptor became ready for something.

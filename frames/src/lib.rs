@@ -4,6 +4,7 @@
 //! worst is an error.
 
 pub mod capture;
+pub mod flow;
 mod packets;
 mod vnet;
 

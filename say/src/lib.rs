@@ -7,7 +7,8 @@
 //! are escaped, so that it stays one line and a terminal only shows it.
 //!
 //! [`error!`] is what went wrong: whoever says it ends with a status that is not
-//! 0, see [`has_failed`]. [`note!`] is what users want to know and can live with.
+//! 0, see [`has_failed`]. [`note!`] is what users want to know and can live with,
+//! [`detail!`] what only those want to know who ask (`-v`).
 //!
 //! Not by `eprintln!`, which writes piece by piece, panics where nobody reads
 //! standard error, and in a program with LKL would pass through a hijacked libc.
@@ -30,6 +31,12 @@ macro_rules! note {
     ($($arg:tt)+) => { $crate::say_line(format_args!("stdpkt: {}", format_args!($($arg)+))) };
 }
 
+/// What only those want to know who ask for more, see [`set_verbose`].
+#[macro_export]
+macro_rules! detail {
+    ($($arg:tt)+) => { if $crate::is_verbose() { $crate::note!($($arg)+) } };
+}
+
 /// A line as it is.
 #[macro_export]
 macro_rules! line {
@@ -42,6 +49,19 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 pub fn has_failed() -> bool {
     // Nothing else is read because of it; threads that say something are joined before.
     FAILED.load(Ordering::Relaxed)
+}
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, [`detail!`] says what it has to.
+pub fn set_verbose() {
+    // Said before there are other threads or processes that could say something.
+    VERBOSE.store(true, Ordering::Relaxed);
+}
+
+#[doc(hidden)]
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed) // see `set_verbose`
 }
 
 #[doc(hidden)]

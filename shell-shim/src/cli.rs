@@ -149,6 +149,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
     pub linger: Duration,
 
+    /// Say also what the function goes without here
+    #[arg(short, long)]
+    pub verbose: bool,
+
     /// The program to run inside the function; without one, the function lives
     /// until its links end
     #[arg(last = true, value_name = "CMD")]

@@ -12,6 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
+use crate::board::{Entry, Meter};
 use crate::error::{RecvError, SendError};
 use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
@@ -76,7 +77,7 @@ pub struct FramedTx {
     /// The pipe was full and has not said since that there is room.
     blocked: bool,
     closed: bool,
-    counters: Counters,
+    meter: Meter,
 }
 
 impl FramedTx {
@@ -93,7 +94,7 @@ impl FramedTx {
             len: 0,
             blocked: false,
             closed: false,
-            counters: Counters::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -115,8 +116,7 @@ impl FramedTx {
         self.buffer[..PREFIX].copy_from_slice(&(len as u32).to_le_bytes());
         self.sent = 0;
         self.len = PREFIX + len;
-        self.counters.frames += 1;
-        self.counters.bytes += len as u64;
+        self.meter.passed(len);
         self.flush();
     }
 
@@ -144,7 +144,9 @@ impl FramedTx {
     pub(crate) fn arm(&mut self) -> bool {
         self.flush();
         let sleep = self.sent < self.len && !self.is_closed();
-        self.counters.stalls += u64::from(sleep);
+        if sleep {
+            self.meter.stalled();
+        }
         sleep
     }
 
@@ -164,11 +166,25 @@ impl FramedTx {
     }
 
     pub(crate) fn count_drop(&mut self) {
-        self.counters.drops += 1;
+        self.meter.dropped();
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        self.meter.counters()
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    /// `(st_dev, st_ino)` of the pipe.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.pipe)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 
@@ -191,7 +207,7 @@ pub struct FramedRx {
     blocked: bool,
     ended: bool,
     corrupt: bool,
-    counters: Counters,
+    meter: Meter,
 }
 
 impl FramedRx {
@@ -208,7 +224,7 @@ impl FramedRx {
             blocked: false,
             ended: false,
             corrupt: false,
-            counters: Counters::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -226,8 +242,7 @@ impl FramedRx {
 
     pub(crate) fn release(&mut self, len: usize) {
         self.begin += PREFIX + len;
-        self.counters.frames += 1;
-        self.counters.bytes += len as u64;
+        self.meter.passed(len);
     }
 
     /// Length of the frame at `begin`, if it is there as a whole.
@@ -277,7 +292,9 @@ impl FramedRx {
 
     pub(crate) fn arm(&mut self) -> bool {
         let sleep = self.borrow().err() == Some(RecvError::Empty);
-        self.counters.stalls += u64::from(sleep);
+        if sleep {
+            self.meter.stalled();
+        }
         sleep
     }
 
@@ -287,11 +304,25 @@ impl FramedRx {
     }
 
     pub(crate) fn count_drop(&mut self) {
-        self.counters.drops += 1;
+        self.meter.dropped();
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        self.meter.counters()
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    /// `(st_dev, st_ino)` of the pipe.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.pipe)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

@@ -6,8 +6,9 @@
 //! - [`Rendezvous`] turns a pipe, FIFO or Unix socket that two processes hold
 //!   into a [`Link`]: no name, no daemon, no byte in the pipe. The pipe's
 //!   `(st_dev, st_ino)` is the address.
-//! - [`observe`] lists the rings of other processes with their counters,
-//!   [`holders`] the processes that have a pipe open.
+//! - [`observe`] lists the rings of other processes with their counters, and what
+//!   a process shows on its [`board`] of links that have no ring; [`holders`] lists
+//!   the processes that have a pipe open.
 //!
 //! The neighbour is never trusted: whatever it writes into the shared memory or
 //! sends over the socket, this side gets an error and nothing worse.
@@ -45,6 +46,8 @@
 mod address;
 #[cfg_attr(loom, path = "model/bell.rs")]
 mod bell;
+#[cfg(not(loom))]
+pub mod board;
 #[cfg(not(loom))]
 mod channel;
 mod error;

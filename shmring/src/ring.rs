@@ -56,7 +56,7 @@ pub struct Counters {
 
 impl Counters {
     /// Counters are for observers: no order with anything is promised.
-    fn store(&self, block: &SideBlock) {
+    pub(crate) fn store(&self, block: &SideBlock) {
         if cfg!(loom) {
             return; // only more schedules to look at
         }
@@ -109,7 +109,7 @@ pub struct Producer {
 
 impl Producer {
     pub(crate) fn new(region: Region, waiter: Waiter, max_frame: usize, label: &str) -> Self {
-        write_identity(&region.header().producer, label);
+        region.header().producer.identify(label);
         Producer {
             region,
             waiter,
@@ -353,7 +353,7 @@ pub struct Consumer {
 
 impl Consumer {
     pub(crate) fn new(region: Region, waiter: Waiter, max_frame: usize, label: &str) -> Self {
-        write_identity(&region.header().consumer, label);
+        region.header().consumer.identify(label);
         Consumer {
             region,
             waiter,
@@ -665,18 +665,6 @@ impl<'a> Batch<'a> {
     pub fn release(self) {
         self.consumer.advance(self.next, self.frames, self.bytes);
     }
-}
-
-fn write_identity(block: &SideBlock, label: &str) {
-    let mut bytes = [0u8; crate::layout::LABEL_LEN];
-    let len = label.floor_char_boundary(bytes.len());
-    bytes[..len].copy_from_slice(&label.as_bytes()[..len]);
-    for (word, chunk) in block.label.iter().zip(bytes.chunks_exact(8)) {
-        let chunk: [u8; 8] = chunk.try_into().expect("chunks of 8");
-        word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
-    }
-    block.label_len.store(len as u32, Ordering::Relaxed);
-    block.pid.store(std::process::id(), Ordering::Relaxed);
 }
 
 /// How a side ends that is killed: nothing is published, the kernel closes its

@@ -14,6 +14,7 @@ mod fifos;
 mod filters;
 mod goodput;
 mod idle;
+mod isolation;
 mod kills;
 mod late;
 mod lkl;

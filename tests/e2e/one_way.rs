@@ -4,7 +4,7 @@
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene, stdpkt};
 
-const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c2 -i1.2 -W1 10.0.0.2";
+const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c4 -i1.2 -W1 10.0.0.2";
 const SERVER: &str = "stdpkt run --left 10.0.0.2/24";
 
 /// The one line of stdpkt that begins so.
@@ -46,7 +46,7 @@ fn what_the_line_advises_makes_the_link_whole() {
     let client = CLIENT.replace("--right ", "--link right,at=back:/dev/stdout,ip=");
     let server = SERVER.replace("--left ", "--link left,at=/dev/stdin:back,ip=");
     let outcome = scene.sh(&format!("mkfifo back; {client} | cat | {server}"));
-    assert!(outcome.err.contains("2 received"), "{outcome:#?}");
+    assert!(outcome.err.contains("4 received"), "{outcome:#?}");
     assert!(!outcome.err.contains("stdpkt: "), "{outcome:#?}");
     scene.assert_nothing_left();
 }
@@ -93,7 +93,7 @@ fn a_stdpkt_that_looks_elsewhere_is_told_where_to_look() {
         assert!(said.contains("set SHMRING_RUNTIME_DIR for both to one directory"), "{said}");
     }
     let outcome = scene.sh(&chain("run"));
-    assert!(outcome.err.contains("2 received"), "{outcome:#?}");
+    assert!(outcome.err.contains("4 received"), "{outcome:#?}");
     scene.assert_nothing_left();
 }
 
@@ -102,11 +102,11 @@ fn every_command_says_whom_it_waits_for() {
     need!("mkfifo");
     let scene = Scene::new();
     let commands = [
-        ("sleep 5 | stdpkt dump > d", "left", "standard input; so far `sleep` (pid "),
-        ("sleep 5 | stdpkt tee x | cat > t", "left", "standard input; so far `sleep` (pid "),
-        ("sleep 5 | stdpkt filter ip | cat > f", "left", "standard input; so far `sleep` (pid "),
-        ("sleep 5 | stdpkt balance a b", "left", "standard input; so far `sleep` (pid "),
-        ("sleep 5 | stdpkt balance c d", "balance", "c"),
+        ("sleep 8 | stdpkt dump > d", "left", "standard input; so far `sleep` (pid "),
+        ("sleep 8 | stdpkt tee x | cat > t", "left", "standard input; so far `sleep` (pid "),
+        ("sleep 8 | stdpkt filter ip | cat > f", "left", "standard input; so far `sleep` (pid "),
+        ("sleep 8 | stdpkt balance a b", "left", "standard input; so far `sleep` (pid "),
+        ("sleep 8 | stdpkt balance c d", "balance", "c"),
     ];
     scene.sh("mkfifo a b c d");
     let plays: Vec<_> = commands.iter().map(|(command, ..)| scene.start_sh(command)).collect();

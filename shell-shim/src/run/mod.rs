@@ -31,6 +31,9 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
+    if args.verbose {
+        say::set_verbose();
+    }
     match args.stack {
         StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
