@@ -1,26 +1,25 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod upgrade;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, PROLOGUE, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::half::{Half, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
 use super::shown::Shown;
-use super::stream_rx::StreamRx;
-use super::stream_tx::StreamTx;
 use frames::FEATURES;
+use upgrade::Out;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
-/// A greeting under way has this long before we look again.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// A pipe to be used as a cable.
 pub struct CablePlan {
@@ -67,8 +66,8 @@ pub struct Cable {
     look_at: Option<Instant>,
     looks: u32,
     fallback: Fallback,
-    /// Bytes in the pipe have a reader already.
-    reading: bool,
+    /// What becomes of the byte stream of ours.
+    out: Out,
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
     notice: Notice,
@@ -134,7 +133,7 @@ impl Cable {
             look_at,
             looks: 0,
             fallback,
-            reading: false,
+            out: Out::Free,
             plugged: None,
             notice,
             shown,
@@ -214,8 +213,9 @@ impl Cable {
     pub fn on_rendezvous(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         while let Some(rendezvous) = &mut self.rendezvous {
             match rendezvous.poll() {
-                Ok(Some(link)) => self.join(link, wake)?,
                 Ok(None) => break,
+                Ok(Some(Event::Link(link))) => self.join(link, wake)?,
+                Ok(Some(event)) => self.on_event(event, wake)?,
                 // It took the beginning of a capture for what it is, and nothing else.
                 Err(error @ LinkError::NeighbourGone { .. }) if self.has_prologue() => {
                     self.stream_on(error, wake)?;
@@ -228,22 +228,8 @@ impl Cable {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.read_bytes(wake)?;
-        self.take_leftover();
         self.greet();
         Ok(())
-    }
-
-    /// After a writer's HELLO: takes what it wrote before, and reads no further
-    /// until it is ready, or has gone on writing since our answer was too slow.
-    fn take_leftover(&mut self) {
-        let Some(rendezvous) = &mut self.rendezvous else { return };
-        let (leftover, held) = (rendezvous.leftover(), rendezvous.is_welcoming());
-        let mut streams = self.links().filter_map(|joined| joined.rx.as_mut()?.stream.as_mut());
-        if let Some(stream) = streams.next() {
-            stream.push(&leftover);
-            stream.hold(held);
-        }
     }
 
     /// Sees about a neighbour that has not turned up: one that does not know of
@@ -263,127 +249,30 @@ impl Cable {
             return Ok(());
         }
         if self.fallback == Fallback::AtOnce {
-            return self.stream(Kind::Other, wake);
+            return self.begin_stream(Kind::Other, wake);
         }
         self.looks += 1;
         match neighbour(rendezvous.end().id(), Role::Writer).kind {
             Kind::Aware => self.look_at = Some(now + BOUND),
             Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
-            kind => self.stream(kind, wake)?,
+            kind => self.begin_stream(kind, wake)?,
         }
         Ok(())
-    }
-
-    /// Sends frames as a capture through the pipe itself, until a neighbour
-    /// turns up that knows of rings.
-    ///
-    /// # Errors
-    /// Those of `wake` and open(2).
-    fn stream(&mut self, reader: Kind, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
-        if !rendezvous.hold() {
-            self.look_at = Some(Instant::now() + MOMENT);
-            return Ok(());
-        }
-        // Fails when the last reader has just gone; the rendezvous will say so.
-        let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
-        self.notice.sends_capture(reader);
-        self.add(Joined { tx: Some(stream), rx: None }, wake)
-    }
-
-    /// Whether the beginning of a capture went through a socket, and nothing else yet.
-    fn has_prologue(&self) -> bool {
-        let end = self.rendezvous.as_ref().map(Rendezvous::end);
-        self.fallback != Fallback::Never
-            && self.links.is_empty()
-            && end.is_some_and(|end| end.is_socket() && end.role() == Role::Writer)
-    }
-
-    /// Sends frames as the rest of that capture. `gone` is what to say if the
-    /// reader did not take the beginning but went away.
-    fn stream_on(&mut self, gone: LinkError, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
-        if stream.is_closed() {
-            return Err(gone.into());
-        }
-        let tx = Some(Sender::Stream(Box::new(stream)));
-        self.notice.sends_capture(Kind::Other);
-        self.add(Joined { tx, rx: None }, wake)
-    }
-
-    /// Takes bytes in the pipe for a capture.
-    fn read_bytes(&mut self, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
-        if self.reading || !rendezvous.carries_bytes() || self.is_up() {
-            return Ok(());
-        }
-        self.reading = true;
-        let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
-        self.notice.receives_capture();
-        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, wake)
-    }
-
-    fn stream_out(&mut self) -> Option<&mut StreamTx> {
-        self.links().find_map(|joined| match &mut joined.tx {
-            Some(Sender::Stream(stream)) => Some(&mut **stream),
-            _ => None,
-        })
-    }
-
-    /// Greets a reader that has turned up while we write bytes: when the last
-    /// packet is written, and then not another byte until it has answered.
-    fn greet(&mut self) {
-        let Some(mut rendezvous) = self.rendezvous.take() else { return };
-        let mut gone = false;
-        if let Some(stream) = self.stream_out() {
-            stream.hold(rendezvous.is_wanted() || rendezvous.is_greeting());
-            let _ = stream.arm(); // writes what it can
-            if rendezvous.is_wanted()
-                && stream.is_empty()
-                && let Err(error) = rendezvous.greet()
-            {
-                say::error!("{error}");
-                gone = true;
-            }
-            stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
-        }
-        self.rendezvous = (!gone).then_some(rendezvous);
     }
 
     /// Takes a link into use.
     fn join(&mut self, link: Link, wake: &mut Wake<'_>) -> Result<()> {
         self.notice.joined(&link);
-        let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
-        if let Some(receiver) = &mut joined.rx {
-            receiver.stream = self.last_bytes()?;
-        }
-        // The byte streams of this pipe have done their part.
-        self.links.retain(|(_, old)| {
-            !matches!(old.tx, Some(Sender::Stream(_)))
-                && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
-        });
+        // The byte streams of this pipe have done their part; what came in is first.
+        let stream = self.end_streams();
+        let link_rx = link.rx.map(Receiver::link);
+        let rx = match (stream, link_rx) {
+            (Some(stream), Some(link)) => Some(stream.then(link)),
+            (stream, link) => link.or(stream),
+        };
+        let joined = Joined { tx: link.tx.map(Sender::Link), rx };
         self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, wake)
-    }
-
-    /// What the neighbour wrote into the pipe before it found us.
-    fn last_bytes(&mut self) -> Result<Option<Box<StreamRx>>> {
-        let leftover = self.rendezvous.as_mut().map(Rendezvous::leftover).unwrap_or_default();
-        let mut streams = self.links.iter_mut().filter_map(|(_, old)| old.rx.as_mut());
-        let old = streams.find(|rx| rx.rx.is_none()).and_then(|rx| rx.stream.take());
-        let mut stream = match (old, &self.rendezvous) {
-            (Some(old), _) => old,
-            (None, Some(rendezvous)) if !leftover.is_empty() => {
-                let pipe = rendezvous.end().reopen_to_read()?;
-                Box::new(StreamRx::new(pipe, &self.parts.what))
-            }
-            _ => return Ok(None),
-        };
-        self.reading = true;
-        stream.finish(&leftover);
-        Ok(Some(stream))
     }
 
     fn add(&mut self, mut joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
@@ -396,15 +285,11 @@ impl Cable {
             let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
             wake(serial, Half::Tx, tx.as_fd(), flags)?;
         }
-        match &joined.rx {
-            Some(Receiver { rx: Some(rx), .. }) => wake(serial, Half::Rx, rx.as_fd(), edge)?,
-            Some(Receiver { stream: Some(stream), .. }) => {
-                wake(serial, Half::Rx, stream.as_fd(), edge)?;
-            }
-            _ => {}
+        if let Some(rx) = &joined.rx {
+            wake(serial, Half::Rx, rx.as_fd(), edge)?;
         }
-        let one_way_in = matches!(&joined.rx, Some(Receiver { rx: None, .. }));
-        if matches!(joined.tx, Some(Sender::Stream(_))) || one_way_in {
+        let bytes_in = joined.rx.as_ref().is_some_and(Receiver::is_stream);
+        if matches!(joined.tx, Some(Sender::Stream(_))) || bytes_in {
             self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;

@@ -5,7 +5,7 @@ use shmring::board::{Board, Entry, Form, Posting, Way};
 use shmring::{PipeEnd, Role, Rx, Tx};
 
 use super::cable::Joined;
-use super::half::{Receiver, Sender};
+use super::half::{Receiver, Sender, Source};
 
 /// What is shown of a cable.
 pub(super) struct Shown {
@@ -59,13 +59,15 @@ impl Shown {
             }
             _ => {}
         }
-        let Some(Receiver { stream, rx }) = &mut joined.rx else { return Ok(()) };
-        if let Some(stream) = stream {
-            stream.show(self.capture(Way::In));
-        }
-        if let Some(Rx::Pipe(pipe)) = rx {
-            let medium = pipe.medium().context("fstat")?;
-            pipe.show(self.pipe(Way::In, medium));
+        for source in joined.rx.iter_mut().flat_map(Receiver::sources) {
+            match source {
+                Source::Stream(stream) => stream.show(self.capture(Way::In)),
+                Source::Link(Rx::Pipe(pipe)) => {
+                    let medium = pipe.medium().context("fstat")?;
+                    pipe.show(self.pipe(Way::In, medium));
+                }
+                Source::Link(Rx::Ring(_)) => {}
+            }
         }
         Ok(())
     }

@@ -21,10 +21,19 @@ pub struct StreamTx {
     /// Whole packets; `sent..` is still to be written.
     out: Vec<u8>,
     sent: usize,
+    /// The pipe was full and has not said since that there is room.
     blocked: bool,
-    closed: bool,
-    held: bool,
+    state: State,
     meter: Meter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No more frames for now.
+    Held,
+    /// The reader is gone.
+    Closed,
 }
 
 impl StreamTx {
@@ -41,8 +50,7 @@ impl StreamTx {
             out,
             sent,
             blocked: false,
-            closed: false,
-            held: false,
+            state: State::Open,
             meter: Meter::default(),
         };
         stream.flush();
@@ -83,16 +91,19 @@ impl StreamTx {
     /// # Errors
     /// [`SendError::Closed`].
     pub fn ready(&mut self) -> Result<bool, SendError> {
-        self.flush();
-        match self.closed {
-            true => Err(SendError::Closed),
-            false => Ok(!self.held && self.is_empty()),
+        let is_empty = self.flush();
+        match self.state {
+            State::Closed => Err(SendError::Closed),
+            State::Held => Ok(false),
+            State::Open => Ok(is_empty),
         }
     }
 
     /// Sends no more frames for now.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        if !self.is_closed() {
+            self.state = if held { State::Held } else { State::Open };
+        }
     }
 
     /// Whether everything is written.
@@ -102,7 +113,7 @@ impl StreamTx {
 
     /// Whether the reader is gone.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.state == State::Closed
     }
 
     /// Counts a frame that could not be sent.
@@ -117,8 +128,12 @@ impl StreamTx {
 
     /// Prepares to sleep until there is room: `false` when there is.
     pub fn arm(&mut self) -> bool {
-        self.flush();
-        let sleep = !self.closed && (self.held || !self.is_empty());
+        let is_empty = self.flush();
+        let sleep = match self.state {
+            State::Closed => false,
+            State::Held => true,
+            State::Open => !is_empty,
+        };
         if sleep {
             self.meter.stalled();
         }
@@ -135,30 +150,32 @@ impl StreamTx {
         if rustix::event::poll(&mut fds, Some(&now)).is_ok()
             && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
         {
-            self.closed = true;
+            self.state = State::Closed;
         }
     }
 
-    fn flush(&mut self) {
-        while !self.is_empty() && !self.blocked && !self.closed {
+    /// Writes what it can; whether that was everything.
+    pub(crate) fn flush(&mut self) -> bool {
+        while !self.is_empty() && !self.blocked && !self.is_closed() {
             match bytes::write(&self.pipe, &self.out[self.sent..]) {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.blocked = true,
                 // EPIPE: the reader has what it wanted.
-                Err(_) => self.closed = true,
+                Err(_) => self.state = State::Closed,
             }
         }
-        if self.is_empty() {
+        let is_empty = self.is_empty();
+        if is_empty {
             self.out.clear();
             self.sent = 0;
         }
+        is_empty
     }
 
     /// Whether everything is written, or nobody reads it any more.
     pub fn is_flushed(&mut self) -> bool {
-        self.flush();
-        self.is_empty() || self.closed
+        self.flush() || self.is_closed()
     }
 }
 

@@ -21,8 +21,8 @@ use crate::stack::network::Route;
 
 /// Chain network functions with `|`, over shared memory.
 ///
-/// Exit status: that of CMD; 125 when stdpkt itself failed, 126 when CMD could
-/// not be executed, 127 when it was not found, 128+N after signal N.
+/// Exit status: that of CMD; 125 when stdpkt itself failed and said so, 126 when
+/// CMD could not be executed, 127 when it was not found, 128+N after signal N.
 #[derive(Debug, Parser)]
 #[command(name = "stdpkt", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {

@@ -45,6 +45,8 @@ pub fn main() -> ExitCode {
         cli::Command::DemoVeth(args) => demo::veth::run(args),
     };
     match result {
+        // Whoever says an error has failed, whatever else became of it.
+        Ok(_) if say::has_failed() => ExitCode::from(FAILED),
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             say::error!("{error:#}");

@@ -99,7 +99,7 @@ pub use handshake::{Channel, Offer};
 #[cfg(not(loom))]
 pub use link::{Link, Peer, loopback};
 #[cfg(not(loom))]
-pub use rendezvous::{PROLOGUE, Rendezvous};
+pub use rendezvous::{Event, PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 #[cfg(not(loom))]
 pub use runtime_dir::RuntimeDir;

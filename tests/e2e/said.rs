@@ -52,6 +52,36 @@ fn each_line_is_one_write() {
     }
 }
 
+/// Whoever says an error ends with 125; what is told only changes no status.
+#[test]
+fn an_error_line_is_in_the_status() {
+    need_functions!("bash", "mkfifo");
+    let broken = "printf '\\xd4\\xc3\\xb2\\xa1 and nothing of a capture behind it'";
+    for (script, statuses) in [
+        ("false | stdpkt run --left 10.0.0.1/24", &[1, 125][..]),
+        ("cat /bin/ls | stdpkt run --left 10.0.0.1/24", &[141, 125]),
+        ("cat /bin/ls | stdpkt run --left 10.0.0.1/24 -- sleep 1000", &[141, 125]),
+        ("cat /bin/ls | stdpkt dump -w d", &[141, 125]),
+        ("cat /bin/ls | stdpkt filter ip | stdpkt dump -w d", &[141, 125, 0]),
+        ("cat /bin/ls | stdpkt tee x | stdpkt dump -w d", &[141, 125, 0]),
+        ("cat /bin/ls | stdpkt feed | stdpkt dump -w d", &[141, 125, 125]),
+        (&format!("{broken} | stdpkt dump -w d"), &[0, 125]),
+        (&format!("{broken} | stdpkt run --left 10.0.0.1/24"), &[0, 125]),
+        // A copy that was missed, by a reader that never came.
+        (
+            "mkfifo m; stdpkt run --right 10.0.0.1/24 -- ping -qc1 10.0.0.2 \
+             | stdpkt tee m | stdpkt run --left 10.0.0.2/24",
+            &[0, 0, 0],
+        ),
+    ] {
+        let scene = Scene::new();
+        let (seen, outcome) = scene.pipeline(script);
+        println!("{script}: {seen:?}: {}", outcome.err);
+        assert_eq!(seen, statuses, "{script}: {outcome:?}");
+        assert!(!outcome.err.is_empty(), "{script}");
+    }
+}
+
 #[test]
 fn what_stands_in_a_line_cannot_end_it() {
     need!("bash");
