@@ -184,6 +184,11 @@ impl Receiver {
         }
     }
 
+    /// Whether there is a frame to be taken, now.
+    pub fn has_frame(&mut self) -> bool {
+        self.receive(|_| (false, ())).is_ok()
+    }
+
     /// The source is at its end and the next one takes over, if there is one.
     #[cold]
     fn advance(&mut self) -> bool {

@@ -19,6 +19,8 @@ pub struct Jack<E> {
     finished: Finished,
     /// Frames that links took from the edge.
     sent: u64,
+    /// Frames that the edge took from links, or refused.
+    taken: u64,
     /// Captures are not played yet.
     pub hold_captures: bool,
 }
@@ -27,12 +29,22 @@ impl<E: Edge> Jack<E> {
     /// An edge without links.
     pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
         let finished = Finished::default();
-        Jack { name, edge, cables, finished, sent: 0, hold_captures: false }
+        Jack { name, edge, cables, finished, sent: 0, taken: 0, hold_captures: false }
     }
 
     /// The edge.
     pub fn edge(&self) -> &E {
         &self.edge
+    }
+
+    /// Whether the edge may have frames that no link has yet.
+    pub fn has_frames(&mut self) -> bool {
+        self.edge.has_frames()
+    }
+
+    /// See [`Edge::close`].
+    pub fn close_edge(&mut self) {
+        self.edge.close();
     }
 
     /// Whether a capture is played.
@@ -63,7 +75,8 @@ impl<E: Edge> Jack<E> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
-        let Jack { edge, cables, finished, hold_captures, .. } = self;
+        let Jack { edge, cables, finished, hold_captures, taken, .. } = self;
+        let before = *taken;
         if finished.hand_over(edge) == Err(NotTaken::Refused)
             && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
         {
@@ -75,13 +88,14 @@ impl<E: Edge> Jack<E> {
                 if let Some(rx) = &mut joined.rx
                     && !(*hold_captures && rx.as_stream().is_some())
                 {
-                    alive = deliver(rx, edge, finished, &mut busy);
+                    alive = deliver(rx, edge, finished, taken);
                 }
                 // What came in before the neighbour closed is delivered first.
                 joined.drop_closed();
                 alive && joined.is_alive()
             });
         }
+        busy |= self.taken > before;
         if self.edge.has_frames() {
             let mut burst = Burst::default();
             let mut links = self.cables.iter_mut().flat_map(Cable::links);
@@ -157,6 +171,17 @@ impl<E: Edge> Jack<E> {
         !self.can_send() || self.edge.is_empty() && self.cables.iter_mut().all(Cable::is_flushed)
     }
 
+    /// Frames that the edge took from links so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether the edge has taken all that neighbours sent.
+    pub fn is_delivered(&mut self) -> bool {
+        let mut links = self.cables.iter_mut().flat_map(Cable::links);
+        !links.any(|joined| joined.rx.as_mut().is_some_and(Receiver::has_frame))
+    }
+
     /// Takes frames out of the edge that no link took, and counts them; at most `max`.
     pub fn discard(&mut self, max: u64) -> u64 {
         let mut room = vec![0; MAX_FRAME];
@@ -182,10 +207,10 @@ fn deliver<E: Edge>(
     rx: &mut Receiver,
     edge: &mut E,
     finished: &mut Finished,
-    busy: &mut bool,
+    count: &mut u64,
 ) -> bool {
     let as_they_are = edge.features() & FEATURES == FEATURES;
-    let mut any = false;
+    let before = *count;
     let mut alive = true;
     for _ in 0..BATCH {
         if !edge.has_room() {
@@ -206,11 +231,10 @@ fn deliver<E: Edge>(
                 break;
             }
         }
-        any = true;
+        *count += 1;
     }
-    if any {
+    if *count > before {
         edge.taken();
-        *busy = true;
     }
     if alive {
         rx.return_room();

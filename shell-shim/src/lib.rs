@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod demo;
 pub mod filters;
+pub mod join;
 pub mod ls;
 pub mod perf;
 pub mod run;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),

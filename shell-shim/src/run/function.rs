@@ -10,22 +10,24 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
 
-use super::linger::Linger;
+use super::linger::{Far, Linger};
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
-use cable::{Cable, Driver, Jack, Switch, WatchNumbered};
+use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
 /// A capture is played so long after CMD was started, which wants to see all of it.
 const HEAD_START: Duration = Duration::from_millis(500);
 /// A CMD whose link has ended has this long to notice by itself...
-pub(super) const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-pub(super) const TERM: Duration = Duration::from_millis(300);
+pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
     jacks: Vec<Jack<Tap>>,
+    /// Edges in the place of neighbours, at the other ends of cables in this process.
+    far: Vec<Far>,
     signals: Signals,
     keeper: Option<Keeper>,
     /// Empty once started.
@@ -66,16 +68,19 @@ const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
 const EDGES: u32 = 3;
+/// Those of edges in the place of neighbours: more than interfaces that there can be.
+const FAR: u32 = 1 << 16;
 
 impl Driver for Function {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
-        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables)
+        let far = self.far.iter_mut().flat_map(|jack| &mut jack.cables);
+        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables).chain(far)
     }
 
     fn turn(&mut self) -> Result<bool> {
-        let busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        let busy = self.move_frames();
         if let Stage::Leaving(status) = self.stage
-            && self.linger.is_over(&mut self.jacks, busy)?
+            && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
             self.over = Some(status);
         }
@@ -83,7 +88,7 @@ impl Driver for Function {
     }
 
     fn arm(&mut self) -> bool {
-        self.jacks.iter_mut().all(Jack::arm)
+        self.jacks.iter_mut().all(Jack::arm) & self.far.iter_mut().all(Jack::arm)
     }
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
@@ -94,6 +99,9 @@ impl Driver for Function {
         watch(LINGER, self.linger.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         (EDGES..)
             .zip(&self.jacks)
+            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
+        (FAR..)
+            .zip(&self.far)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))
     }
 
@@ -102,15 +110,18 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
+            far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
         Ok(None)
     }
 
     fn met(&mut self, cable: u32, met: Result<()>) -> Result<()> {
-        let mut jacks = self.jacks.iter_mut();
-        let Some(jack) = jacks.find(|jack| jack.cables.iter().any(|it| it.id() == cable)) else {
-            return met;
+        let is_its = |cables: &[Cable]| cables.iter().any(|it| it.id() == cable);
+        let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
+            met?;
+            let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
+            return far.map_or(Ok(()), Jack::links_came);
         };
         let Err(error) = met else {
             jack.links_came()?;
@@ -131,6 +142,7 @@ impl Driver for Function {
 
     fn parted(&mut self) -> Result<()> {
         self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
+        self.far.iter_mut().try_for_each(Jack::links_ended)?;
         if self.stage != Stage::Living {
             return Ok(());
         }
@@ -163,7 +175,8 @@ impl Driver for Function {
             Stage::Leaving(_) => self.linger.deadline(),
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
-        [stage, self.play_at].into_iter().flatten().chain(edges).min()
+        let far = self.far.iter().filter_map(Jack::deadline);
+        [stage, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
@@ -183,13 +196,14 @@ impl Function {
     /// A function that nobody drives yet.
     pub fn new(
         jacks: Vec<Jack<Tap>>,
+        far: Vec<Far>,
         signals: Signals,
         keeper: Option<Keeper>,
         command: Vec<String>,
         linger: Linger,
     ) -> Function {
         let (running, play_at, stage, over) = (false, None, Stage::Living, None);
-        Function { jacks, signals, keeper, command, running, play_at, stage, linger, over }
+        Function { jacks, far, signals, keeper, command, running, play_at, stage, linger, over }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -197,7 +211,23 @@ impl Function {
     /// # Errors
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
-        switch.run(&mut self)
+        let status = switch.run(&mut self)?;
+        for jack in &mut self.far {
+            while jack.turn() {}
+            jack.close_edge();
+        }
+        Ok(status)
+    }
+
+    fn move_frames(&mut self) -> bool {
+        let mut busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        for jack in &mut self.far {
+            busy |= jack.turn();
+            if jack.edge().is_over() {
+                jack.close(); // which ends the cable to it
+            }
+        }
+        busy
     }
 
     fn take_signals(&mut self) -> Result<()> {
@@ -294,9 +324,9 @@ impl Function {
         if matches!(self.stage, Stage::Stopping(_, Blow::KillAtOnce)) {
             self.linger.hurry();
         } else if std::mem::take(&mut self.running) {
-            self.linger.after_command(&mut self.jacks);
+            self.linger.after_command(&mut self.jacks, &self.far);
         } else {
-            self.linger.drain(&mut self.jacks);
+            self.linger.drain(&mut self.jacks, &self.far);
         }
         self.stage = Stage::Leaving(status);
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use crate::stack::backlog::{Backlog, Left};
-use cable::{Cable, Jack};
+use cable::{Cable, Edge, Jack};
 use edges::tap::Tap;
 
 /// What is in the TAPs has so long to leave where nothing else is waited for.
@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Frames that a TAP holds, unless its `tx_queue_len` was changed. Those that were
 /// there at a moment have left when so many have, even if others came meanwhile.
 const QUEUE: u64 = 1000;
+
+/// An edge in the place of a neighbour.
+pub type Far = Jack<Box<dyn Edge>>;
 
 /// A function's last moments: waits until what its network stack holds has left.
 ///
@@ -66,8 +69,10 @@ enum What {
         stale: bool,
         looked_at: Instant,
     },
-    /// Until the TAPs hold nothing more. Of each, how many frames had left before.
-    Taps(Vec<u64>),
+    /// Until the TAPs hold nothing more, and edges in the place of neighbours have
+    /// got it. Of each TAP, how many frames had left it before, and how many each edge
+    /// had got.
+    Taps(Vec<u64>, Vec<u64>),
     /// Until no packet is in a pipe in part.
     Pipes,
 }
@@ -83,9 +88,9 @@ impl Linger {
     }
 
     /// CMD has ended: waits for all that it sent, from now on.
-    pub fn after_command(&mut self, jacks: &mut [Jack<Tap>]) {
+    pub fn after_command(&mut self, jacks: &mut [Jack<Tap>], far: &[Far]) {
         if self.limit.is_zero() || !jacks.iter_mut().any(may_send) {
-            return self.drain(jacks);
+            return self.drain(jacks, far);
         }
         let looked_at = Instant::now();
         let what = What::Stack { left: None, stale: true, looked_at };
@@ -93,8 +98,8 @@ impl Linger {
     }
 
     /// Waits for what is in the TAPs.
-    pub fn drain(&mut self, jacks: &mut [Jack<Tap>]) {
-        self.taps(jacks, DRAIN);
+    pub fn drain(&mut self, jacks: &mut [Jack<Tap>], far: &[Far]) {
+        self.taps(jacks, far, DRAIN);
     }
 
     /// Waits for nothing but the rest of a packet. `false` if that was so already.
@@ -106,9 +111,10 @@ impl Linger {
         !hurries
     }
 
-    fn taps(&mut self, jacks: &mut [Jack<Tap>], limit: Duration) {
+    fn taps(&mut self, jacks: &mut [Jack<Tap>], far: &[Far], limit: Duration) {
         jacks.iter_mut().for_each(Jack::woken); // the next turn looks into them
-        self.begin(What::Taps(jacks.iter().map(Jack::sent).collect()), limit);
+        let sent = jacks.iter().map(Jack::sent).collect();
+        self.begin(What::Taps(sent, far.iter().map(Jack::taken).collect()), limit);
     }
 
     fn begin(&mut self, what: What, limit: Duration) {
@@ -137,7 +143,12 @@ impl Linger {
     ///
     /// # Errors
     /// Those of netlink(7).
-    pub fn is_over(&mut self, jacks: &mut [Jack<Tap>], busy: bool) -> Result<bool> {
+    pub fn is_over(
+        &mut self,
+        jacks: &mut [Jack<Tap>],
+        far: &mut [Far],
+        busy: bool,
+    ) -> Result<bool> {
         self.look(jacks, busy)?;
         let Some(Stage { what, limit, lowest, give_up_at }) = &mut self.stage else {
             return Ok(false);
@@ -145,11 +156,14 @@ impl Linger {
         let rest = match what {
             What::Stack { left: Some(left), .. } if left.is_none() => {
                 let limit = *limit;
-                self.taps(jacks, limit);
+                self.taps(jacks, far, limit);
                 return Ok(false);
             }
             What::Stack { left, .. } => left.map_or(u64::MAX, |left| left.total()),
-            What::Taps(marks) => jacks.iter_mut().zip(marks).map(in_tap).sum(),
+            What::Taps(sent, taken) => {
+                let on_the_way = far.iter_mut().zip(taken).map(to_edge).sum::<u64>();
+                jacks.iter_mut().zip(sent).map(in_tap).sum::<u64>() + on_the_way
+            }
             What::Pipes => {
                 let cables = jacks.iter_mut().flat_map(|jack| &mut jack.cables);
                 cables.map(|cable| u64::from(!cable.is_flushed())).sum()
@@ -160,15 +174,19 @@ impl Linger {
             (*lowest, *give_up_at) = (rest, now + *limit);
         }
         let gone = !jacks.iter_mut().any(may_send);
-        if rest > 0 && (gone || now >= *give_up_at) {
-            let left = if let What::Stack { left, .. } = what {
-                left.unwrap_or_default()
-            } else {
-                Left::default()
-            };
-            say_what_is_lost(&left, jacks, (!gone).then_some(*limit));
+        let give_up = rest > 0 && (gone || now >= *give_up_at);
+        match what {
+            _ if !give_up => {}
+            What::Stack { left, .. } => {
+                let left = left.unwrap_or_default();
+                say_what_is_lost(&left, jacks, (!gone).then_some(*limit));
+            }
+            What::Taps(..) => {
+                say_what_is_lost(&Left::default(), jacks, (!gone).then_some(*limit));
+            }
+            What::Pipes => {} // nobody wanted to wait
         }
-        Ok(rest == 0 || gone || now >= *give_up_at)
+        Ok(rest == 0 || give_up)
     }
 
     /// Asks the kernel what is left, if there is a reason to.
@@ -257,6 +275,11 @@ fn may_send(jack: &mut Jack<Tap>) -> bool {
 /// How many frames a TAP may still hold of those that it held at `mark`.
 fn in_tap((jack, mark): (&mut Jack<Tap>, &mut u64)) -> u64 {
     if jack.is_drained() { 0 } else { (*mark + QUEUE).saturating_sub(jack.sent()) }
+}
+
+/// A number that is the less the more of what there was an edge got; 0 if it has all.
+fn to_edge((far, mark): (&mut Far, &mut u64)) -> u64 {
+    if far.is_delivered() { 0 } else { u64::from(u32::MAX).saturating_sub(far.taken() - *mark) }
 }
 
 /// `limit`: what was waited for, or the neighbours are gone.

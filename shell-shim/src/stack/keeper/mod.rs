@@ -200,7 +200,8 @@ fn gone(error: io::Error) -> anyhow::Error {
 
 const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full path";
 
-fn not_started(program: &OsStr, errno: i32) -> NotStarted {
+/// Why `program` did not start: an errno of exec(2).
+pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
