@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod demo;
 pub mod filters;
+pub mod host;
 pub mod join;
 pub mod ls;
 pub mod perf;
@@ -33,6 +34,10 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Err(error) = host::check() {
+        say::error!("{error}");
+        return ExitCode::from(FAILED);
+    }
     let result = match cli.command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
@@ -51,7 +56,9 @@ pub fn main() -> ExitCode {
         Ok(_) if say::has_failed() => ExitCode::from(FAILED),
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            say::error!("{error:#}");
+            if !error.is::<say::Said>() {
+                say::error!("{error:#}{}", host::way_out(&error));
+            }
             ExitCode::from(run::function::status_of(&error))
         }
     }

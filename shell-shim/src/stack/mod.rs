@@ -10,6 +10,7 @@
 //!
 //! The first two need a process with a single thread.
 
+pub mod addresses;
 pub mod backlog;
 pub mod keeper;
 pub mod lkl;

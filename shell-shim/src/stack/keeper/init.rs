@@ -10,13 +10,11 @@
 //! descriptor that was open before, but the socket and those of the user.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -32,7 +30,7 @@ use rustix::io::FdFlags;
 
 use super::rest::Before;
 use super::wire::{Request, send_reply};
-use super::{Links, view};
+use super::{Links, search, view};
 
 /// A program for whose end the function waits.
 struct Awaited {
@@ -92,6 +90,11 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
                     let before = Before::now();
                     let pid = start(socket, command, mask)?;
                     awaited = pid.map(|pid| Awaited::command(pid, before));
+                }
+                Ok(Request::Look(program)) => {
+                    let found = search::look_for(&program);
+                    let errno = found.map_or_else(|errno| errno.raw_os_error(), |()| 0);
+                    send_reply(socket, errno).context("reply")?;
                 }
                 // It is not reaped yet, so the pid is still its own.
                 Ok(Request::Signal(number)) => {
@@ -168,7 +171,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
-    command.env("PATH", search_path());
+    command.env("PATH", search::search_path());
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {
@@ -177,21 +180,6 @@ fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Opti
     };
     send_reply(socket, errno).context("reply")?;
     Ok(pid)
-}
-
-/// The user's PATH, and behind it the directories of `iptables` and the like,
-/// which Debian gives to root alone: inside the function this user is root.
-fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    for dir in ["/usr/sbin", "/sbin"] {
-        if !std::env::split_paths(&path).any(|known| known == Path::new(dir)) {
-            if !path.is_empty() {
-                path.push(":");
-            }
-            path.push(dir);
-        }
-    }
-    path
 }
 
 /// Buries the dead, strangers' orphans among them, and tells how the awaited
