@@ -27,7 +27,9 @@ fn a_function_is_started_by_another_program() {
 #[test]
 fn functions_meet_at_sockets_in_each_format() {
     need_functions!("ping");
-    for at in ["frames:unix:s", "qemu:unix:s", "vde:unix:s", "pcap:unix:s", "hex:unix:s", "packet:unix:s"] {
+    for at in
+        ["frames:unix:s", "qemu:unix:s", "vde:unix:s", "pcap:unix:s", "hex:unix:s", "packet:unix:s"]
+    {
         let scene = Scene::new();
         let outcome = scene.sh(&format!(
             "stdpkt run --left 10.0.0.2/24,at={at} -- sleep 1000 & other=$!
@@ -118,13 +120,11 @@ fn a_program_that_never_reads_holds_nobody_up() {
     need_functions!("ping", "dd");
     let scene = Scene::new();
     // It takes no frame, and its pipe is soon full: the sender goes on all the same.
-    let outcome = scene.sh(
-        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '
              ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev right
              for n in $(seq 40); do ping -q -c1 -W0.05 -s 60000 10.0.0.2; done; sleep 1.5
              ping -q -c3 -W0.05 -s 60000 10.0.0.2' \
-         | stdpkt join --left frames -- sleep 1000",
-    );
+         | stdpkt join --left frames -- sleep 1000");
     assert!(outcome.err.contains("takes nothing for 1 s"), "{outcome:?}");
     scene.assert_nothing_left();
 }
@@ -154,13 +154,11 @@ fn one_direction_is_filtered_and_the_other_passes() {
     need_functions!("ping", "awk");
     let scene = Scene::new();
     // The echoes are lost, not the questions: the far side has answered.
-    let outcome = scene.sh(
-        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '
              ip neigh add 10.0.0.2 lladdr 02:72:0a:00:00:02 dev right
              ping -q -c2 -i0.05 -W1 10.0.0.2' \
          | stdpkt each --only right-to-left -- awk '$4 != \"0800\"' \
-         | stdpkt run --left 10.0.0.2/24",
-    );
+         | stdpkt run --left 10.0.0.2/24");
     assert!(outcome.out.contains("100% packet loss"), "{outcome:?}");
     scene.assert_nothing_left();
 }
@@ -206,7 +204,8 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
     assert_eq!(outcome.out.matches(" 0% packet loss").count(), 3, "{outcome:?}");
     assert_eq!(outcome.out.matches("status 125").count(), 3, "{outcome:?}");
     assert!(outcome.out.ends_with("0\n"), "an interface is left: {outcome:?}");
-    for said in ["tap:t0 is in use by another process", "tap:br is no TAP", "tap:none is not there"] {
+    for said in ["tap:t0 is in use by another process", "tap:br is no TAP", "tap:none is not there"]
+    {
         assert!(outcome.err.contains(said), "{said}: {outcome:?}");
     }
     scene.assert_nothing_left();

@@ -24,7 +24,7 @@ impl EndSpec {
             Some((ip, at)) => (ip, Some(edge(at)?)),
             None => (text, None),
         };
-        let ip = if ip == "none" { None } else { Some(crate::cli::cidr(ip)?) };
+        let ip = if ip == "none" { None } else { Some(super::values::cidr(ip)?) };
         Ok(EndSpec { ip, at })
     }
 }

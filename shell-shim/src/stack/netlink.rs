@@ -10,9 +10,8 @@ use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
-use super::network::{BRIDGE, Interface, Network, Route};
+use super::network::{BRIDGE, DEFAULT_MTU, Interface, Network, Route};
 use super::sysctl;
-use crate::cli::MTU;
 
 /// Makes the network as asked for: `lo` and each interface up, then the
 /// routes. IPv6 addresses can be used at once, without duplicate detection.
@@ -102,7 +101,7 @@ fn silence(interface: &Interface) {
 fn switch(ports: &[Interface]) -> Interface {
     Interface {
         name: BRIDGE.to_owned(),
-        mtu: ports.iter().map(|port| port.mtu).min().unwrap_or(MTU),
+        mtu: ports.iter().map(|port| port.mtu).min().unwrap_or(DEFAULT_MTU),
         addresses: ports.iter().flat_map(|port| port.addresses.iter().copied()).collect(),
         mac: ports.iter().find_map(|port| port.mac),
     }
