@@ -1,12 +1,17 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
 use crate::support::need::{need, need_functions};
-use crate::support::scene::Scene;
+use crate::support::scene::{Outcome, Scene};
 
 const PING: &str = "ping -q -c2 -i0.05 -W5 10.0.0.2";
 
-fn assert_pinged(outcome: &crate::support::scene::Outcome) {
-    assert!(outcome.out.contains(" 0% packet loss"), "{outcome:?}");
+/// CMD's words are on standard error where standard output is a link.
+fn said(outcome: &Outcome) -> String {
+    format!("{}{}", outcome.out, outcome.err)
+}
+
+fn assert_pinged(outcome: &Outcome) {
+    assert!(said(outcome).contains(" 0% packet loss"), "{outcome:?}");
     assert_eq!(outcome.status, 0, "{outcome:?}");
 }
 
@@ -69,7 +74,7 @@ fn who_listens_serves_one_after_the_other() {
          done
          kill $other; wait; exit 0"
     ));
-    assert_eq!(outcome.out.matches(" 0% packet loss").count(), 3, "{outcome:?}");
+    assert_eq!(said(&outcome).matches(" 0% packet loss").count(), 3, "{outcome:?}");
     scene.assert_nothing_left();
 }
 
@@ -99,7 +104,7 @@ fn formats_that_are_mixed_up_are_told() {
 #[test]
 fn a_program_that_is_no_end_of_a_link_is_told() {
     need_functions!("ping");
-    for (command, status, said) in [
+    for (command, status, line) in [
         ("echo hello, this is text", 125, "it says \"hello, this is text"),
         ("printf '\\052\\000\\000\\000half'", 125, "within a frame: 4 bytes of 42"),
         ("false", 1, ""),
@@ -110,7 +115,7 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
             "stdpkt run --right 10.0.0.1/24 2>/dev/null | stdpkt join --left frames -- {command}"
         ));
         assert_eq!(outcome.status, status, "{command}: {outcome:?}");
-        assert!(outcome.err.contains(said), "{command}: {outcome:?}");
+        assert!(outcome.err.contains(line), "{command}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }
@@ -144,7 +149,7 @@ fn text_filters_work_on_both_directions_of_a_live_link() {
             "stdpkt run --right 10.0.0.1/24 -- ping -q -c3 -i0.05 -W5 10.0.0.2 \
              | stdpkt each -- {filter} | stdpkt run --left 10.0.0.2/24"
         ));
-        assert!(outcome.out.contains(" 0% packet loss"), "{filter}: {outcome:?}");
+        assert!(said(&outcome).contains(" 0% packet loss"), "{filter}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }
@@ -159,7 +164,7 @@ fn one_direction_is_filtered_and_the_other_passes() {
              ping -q -c2 -i0.05 -W1 10.0.0.2' \
          | stdpkt each --only right-to-left -- awk '$4 != \"0800\"' \
          | stdpkt run --left 10.0.0.2/24");
-    assert!(outcome.out.contains("100% packet loss"), "{outcome:?}");
+    assert!(said(&outcome).contains("100% packet loss"), "{outcome:?}");
     scene.assert_nothing_left();
 }
 
@@ -175,7 +180,7 @@ fn interfaces_without_addresses_make_a_switch() {
          | stdpkt run --left 10.0.0.2/24
          kill $third; wait",
     );
-    assert_eq!(outcome.out.matches(" 0% packet loss").count(), 2, "{outcome:?}");
+    assert_eq!(said(&outcome).matches(" 0% packet loss").count(), 2, "{outcome:?}");
     scene.assert_nothing_left();
 }
 
@@ -188,12 +193,12 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
         "exec unshare -n sh -c '
              ip tuntap add t0 mode tap; ip addr add 10.0.0.2/24 dev t0; ip link set t0 up
              ip tuntap add t1 mode tap multi_queue; ip addr add 10.0.1.2/24 dev t1; ip link set t1 up
-             ip link add br type bridge
+             ip link add sw type bridge
              stdpkt run --left 10.0.0.1/24,at=tap:t0 -- ping -q -c1 -W5 10.0.0.2
              stdpkt run --left 10.0.1.1/24,at=tap:t1 -- ping -q -c1 -W5 10.0.1.2
              stdpkt run --left 10.0.0.1/24,at=tap:t0 & holder=$!
              until ip -br link show t0 | grep -q LOWER_UP; do sleep 0.05; done
-             for tap in t0 br none; do stdpkt run --left 10.0.0.1/24,at=tap:$tap; echo status $?; done
+             for tap in t0 sw none; do stdpkt run --left 10.0.0.1/24,at=tap:$tap; echo status $?; done
              kill $holder; wait
              stdpkt run --netns host --left 10.2.0.1/24 -- true | cat
              stdpkt run --netns host --right 10.2.0.1/24 -- ping -q -c1 -W5 10.2.0.2 \
@@ -201,10 +206,10 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
              ip -br link show | grep -c right
          '",
     );
-    assert_eq!(outcome.out.matches(" 0% packet loss").count(), 3, "{outcome:?}");
+    assert_eq!(said(&outcome).matches(" 0% packet loss").count(), 3, "{outcome:?}");
     assert_eq!(outcome.out.matches("status 125").count(), 3, "{outcome:?}");
     assert!(outcome.out.ends_with("0\n"), "an interface is left: {outcome:?}");
-    for said in ["tap:t0 is in use by another process", "tap:br is no TAP", "tap:none is not there"]
+    for said in ["tap:t0 is in use by another process", "tap:sw is no TAP", "tap:none is not there"]
     {
         assert!(outcome.err.contains(said), "{said}: {outcome:?}");
     }
