@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use frames::flow::{Flow, Part};
 use hashlink::LinkedHashMap;
 
-/// Flows that are remembered at most; about 30 MB.
+/// Flows that are remembered at most: about 30 MB. Each state keeps the memory that it once
+/// needed, so it may become four times that.
 pub const CAPACITY: usize = 1 << 18;
 
 /// How far a flow is. Those that come first are forgotten first when room is short.
