@@ -27,8 +27,7 @@ pub enum FormatArg {
 }
 
 impl FormatArg {
-    /// In the words of [`frames`].
-    pub fn format(self) -> Format {
+    fn format(self) -> Format {
         match self {
             FormatArg::Pcap => Format::Pcap,
             FormatArg::Pcapng => Format::Pcapng,

@@ -154,7 +154,6 @@ fn form(post: &Post) -> &'static str {
         Form::Waiting => "waiting",
         Form::Pipe => "pipe",
         Form::Capture => "capture",
-        Form::Edge => "edge",
     }
 }
 

@@ -57,6 +57,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
     if let Some(keeper) = &mut keeper {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
+        // Not only when a neighbour has come.
+        args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
