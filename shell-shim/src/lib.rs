@@ -13,6 +13,7 @@ pub mod perf;
 pub mod run;
 pub mod stack;
 pub mod told;
+pub mod voice;
 
 use std::process::ExitCode;
 
@@ -26,14 +27,16 @@ const NOT_FOUND: u8 = 127;
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    voice::choose(&words);
+    let cli = match cli::Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             say::text(error.to_string());
             return ExitCode::from(FAILED);
         }
         Err(error) if error.use_stderr() => {
-            say::error!("{}", cli::mistake::one_line(&error, std::env::args_os()));
+            say::error!("{}", cli::mistake::one_line(&error, words));
             told::mark();
             return ExitCode::from(FAILED);
         }

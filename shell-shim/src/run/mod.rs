@@ -10,8 +10,6 @@ pub mod lkl;
 pub mod plan;
 pub mod signals;
 
-use std::os::fd::AsFd;
-
 use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
@@ -84,14 +82,7 @@ fn links(plan: &Plan) -> Links {
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
         pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
-}
-
-/// Whether two descriptors are the same file.
-fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
-    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
-    id(&a).is_some() && id(&a) == id(&b)
 }
