@@ -194,7 +194,8 @@ fn read(slot: &Slot) -> Option<(Posting, Counters)> {
                 1 => Form::Waiting,
                 2 => Form::Pipe,
                 3 => Form::Capture,
-                4 => Form::Tally,
+                4 => Form::Edge,
+                5 => Form::Tally,
                 _ => return None, // free
             };
             let way = match way {

@@ -187,6 +187,7 @@ fn form(post: &Post) -> &'static str {
         Form::Waiting => "waiting",
         Form::Pipe => "pipe",
         Form::Capture => "capture",
+        Form::Edge => "edge",
         Form::Tally => "tally",
     }
 }
