@@ -54,6 +54,9 @@ pub struct Cable {
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
+    /// The link of a cable whose other end is in this process, until it is taken
+    /// into use.
+    local: Option<Link>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
     /// Of the newest link.
@@ -122,22 +125,39 @@ impl Cable {
         let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
         let parts = Parts { offer, vital, what };
-        Ok(Cable {
+        Ok(Cable { rendezvous, look_at, fallback, ..Cable::of(parts, notice, shown) })
+    }
+
+    /// A cable whose other end is in this process, see [`shmring::pair`]. Who has it
+    /// ends with it.
+    ///
+    /// # Errors
+    /// Where there is no memory for what `stdpkt ls` shows.
+    pub fn local(link: Link, what: &str) -> Result<Cable> {
+        let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
+        let cable = Cable::of(parts, Notice::none(), Shown::local(what)?);
+        Ok(Cable { local: Some(link), look_at: Some(Instant::now()), ..cable })
+    }
+
+    /// Without anybody to come.
+    fn of(parts: Parts, notice: Notice, shown: Shown) -> Cable {
+        Cable {
             id: 0,
             parts,
-            rendezvous,
+            rendezvous: None,
+            local: None,
             links: Vec::new(),
             serial: 0,
             ended: false,
             was_up: false,
-            look_at,
+            look_at: None,
             looks: 0,
-            fallback,
+            fallback: Fallback::Never,
             out: Out::Free,
             plugged: None,
             notice,
             shown,
-        })
+        }
     }
 
     /// By which a [`Switch`](crate::Switch) that watches it knows it.
@@ -244,6 +264,9 @@ impl Cable {
             return Ok(());
         }
         self.look_at = None;
+        if let Some(link) = self.local.take() {
+            return self.join(link, wake);
+        }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {
             return Ok(());
@@ -353,20 +376,10 @@ impl Cable {
         self.greet();
     }
 
-    /// Whether byte streams have written everything, or cannot.
-    pub fn is_drained(&mut self) -> bool {
-        self.refresh();
-        self.stream_out().is_none_or(|stream| {
-            let _ = stream.arm();
-            stream.is_empty() || stream.is_closed()
-        })
-    }
-
-    /// Writes what byte streams still hold.
-    pub fn finish(&mut self) {
-        if let Some(stream) = self.stream_out() {
-            stream.finish();
-        }
+    /// Whether the neighbours get all that was sent even if this side ends now, or
+    /// do not want it any more.
+    pub fn is_flushed(&mut self) -> bool {
+        self.links().filter_map(|joined| joined.tx.as_mut()).all(Sender::is_flushed)
     }
 }
 

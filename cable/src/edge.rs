@@ -36,6 +36,12 @@ pub trait Edge {
     /// Whether [`Edge::fill`] may have a frame.
     fn has_frames(&mut self) -> bool;
 
+    /// Whether all frames that there were have been taken out. One whose frames wait
+    /// on purpose still has them, and knows better than this.
+    fn is_empty(&mut self) -> bool {
+        !self.has_frames()
+    }
+
     /// Whether [`Edge::take`] may take one.
     fn has_room(&mut self) -> bool;
 
@@ -78,6 +84,78 @@ pub trait Edge {
     /// When it wants a turn although nothing woke it.
     fn deadline(&self) -> Option<Instant> {
         None
+    }
+
+    /// No more frames come: it hands over what it still holds, as long as that is
+    /// taken, and then ends what it can.
+    fn close(&mut self) {}
+
+    /// Whether there will be no more frames, from it or to it.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// For whoever does not know before which edge it has.
+impl Edge for Box<dyn Edge> {
+    fn features(&self) -> u64 {
+        (**self).features()
+    }
+
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        (**self).plugged(features)
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        (**self).unplugged()
+    }
+
+    fn has_frames(&mut self) -> bool {
+        (**self).has_frames()
+    }
+
+    fn has_room(&mut self) -> bool {
+        (**self).has_room()
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        (**self).fill(room)
+    }
+
+    fn filled(&mut self, burst: Burst) {
+        (**self).filled(burst);
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        (**self).take(frame)
+    }
+
+    fn taken(&mut self) {
+        (**self).taken();
+    }
+
+    fn arm(&mut self) -> bool {
+        (**self).arm()
+    }
+
+    fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        (**self).watch(watch)
+    }
+
+    fn woken(&mut self) {
+        (**self).woken();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        (**self).deadline()
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
+
+    fn is_over(&self) -> bool {
+        (**self).is_over()
     }
 }
 

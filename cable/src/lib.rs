@@ -6,7 +6,7 @@
 //! - [`Edge`]: something that has frames. A [`Jack`] joins one to cables.
 //! - [`Switch`]: the event loop, for whoever has cables (a [`Driver`]).
 
-mod bytes;
+pub mod bytes;
 pub mod cable;
 pub mod edge;
 mod finished;

@@ -48,6 +48,18 @@ impl Notice {
         }
     }
 
+    /// Of a cable of which there is nothing to tell.
+    pub fn none() -> Notice {
+        Notice {
+            name: String::new(),
+            what: String::new(),
+            pipe: (0, 0),
+            role: Role::Either,
+            both_ways: false,
+            due: None,
+        }
+    }
+
     /// When [`Notice::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.map(|(at, _)| at)

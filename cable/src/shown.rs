@@ -38,6 +38,20 @@ impl Shown {
         Ok(shown)
     }
 
+    /// Of a cable within this process: its rings show themselves.
+    pub fn local(what: &str) -> Result<Shown> {
+        let posting = Posting {
+            form: Form::Waiting,
+            way: Way::Either,
+            pipe: (0, 0),
+            medium: (0, 0),
+            label: String::new(),
+            what: what.to_owned(),
+        };
+        let board = Board::of_this_process().context("memory for stdpkt ls")?;
+        Ok(Shown { board, posting, waiting: None })
+    }
+
     /// Nobody is there.
     pub fn waits(&mut self) {
         self.waiting.get_or_insert_with(|| self.board.post(&self.posting));

@@ -5,9 +5,11 @@
 
 pub mod capture;
 pub mod flow;
+mod framing;
 mod packets;
 mod vnet;
 
+pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{Packets, WireError};
 pub use vnet::{VnetHeader, push_frame};
 

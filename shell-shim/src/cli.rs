@@ -14,9 +14,10 @@ use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
+use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
-use crate::run::link_spec::LinkSpec;
+use crate::run::link_spec::{EndSpec, LinkSpec};
 use crate::stack::network::Route;
 
 /// Chain network functions with `|`, over shared memory.
@@ -53,6 +54,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Join a link to something that is no function: a program, a socket
+    Join(JoinArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
@@ -91,16 +94,17 @@ pub enum StackArg {
 /// `stdpkt run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Address of the interface `left`, joined to standard input (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub left: Vec<IpNet>,
+    /// Address of the interface `left`, joined to standard input (repeatable), or
+    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub left: Vec<EndSpec>,
 
-    /// Address of the interface `right`, joined to standard output (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub right: Vec<IpNet>,
+    /// Address of the interface `right`, joined to standard output, likewise
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub right: Vec<EndSpec>,
 
     /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or
-    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable)
+    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable); at=EDGE as above
     #[arg(long, value_name = "SPEC", value_parser = LinkSpec::parse)]
     pub link: Vec<LinkSpec>,
 
@@ -159,7 +163,8 @@ pub struct RunArgs {
     pub command: Vec<String>,
 }
 
-fn cidr(text: &str) -> Result<IpNet, String> {
+/// An address with the length of its network's prefix.
+pub(crate) fn cidr(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| {
         let example = if text.contains(':') { "2001:db8::1/64" } else { "192.168.0.1/24" };
         format!("not an address with prefix length, write it like {example}")
@@ -242,7 +247,7 @@ mod tests {
     fn errors_are_one_line_and_name_the_option() {
         assert_eq!(
             error("stdpkt run --left 192.168.0.300/24"),
-            "invalid value '192.168.0.300/24' for '--left <CIDR>': not an address with prefix \
+            "invalid value '192.168.0.300/24' for '--left <CIDR[,at=EDGE]>': not an address with prefix \
              length, write it like 192.168.0.1/24 (see stdpkt --help)"
         );
         assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));

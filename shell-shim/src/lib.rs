@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod demo;
 pub mod filters;
+pub mod host;
+pub mod join;
 pub mod ls;
 pub mod perf;
 pub mod run;
@@ -32,6 +34,10 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let Err(error) = host::check() {
+        say::error!("{error}");
+        return ExitCode::from(FAILED);
+    }
     let result = match cli.command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
@@ -40,6 +46,7 @@ pub fn main() -> ExitCode {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
@@ -49,7 +56,9 @@ pub fn main() -> ExitCode {
         Ok(_) if say::has_failed() => ExitCode::from(FAILED),
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            say::error!("{error:#}");
+            if !error.is::<say::Said>() {
+                say::error!("{error:#}{}", host::way_out(&error));
+            }
             ExitCode::from(run::function::status_of(&error))
         }
     }

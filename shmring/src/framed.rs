@@ -20,15 +20,18 @@ use crate::slot::{Bytes, BytesMut};
 const PREFIX: usize = 4;
 
 /// Asks for the largest pipe this user may have; returns its size in bytes.
-pub(crate) fn enlarge(pipe: &OwnedFd) -> Result<usize> {
+///
+/// # Errors
+/// Those of fcntl(2) for what is no pipe.
+pub fn enlarge(pipe: impl AsFd) -> Result<usize> {
     let limit = std::fs::read_to_string("/proc/sys/fs/pipe-max-size");
     let mut wish = limit.ok().and_then(|s| s.trim().parse().ok()).unwrap_or(1 << 20);
     loop {
-        match rustix::pipe::fcntl_setpipe_size(pipe, wish) {
+        match rustix::pipe::fcntl_setpipe_size(&pipe, wish) {
             Ok(size) => return Ok(size),
             // The user's share of pipe memory is used up (pipe(7)): take less.
             Err(Errno::PERM | Errno::BUSY | Errno::NOMEM) if wish > 1 << 16 => wish /= 2,
-            Err(_) => return rustix::pipe::fcntl_getpipe_size(pipe),
+            Err(_) => return rustix::pipe::fcntl_getpipe_size(&pipe),
         }
     }
 }
@@ -120,6 +123,12 @@ impl FramedTx {
         self.flush();
     }
 
+    /// Whether all is in the pipe, or nobody takes it any more.
+    pub(crate) fn is_flushed(&mut self) -> bool {
+        self.flush();
+        self.sent == self.len || self.is_closed()
+    }
+
     fn flush(&mut self) {
         while self.sent < self.len && !self.blocked {
             match rustix::io::write(&self.pipe, &self.buffer[self.sent..self.len]) {
@@ -146,7 +155,9 @@ impl FramedTx {
 
     pub(crate) fn woken(&mut self) -> std::io::Result<()> {
         self.blocked = false;
-        Ok(self.waiter.clear()?)
+        self.waiter.clear()?;
+        self.flush(); // there may not be another frame to push this one
+        Ok(())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -93,11 +93,13 @@ pub use channel::{Borrowed, Room, Rx, Tx};
 pub use error::LinkError;
 pub use error::{RecvError, SendError};
 #[cfg(not(loom))]
+pub use framed::enlarge;
+#[cfg(not(loom))]
 pub use front::{Received, at, on};
 #[cfg(not(loom))]
 pub use handshake::{Channel, Offer};
 #[cfg(not(loom))]
-pub use link::{Link, Peer, loopback};
+pub use link::{Link, Peer, loopback, pair};
 #[cfg(not(loom))]
 pub use rendezvous::{Event, PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};

@@ -5,6 +5,7 @@
 //! [`function::Function`] joins the neighbours and lives.
 
 pub mod function;
+pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
@@ -18,10 +19,12 @@ use shmring::RuntimeDir;
 use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::{namespace, netlink, sysctl};
-use cable::{Cable, Jack, Switch};
+use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
+use frames::MAX_FRAME;
 use function::Function;
-use plan::{Plan, plan};
+use linger::Linger;
+use plan::{Plan, Plug, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -46,7 +49,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
         keeper = Some(Keeper::start(links(&plan))?);
     }
     let signals = Signals::new()?;
-    let Plan { network, cables, .. } = plan;
+    let Plan { network, plugs, .. } = plan;
     let taps: Vec<Tap> =
         network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
     netlink::configure(&network)?;
@@ -56,15 +59,28 @@ pub fn run(args: RunArgs) -> Result<u8> {
     args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
     if let Some(keeper) = &mut keeper {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
+        // Not only when a neighbour has come.
+        args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
-    let mut jacks = Vec::new();
-    for ((tap, cables), config) in taps.into_iter().zip(cables).zip(&network.interfaces) {
-        let cables: Result<_> = cables.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-        let cables = cables.with_context(|| config.name.clone())?;
-        jacks.push(Jack::new(config.name.clone(), tap, cables));
+    let (mut jacks, mut far) = (Vec::new(), Vec::new());
+    for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
+        let name = config.name.clone();
+        let cables = match plug {
+            Plug::Cables(plans) => plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect(),
+            Plug::Edge(what, edge) => {
+                let features = tap.features() & edge.features();
+                let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
+                let cable = Cable::local(here, &what)?;
+                far.push(Jack::new(what, edge, vec![Cable::local(there, &name)?]));
+                Ok(vec![cable])
+            }
+        };
+        jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
-    Function::new(jacks, signals, keeper, args.command).run(Switch::new(dir)?)
+    let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
+    let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
+    Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.
@@ -73,7 +89,7 @@ fn links(plan: &Plan) -> Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
         stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
-        pipes: plan.cables.iter().flatten().map(|cable| cable.end.id()).collect(),
+        pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
 }
