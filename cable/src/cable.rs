@@ -376,10 +376,20 @@ impl Cable {
         self.greet();
     }
 
-    /// Whether the neighbours get all that was sent even if this side ends now, or
-    /// do not want it any more.
-    pub fn is_flushed(&mut self) -> bool {
-        self.links().filter_map(|joined| joined.tx.as_mut()).all(Sender::is_flushed)
+    /// Whether byte streams have written everything, or cannot.
+    pub fn is_drained(&mut self) -> bool {
+        self.refresh();
+        self.stream_out().is_none_or(|stream| {
+            let _ = stream.arm();
+            stream.is_empty() || stream.is_closed()
+        })
+    }
+
+    /// Writes what byte streams still hold.
+    pub fn finish(&mut self) {
+        if let Some(stream) = self.stream_out() {
+            stream.finish();
+        }
     }
 }
 

@@ -54,15 +54,6 @@ impl Sender {
         }
     }
 
-    /// Whether the neighbour gets all that was sent and published even if this side
-    /// ends now, or does not want it any more.
-    pub fn is_flushed(&mut self) -> bool {
-        match self {
-            Sender::Link(tx) => tx.is_flushed(),
-            Sender::Stream(stream) => stream.is_flushed(),
-        }
-    }
-
     /// Prepares to sleep until there is room: `false` when there is something to do.
     pub fn arm(&mut self) -> bool {
         match self {
@@ -182,11 +173,6 @@ impl Receiver {
                 return Err(ended);
             }
         }
-    }
-
-    /// Whether there is a frame to be taken, now.
-    pub fn has_frame(&mut self) -> bool {
-        self.receive(|_| (false, ())).is_ok()
     }
 
     /// The source is at its end and the next one takes over, if there is one.

@@ -16,7 +16,6 @@ mod goodput;
 mod idle;
 mod isolation;
 mod kills;
-mod late;
 mod lkl;
 mod ls;
 mod nat;

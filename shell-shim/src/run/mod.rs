@@ -5,13 +5,10 @@
 //! [`function::Function`] joins the neighbours and lives.
 
 pub mod function;
-pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod signals;
-
-use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
@@ -23,7 +20,6 @@ use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
 use function::Function;
-use linger::Linger;
 use plan::{Plan, Plug, plan};
 use signals::Signals;
 
@@ -78,9 +74,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
-    let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
-    let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
+    Function::new(jacks, far, signals, keeper, args.command).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.
@@ -88,14 +82,7 @@ fn links(plan: &Plan) -> Links {
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
         pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
-}
-
-/// Whether two descriptors are the same file.
-fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
-    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
-    id(&a).is_some() && id(&a) == id(&b)
 }

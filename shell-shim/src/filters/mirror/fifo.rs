@@ -68,9 +68,8 @@ impl Fifo {
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Some(cable) = &mut self.cable {
-            while Instant::now() < until && !cable.is_flushed() {
+            while Instant::now() < until && !cable.is_drained() {
                 std::thread::sleep(Duration::from_millis(1));
-                cable.refresh();
             }
         }
         missed + self.queue.len() as u64
