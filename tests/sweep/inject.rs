@@ -44,6 +44,8 @@ pub struct Trace {
     pub counts: HashMap<(usize, i64), u32>,
     /// The fault was made.
     pub injected: bool,
+    /// What the call was about, if it was about a descriptor.
+    pub object: String,
 }
 
 /// A process or thread that is traced.
@@ -151,10 +153,11 @@ impl Tracer {
         let point = Point { task: task.number, call, nth: *count };
         if let Some(fault) = self.fault.filter(|fault| fault.at == point) {
             let when = occasion(pid, &registers);
-            if !when.is_none_or(|when| is_plausible(call, fault.errno, &when)) {
+            if !is_plausible(call, fault.errno, &when) {
                 self.fault = None; // it cannot happen here
                 return Ok(());
             }
+            self.trace.object = when.object;
             task.outcome = Some(fault.errno);
             self.trace.injected = true;
             if !fault.takes_effect {
@@ -175,18 +178,18 @@ impl Tracer {
     }
 }
 
-/// None where the call's first argument is no descriptor.
-fn occasion(pid: Pid, registers: &libc::user_regs_struct) -> Option<Occasion> {
+fn occasion(pid: Pid, registers: &libc::user_regs_struct) -> Occasion {
     let fd = registers.rdi;
-    let object = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
-    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-    let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
-    Some(Occasion {
+    let object = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
+    let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or("0");
+    let flags = i32::from_str_radix(flags.trim(), 8).unwrap_or_default();
+    Occasion {
         object: object.to_string_lossy().into_owned(),
         blocks: flags & libc::O_NONBLOCK == 0,
-        timeout: registers.r10 as i64,
-    })
+        third: registers.rdx as i64,
+        fourth: registers.r10 as i64,
+    }
 }
 
 /// Somebody may kill a task while it is stopped.

@@ -158,7 +158,8 @@ fn tell(case: &Case, report: &Report, verbose: bool) {
             true => "fine".to_owned(),
             false => report.complaints.join("; "),
         };
-        say::text(format!("{}: {what}\n    {said}\n", case.name));
+        let object = &report.trace.object;
+        say::text(format!("{}: {what}\n    {object}\n    {said}\n", case.name));
     }
 }
 

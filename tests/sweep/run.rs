@@ -16,9 +16,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Its traced command has begun after this long.
 const BEGIN: Duration = Duration::from_secs(30);
 
-/// How many frames were lost is said in a line of its own.
-const COUNTS: &[&str] =
-    &["frames found no target", "frames without a copy", "ended before the link was up"];
+/// What is said in a line of its own, besides: how many frames were lost, and that a link
+/// is less than one may expect.
+const NOTES: &[&str] = &[
+    "frames found no target",
+    "frames without a copy",
+    "frames go out only",
+    "waiting for another stdpkt",
+    "ended before the link was up",
+];
 
 /// What came of a run.
 pub struct Report {
@@ -82,16 +88,17 @@ fn follow(scene: &Scene, fault: Option<Fault>) -> Result<Trace> {
 
 /// Whether the chain did its work or said why not.
 fn judge(scenario: &Scenario, scene: &Scene, outcome: &Outcome, complaints: &mut Vec<String>) {
-    // The standard library, where a thread gets no memory for its stacks.
-    let is_theirs = outcome.err.contains("alternative stack");
-    if outcome.err.contains("panicked at") && !is_theirs {
+    // The standard library, which cannot make a thread's stacks or ask its child.
+    let theirs = ["alternative stack", "the CLOEXEC pipe failed"];
+    let is_theirs = |line: &str| theirs.iter().any(|words| line.contains(words));
+    if outcome.err.contains("panicked at") && !is_theirs(&outcome.err) {
         complaints.push("panics".into());
     }
     // A process that gets no memory is ended by its allocator, which says so.
     let is_ours = |line: &&str| {
         line.starts_with("memory allocation of ")
-            || line.contains("alternative stack")
-            || line.starts_with("stdpkt: ") && !COUNTS.iter().any(|count| line.contains(count))
+            || is_theirs(line)
+            || line.starts_with("stdpkt: ") && !NOTES.iter().any(|note| line.contains(note))
     };
     let lines = outcome.err.lines().filter(is_ours).count();
     let done = (scenario.is_done)(scene, outcome);

@@ -136,7 +136,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "balance",
         script: "stdpkt run --link l,at=f,ip=10.0.0.2/24 -- sleep 1000 & a=$!
                  stdpkt run --right 10.0.0.1/24 -- ping -q -c2 -i0.05 -W1 10.0.0.2 \
-                 | stdpkt balance f; b=${PIPESTATUS[@]}
+                 | timeout 2 stdpkt balance f; b=${PIPESTATUS[@]}
                  kill $a 2>/dev/null; wait $a; echo $? $b",
         is_done: pinged,
     },
