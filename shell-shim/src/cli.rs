@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
+use crate::each::EachArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -56,6 +57,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Filter a link by a program, once for each direction
+    Each(EachArgs),
     /// Join a link to something that is no function: a program, a socket
     Join(JoinArgs),
     /// List live links, their functions and counters

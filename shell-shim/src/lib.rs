@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod each;
 pub mod filters;
 pub mod host;
 pub mod join;
@@ -71,6 +72,7 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
