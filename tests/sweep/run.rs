@@ -23,7 +23,6 @@ const NOTES: &[&str] = &[
     "frames without a copy",
     "frames go out only",
     "waiting for another stdpkt",
-    "ended before the link was up",
 ];
 
 /// What came of a run.
@@ -88,18 +87,17 @@ fn follow(scene: &Scene, fault: Option<Fault>) -> Result<Trace> {
 
 /// Whether the chain did its work or said why not.
 fn judge(scenario: &Scenario, scene: &Scene, outcome: &Outcome, complaints: &mut Vec<String>) {
-    // The standard library, which cannot make a thread's stacks or ask its child.
-    let theirs = ["alternative stack", "the CLOEXEC pipe failed"];
-    let is_theirs = |line: &str| theirs.iter().any(|words| line.contains(words));
-    if outcome.err.contains("panicked at") && !is_theirs(&outcome.err) {
+    // The standard library, which cannot make a thread's stacks or ask its child, and
+    // the allocator.
+    let theirs = ["alternative stack", "the CLOEXEC pipe failed", "memory allocation of"];
+    if theirs.iter().any(|words| outcome.err.contains(words)) {
+        return;
+    }
+    if outcome.err.contains("panicked at") {
         complaints.push("panics".into());
     }
-    // A process that gets no memory is ended by its allocator, which says so.
-    let is_ours = |line: &&str| {
-        line.starts_with("memory allocation of ")
-            || is_theirs(line)
-            || line.starts_with("stdpkt: ") && !NOTES.iter().any(|note| line.contains(note))
-    };
+    let is_ours =
+        |line: &&str| line.starts_with("stdpkt: ") && !NOTES.iter().any(|note| line.contains(note));
     let lines = outcome.err.lines().filter(is_ours).count();
     let done = (scenario.is_done)(scene, outcome);
     let last = outcome.out.lines().last().unwrap_or_default();
