@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod init;
+mod rest;
 mod search;
 mod view;
 mod wire;
@@ -153,7 +154,8 @@ impl Keeper {
     }
 
     /// Waits for the command and returns its exit status, 128 + n after death
-    /// by signal n. To be called once a command.
+    /// by signal n. What it left behind is gone then, too; what setup commands
+    /// left behind lives on. To be called once a command.
     ///
     /// # Errors
     /// When the keeper was killed.
