@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use anyhow::Result;
-use cable::lane::{Lane, say_why};
+use cable::lane::{Lane, say_why, take_out_ended};
 use cable::{BATCH, Cable, Sender};
 use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
@@ -149,6 +149,7 @@ impl Spread {
         self.stall = Stall::None;
         let mut busy = false;
         if !self.director.has_begun() {
+            take_out_ended(left);
             self.stall = Stall::Targets(None);
             return false;
         }
