@@ -236,7 +236,7 @@ impl Builder<'_> {
 /// The Ethernet address of the interface with this IP address. One and the same
 /// each time, so that whoever replaces a function that was killed has the address
 /// which its neighbours remember; no other function on a link has the IP address.
-fn mac_of(address: IpAddr) -> [u8; 6] {
+pub(crate) fn mac_of(address: IpAddr) -> [u8; 6] {
     let [a, b, c, d] = match address {
         IpAddr::V4(address) => address.octets(),
         // FNV-1a: as good as the address itself for a few neighbours.
