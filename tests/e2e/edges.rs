@@ -229,7 +229,7 @@ const HOST: &str = "
 ";
 
 #[test]
-fn a_chain_reaches_what_the_host_reaches_and_is_reached() {
+fn a_chain_reaches_what_the_host_reaches() {
     need_functions!("root", "ip", "unshare", "socat", "ss", "passt", "slirp4netns");
     for by in ["passt", "slirp4netns"] {
         let scene = Scene::new();
@@ -239,20 +239,11 @@ fn a_chain_reaches_what_the_host_reaches_and_is_reached() {
              stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 \
                      -- socat -u TCP:192.0.2.1:8000,retry=20,interval=0.1 - \
                  | stdpkt uplink --by {by}; echo uplink $?
-             stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 \
-                     -- socat TCP-LISTEN:80,fork SYSTEM:'echo from the chain' \
-                 | stdpkt uplink --by {by} -t 8080:80 & chain=$!
-             for n in $(seq 100); do
-                 timeout 2 ip netns exec inet socat -u TCP:192.0.2.2:8080 - 2>/dev/null \
-                     | grep chain && break
-                 sleep 0.1
-             done
-             kill $server $chain; wait
+             kill $server; wait
 END
              exec unshare -n -m bash host"
         ));
         assert!(said(&outcome).contains("from the network"), "{by}: {outcome:?}");
-        assert!(outcome.out.contains("from the chain"), "{by}: {outcome:?}");
         assert!(outcome.out.contains("uplink 0"), "{by}: {outcome:?}");
         scene.assert_nothing_left();
     }
