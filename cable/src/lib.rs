@@ -12,6 +12,7 @@ pub mod edge;
 mod finished;
 pub mod half;
 mod jack;
+mod joined;
 pub mod lane;
 mod neighbour;
 mod notice;
@@ -20,10 +21,11 @@ pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
 
-pub use cable::{Cable, CablePlan, Fallback, Joined, Wake};
+pub use cable::{Cable, CablePlan, Fallback, Wake};
 pub use edge::Edge;
 pub use half::{Half, Receiver, Sender};
 pub use jack::Jack;
+pub use joined::Joined;
 pub use switch::{Driver, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.

@@ -13,6 +13,7 @@ mod endings;
 mod fifos;
 mod filters;
 mod goodput;
+mod groups;
 mod idle;
 mod isolation;
 mod kills;

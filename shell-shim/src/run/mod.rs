@@ -11,9 +11,11 @@ pub mod lkl;
 pub mod plan;
 pub mod signals;
 
+use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::{dup2_stdin, dup2_stdout};
 use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
@@ -24,7 +26,7 @@ use edges::tap::Tap;
 use frames::MAX_FRAME;
 use function::Function;
 use linger::Linger;
-use plan::{Plan, Plug, plan};
+use plan::{Owned, Plan, Plug, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -48,6 +50,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     if !args.command.is_empty() || !args.setup.is_empty() {
         keeper = Some(Keeper::start(links(&plan))?);
     }
+    let_go(plan.owns)?;
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
     let taps: Vec<Tap> =
@@ -81,6 +84,19 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
     Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
+}
+
+/// Leaves the standard descriptors that are links to the cables alone, which have
+/// copies: a neighbour on `|` sees the end of a cable when nobody holds it any more.
+fn let_go(links: Owned) -> Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
+    if links.stdin {
+        dup2_stdin(&null).context("dup2")?;
+    }
+    if links.stdout {
+        dup2_stdout(&null).context("dup2")?;
+    }
+    Ok(())
 }
 
 /// What the keeper has to know of the standard descriptors.
