@@ -76,9 +76,14 @@ pub fn is_verbose() -> bool {
     VERBOSE.load(Ordering::Relaxed) // see `set_verbose`
 }
 
+/// The process has failed, and somebody else has said why.
+pub fn fail() {
+    FAILED.store(true, Ordering::Relaxed); // see `has_failed`
+}
+
 #[doc(hidden)]
 pub fn say_error(what: Arguments<'_>) {
-    FAILED.store(true, Ordering::Relaxed); // see `has_failed`
+    fail();
     say_line(format_args!("stdpkt: {what}"));
 }
 

@@ -8,10 +8,11 @@ pub mod filter;
 pub mod mirror;
 pub mod tee;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::epoll::EpollFlags;
 use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir};
 
@@ -80,6 +81,7 @@ impl Patch {
         plans: Vec<CablePlan>,
         signals: Option<Signals>,
     ) -> Result<Patch> {
+        check_distinct(&plans)?;
         let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
         Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
     }
@@ -93,6 +95,18 @@ impl Patch {
         let Patch { cables, signals, mut switch } = self;
         switch.run(&mut Worker { cables, signals, work, ending: None })
     }
+}
+
+/// A command that is joined to itself would send its own frames round and round.
+fn check_distinct(plans: &[CablePlan]) -> Result<()> {
+    let mut seen = HashMap::new();
+    // A socket may well be both standard input and output.
+    for end in plans.iter().map(|plan| &plan.end).filter(|end| !end.is_socket()) {
+        if let Some(other) = seen.insert(end.id(), end.what()) {
+            bail!("{other} and {} are one: give each link a FIFO of its own", end.what());
+        }
+    }
+    Ok(())
 }
 
 /// Drives a [`Switch`].

@@ -13,6 +13,7 @@ use shmring::LinkError;
 use super::linger::{Far, Linger};
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
+use crate::told;
 use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
@@ -134,7 +135,7 @@ impl Driver for Function {
         if gone && self.command.is_empty() && self.stage == Stage::Living {
             // Perhaps a chain that lived too short to be linked. As in
             // `false | cat`, a failure is in the status of who failed.
-            say::error!("{name}: {error:#}");
+            told::say_of_neighbour(format_args!("{name}: {error:#}"));
             self.leave(0);
         }
         if self.stage == Stage::Living { Err(error.context(name)) } else { Ok(()) }
@@ -159,7 +160,10 @@ impl Driver for Function {
         match self.stage {
             Stage::Living if self.running && cut => self.stop(Blow::TerminateReader),
             Stage::Living if cut && !self.command.is_empty() => {
-                say::error!("the neighbour ended before {} could start", self.command[0]);
+                told::say_of_neighbour(format_args!(
+                    "the neighbour ended before {} could start",
+                    self.command[0]
+                ));
                 self.leave(crate::FAILED);
             }
             Stage::Living if cut || idle => self.leave(0),
@@ -211,7 +215,8 @@ impl Function {
     /// # Errors
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
-        let status = switch.run(&mut self)?;
+        // Before the neighbours lose their links.
+        let status = switch.run(&mut self).inspect_err(|_| told::mark())?;
         for jack in &mut self.far {
             while jack.turn() {}
             jack.close_edge();

@@ -4,29 +4,27 @@
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
+pub mod args;
 pub mod function;
 pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod signals;
-
-use std::fs::OpenOptions;
-use std::os::fd::AsFd;
+mod values;
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{dup2_stdin, dup2_stdout};
 use shmring::RuntimeDir;
 
-use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::{namespace, netlink, sysctl};
+use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
 use function::Function;
 use linger::Linger;
-use plan::{Owned, Plan, Plug, plan};
+use plan::{Plan, Plug, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -50,7 +48,6 @@ pub fn run(args: RunArgs) -> Result<u8> {
     if !args.command.is_empty() || !args.setup.is_empty() {
         keeper = Some(Keeper::start(links(&plan))?);
     }
-    let_go(plan.owns)?;
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
     let taps: Vec<Tap> =
@@ -86,32 +83,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
     Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
 }
 
-/// Leaves the standard descriptors that are links to the cables alone, which have
-/// copies: a neighbour on `|` sees the end of a cable when nobody holds it any more.
-fn let_go(links: Owned) -> Result<()> {
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
-    if links.stdin {
-        dup2_stdin(&null).context("dup2")?;
-    }
-    if links.stdout {
-        dup2_stdout(&null).context("dup2")?;
-    }
-    Ok(())
-}
-
 /// What the keeper has to know of the standard descriptors.
 fn links(plan: &Plan) -> Links {
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
         pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
-}
-
-/// Whether two descriptors are the same file.
-fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
-    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
-    id(&a).is_some() && id(&a) == id(&b)
 }

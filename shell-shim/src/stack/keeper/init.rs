@@ -24,7 +24,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use rustix::io::FdFlags;
 
@@ -122,9 +122,6 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
 /// the user that are not links: a copy here would keep a neighbour from seeing the link's end.
 fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
-    if links.stderr {
-        dup2_stderr(&null)?;
-    }
     if links.stdout {
         dup2_stdout(io::stderr())?;
     }

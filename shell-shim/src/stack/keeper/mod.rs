@@ -22,6 +22,7 @@ mod wire;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -44,15 +45,13 @@ const NAMESPACES: CloneFlags =
 
 /// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
-/// instead (where that is a link too, to `/dev/null`).
+/// instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// Standard input is a link.
     pub stdin: bool,
     /// Standard output is a link.
     pub stdout: bool,
-    /// Standard error is a link, as after `2>&1 |`.
-    pub stderr: bool,
     /// Descriptors that the command inherits besides the standard ones.
     pub kept: Vec<RawFd>,
     /// Read instead of `/dev/null` where standard input is a link.
@@ -232,6 +231,14 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
+        libc::ENOENT if search::look_for(program).is_ok() => (
+            "may not be run: the interpreter that its first line names, or its loader, is not there"
+                .to_owned(),
+            126,
+        ),
+        libc::ENOENT if program.as_bytes().contains(&b'/') => {
+            ("there is no such file: check the path".to_owned(), 127)
+        }
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
         libc::EACCES if search::is_nowhere(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
