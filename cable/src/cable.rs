@@ -9,8 +9,7 @@ use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::half::{Half, Receiver, Sender};
-use super::joined::Joined;
+use super::half::{Half, Joined, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
 use super::shown::Shown;

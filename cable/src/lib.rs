@@ -12,7 +12,6 @@ pub mod edge;
 mod finished;
 pub mod half;
 mod jack;
-mod joined;
 pub mod lane;
 mod neighbour;
 mod notice;
@@ -23,9 +22,8 @@ mod switch;
 
 pub use cable::{Cable, CablePlan, Fallback, Wake};
 pub use edge::Edge;
-pub use half::{Half, Receiver, Sender};
+pub use half::{Half, Joined, Receiver, Sender};
 pub use jack::Jack;
-pub use joined::Joined;
 pub use switch::{Driver, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.

@@ -4,8 +4,7 @@ use anyhow::Result;
 use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role};
 
 use super::{Cable, Fallback, Wake};
-use crate::half::{Receiver, Sender};
-use crate::joined::Joined;
+use crate::half::{Joined, Receiver, Sender};
 use crate::neighbour::Kind;
 use crate::stream_rx::StreamRx;
 use crate::stream_tx::StreamTx;
