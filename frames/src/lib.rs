@@ -4,9 +4,11 @@
 //! worst is an error.
 
 pub mod capture;
+mod ethernet;
 mod packets;
 mod vnet;
 
+pub use ethernet::mac_of;
 pub use packets::{Packets, WireError};
 pub use vnet::{VnetHeader, push_frame};
 
