@@ -9,7 +9,10 @@ use rustix::io::{Errno, Result};
 use rustix::net::{RecvFlags, SendFlags};
 
 /// As read(2).
-pub(super) fn read(from: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
+///
+/// # Errors
+/// Those of read(2) and recv(2), `EAGAIN` among them.
+pub fn read(from: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
     match rustix::net::recv(from, &mut *bytes, RecvFlags::DONTWAIT) {
         Ok((count, _)) => Ok(count),
         Err(Errno::NOTSOCK) => rustix::io::read(from, bytes),
@@ -18,7 +21,10 @@ pub(super) fn read(from: &OwnedFd, bytes: &mut [u8]) -> Result<usize> {
 }
 
 /// As write(2).
-pub(super) fn write(to: &OwnedFd, bytes: &[u8]) -> Result<usize> {
+///
+/// # Errors
+/// Those of write(2) and send(2), `EAGAIN` among them.
+pub fn write(to: &OwnedFd, bytes: &[u8]) -> Result<usize> {
     match rustix::net::send(to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
         Err(Errno::NOTSOCK) => rustix::io::write(to, bytes),
         sent => sent,

@@ -1,24 +1,25 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod upgrade;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Link, LinkError, Offer, PROLOGUE, Peer, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::half::{Receiver, Sender};
-use super::reader_of::{Reader, reader_of};
-use super::stream_rx::StreamRx;
-use super::stream_tx::StreamTx;
+use super::half::{Half, Receiver, Sender};
+use super::neighbour::{Kind, neighbour};
+use super::notice::Notice;
+use super::shown::Shown;
 use frames::FEATURES;
+use upgrade::Out;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
-/// A greeting under way has this long before we look again.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// A pipe to be used as a cable.
 pub struct CablePlan {
@@ -29,8 +30,8 @@ pub struct CablePlan {
     /// Whether the function ends with this cable. That of a `|` has no second
     /// life; a FIFO may get a new neighbour.
     pub vital: bool,
-    /// Whether the function has use for frames both ways.
-    pub both_ways: bool,
+    /// Whether to tell the user of a link that carries frames one way only.
+    pub expects_both_ways: bool,
     /// What to do when no neighbour turns up that knows of rings.
     pub fallback: Fallback,
 }
@@ -48,28 +49,38 @@ pub enum Fallback {
 
 /// A pipe, the rendezvous on it, and the links that came of it.
 pub struct Cable {
+    /// By which a [`Switch`](crate::Switch) knows it.
+    pub(crate) id: u32,
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
+    /// The link of a cable whose other end is in this process, until it is taken
+    /// into use.
+    local: Option<Link>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
+    /// Of the newest link.
+    serial: u32,
+    /// Links ended, and nobody has asked yet.
+    ended: bool,
     /// Whether there ever was a link or a byte stream.
     pub was_up: bool,
     /// When to see about a neighbour that does not turn up.
     look_at: Option<Instant>,
     looks: u32,
     fallback: Fallback,
-    /// Bytes in the pipe have a reader already.
-    reading: bool,
+    /// What becomes of the byte stream of ours.
+    out: Out,
     /// What the newest neighbour takes unfinished, until somebody asks.
     plugged: Option<u64>,
+    notice: Notice,
+    shown: Shown,
 }
 
 /// What is needed to make the rendezvous again.
 struct Parts {
     offer: Offer,
     vital: bool,
-    both_ways: bool,
     what: String,
 }
 
@@ -81,13 +92,16 @@ pub struct Joined {
     pub rx: Option<Receiver>,
 }
 
-/// Which half of a link a descriptor belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Half {
-    /// Frames out.
-    Tx,
-    /// Frames in.
-    Rx,
+impl Joined {
+    /// Takes out the sending half if the neighbour takes no more.
+    pub fn drop_closed(&mut self) {
+        self.tx.take_if(|tx| tx.is_closed());
+    }
+
+    /// Whether there is a half left.
+    pub fn is_alive(&self) -> bool {
+        self.tx.is_some() || self.rx.is_some()
+    }
 }
 
 /// Watches the descriptor of one half of the link with a serial number.
@@ -99,7 +113,7 @@ impl Cable {
     /// # Errors
     /// [`LinkError`].
     pub fn new(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
-        let CablePlan { end, offer, vital, both_ways, fallback } = plan;
+        let CablePlan { end, offer, vital, expects_both_ways, fallback } = plan;
         let what = end.what().to_owned();
         let may_stream = end.role() == Role::Writer && !end.is_socket();
         let look_at = match fallback {
@@ -107,19 +121,48 @@ impl Cable {
             Fallback::AtOnce if may_stream => Some(Instant::now()),
             _ => None,
         };
+        let notice = Notice::new(&end, &offer.label, expects_both_ways);
+        let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
-        let parts = Parts { offer, vital, both_ways, what };
-        Ok(Cable {
+        let parts = Parts { offer, vital, what };
+        Ok(Cable { rendezvous, look_at, fallback, ..Cable::of(parts, notice, shown) })
+    }
+
+    /// A cable whose other end is in this process, see [`shmring::pair`]. Who has it
+    /// ends with it.
+    ///
+    /// # Errors
+    /// Where there is no memory for what `stdpkt ls` shows.
+    pub fn local(link: Link, what: &str) -> Result<Cable> {
+        let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
+        let cable = Cable::of(parts, Notice::none(), Shown::local(what)?);
+        Ok(Cable { local: Some(link), look_at: Some(Instant::now()), ..cable })
+    }
+
+    /// Without anybody to come.
+    fn of(parts: Parts, notice: Notice, shown: Shown) -> Cable {
+        Cable {
+            id: 0,
             parts,
-            rendezvous,
+            rendezvous: None,
+            local: None,
             links: Vec::new(),
+            serial: 0,
+            ended: false,
             was_up: false,
-            look_at,
+            look_at: None,
             looks: 0,
-            fallback,
-            reading: false,
+            fallback: Fallback::Never,
+            out: Out::Free,
             plugged: None,
-        })
+            notice,
+            shown,
+        }
+    }
+
+    /// By which a [`Switch`](crate::Switch) that watches it knows it.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// The pipe's name for people.
@@ -149,7 +192,23 @@ impl Cable {
 
     /// Keeps the links for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut Joined) -> bool) {
+        let before = self.links.len();
         self.links.retain_mut(|(_, joined)| keep(joined));
+        self.ended |= self.links.len() < before;
+        match &self.rendezvous {
+            _ if self.is_up() => {}
+            Some(rendezvous) if !rendezvous.is_over() => self.shown.waits(),
+            _ => self.shown.over(),
+        }
+    }
+
+    /// Takes out what is dead; whether links ended since the last call.
+    pub fn sweep(&mut self) -> bool {
+        self.retain(|joined| {
+            joined.drop_closed();
+            joined.is_alive()
+        });
+        std::mem::take(&mut self.ended)
     }
 
     /// The link that takes frames.
@@ -158,27 +217,28 @@ impl Cable {
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.
-    pub fn plugged(&mut self) -> Option<u64> {
+    pub fn take_plugged(&mut self) -> Option<u64> {
         self.plugged.take()
     }
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.look_at
+        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
     ///
     /// # Errors
     /// [`LinkError`], and those of `wake`.
-    pub fn on_rendezvous(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    pub fn on_rendezvous(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         while let Some(rendezvous) = &mut self.rendezvous {
             match rendezvous.poll() {
-                Ok(Some(link)) => self.join(link, serial, wake)?,
                 Ok(None) => break,
+                Ok(Some(Event::Link(link))) => self.join(link, wake)?,
+                Ok(Some(event)) => self.on_event(event, wake)?,
                 // It took the beginning of a capture for what it is, and nothing else.
                 Err(error @ LinkError::NeighbourGone { .. }) if self.has_prologue() => {
-                    self.stream_on(error, serial, wake)?;
+                    self.stream_on(error, wake)?;
                 }
                 // Who read our capture is gone: that is the end of the cable, not a failure.
                 Err(LinkError::NeighbourGone { .. }) if self.stream_out().is_some() => {
@@ -188,22 +248,8 @@ impl Cable {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.read_bytes(serial, wake)?;
-        self.take_leftover();
         self.greet();
         Ok(())
-    }
-
-    /// After a writer's HELLO: takes what it wrote before, and reads no further
-    /// until it is ready, or has gone on writing since our answer was too slow.
-    fn take_leftover(&mut self) {
-        let Some(rendezvous) = &mut self.rendezvous else { return };
-        let (leftover, held) = (rendezvous.leftover(), rendezvous.is_welcoming());
-        let mut streams = self.links().filter_map(|joined| joined.rx.as_mut()?.stream.as_mut());
-        if let Some(stream) = streams.next() {
-            stream.push(&leftover);
-            stream.hold(held);
-        }
     }
 
     /// Sees about a neighbour that has not turned up: one that does not know of
@@ -211,170 +257,67 @@ impl Cable {
     ///
     /// # Errors
     /// Those of `wake` and open(2).
-    pub fn on_time(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
+    pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
+        self.notice.on_time(now, self.is_up());
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
         self.look_at = None;
+        if let Some(link) = self.local.take() {
+            return self.join(link, wake);
+        }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {
             return Ok(());
         }
         if self.fallback == Fallback::AtOnce {
-            return self.stream(serial, wake);
+            return self.begin_stream(Kind::Other, wake);
         }
         self.looks += 1;
-        match reader_of(rendezvous.end().id().1) {
-            Reader::Aware => self.look_at = Some(now + BOUND),
-            Reader::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
-            Reader::Unknown | Reader::Other => self.stream(serial, wake)?,
+        match neighbour(rendezvous.end().id(), Role::Writer).kind {
+            Kind::Aware => self.look_at = Some(now + BOUND),
+            Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
+            kind => self.begin_stream(kind, wake)?,
         }
         Ok(())
     }
 
-    /// Sends frames as a capture through the pipe itself, until a neighbour
-    /// turns up that knows of rings.
-    ///
-    /// # Errors
-    /// Those of `wake` and open(2).
-    fn stream(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = &mut self.rendezvous else { return Ok(()) };
-        if !rendezvous.hold() {
-            self.look_at = Some(Instant::now() + MOMENT);
-            return Ok(());
-        }
-        // Fails when the last reader has just gone; the rendezvous will say so.
-        let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
-        self.add(Joined { tx: Some(stream), rx: None }, serial, wake)
-    }
-
-    /// Whether the beginning of a capture went through a socket, and nothing else yet.
-    fn has_prologue(&self) -> bool {
-        let end = self.rendezvous.as_ref().map(Rendezvous::end);
-        self.fallback != Fallback::Never
-            && self.links.is_empty()
-            && end.is_some_and(|end| end.is_socket() && end.role() == Role::Writer)
-    }
-
-    /// Sends frames as the rest of that capture. `gone` is what to say if the
-    /// reader did not take the beginning but went away.
-    fn stream_on(&mut self, gone: LinkError, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
-        if stream.is_closed() {
-            return Err(gone.into());
-        }
-        let tx = Some(Sender::Stream(Box::new(stream)));
-        self.add(Joined { tx, rx: None }, serial, wake)
-    }
-
-    /// Takes bytes in the pipe for a capture.
-    fn read_bytes(&mut self, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
-        if self.reading || !rendezvous.carries_bytes() || self.is_up() {
-            return Ok(());
-        }
-        self.reading = true;
-        let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, &self.parts.what);
-        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, serial, wake)
-    }
-
-    fn stream_out(&mut self) -> Option<&mut StreamTx> {
-        self.links().find_map(|joined| match &mut joined.tx {
-            Some(Sender::Stream(stream)) => Some(&mut **stream),
-            _ => None,
-        })
-    }
-
-    /// Greets a reader that has turned up while we write bytes: when the last
-    /// packet is written, and then not another byte until it has answered.
-    fn greet(&mut self) {
-        let Some(mut rendezvous) = self.rendezvous.take() else { return };
-        let mut gone = false;
-        if let Some(stream) = self.stream_out() {
-            stream.hold(rendezvous.is_wanted() || rendezvous.is_greeting());
-            let _ = stream.arm(); // writes what it can
-            if rendezvous.is_wanted()
-                && stream.is_empty()
-                && let Err(error) = rendezvous.greet()
-            {
-                eprintln!("stdpkt: {error}");
-                gone = true;
-            }
-            stream.hold(!gone && (rendezvous.is_wanted() || rendezvous.is_greeting()));
-        }
-        self.rendezvous = (!gone).then_some(rendezvous);
-    }
-
     /// Takes a link into use.
-    fn join(&mut self, link: Link, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        if self.parts.both_ways && !link.is_duplex() {
-            let (here, there) = match link.tx {
-                Some(_) => ("to", "from"),
-                None => ("from", "to"),
-            };
-            let Peer { label, .. } = &link.peer;
-            eprintln!(
-                "stdpkt: {}: one-way {here} {label}: frames {there} it need a FIFO of their own, \
-                 as in --link NAME,at=RX:TX",
-                self.parts.what
-            );
-        }
-        let mut joined = Joined { tx: link.tx.map(Sender::Link), rx: link.rx.map(Receiver::link) };
-        if let Some(receiver) = &mut joined.rx {
-            receiver.stream = self.last_bytes()?;
-        }
-        // The byte streams of this pipe have done their part.
-        self.links.retain(|(_, old)| {
-            !matches!(old.tx, Some(Sender::Stream(_)))
-                && !old.rx.as_ref().is_some_and(|rx| rx.stream.is_some() && rx.rx.is_none())
-        });
-        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
-        self.add(joined, serial, wake)
-    }
-
-    /// What the neighbour wrote into the pipe before it found us.
-    fn last_bytes(&mut self) -> Result<Option<Box<StreamRx>>> {
-        let leftover = self.rendezvous.as_mut().map(Rendezvous::leftover).unwrap_or_default();
-        let mut streams = self.links.iter_mut().filter_map(|(_, old)| old.rx.as_mut());
-        let old = streams.find(|rx| rx.rx.is_none()).and_then(|rx| rx.stream.take());
-        let mut stream = match (old, &self.rendezvous) {
-            (Some(old), _) => old,
-            (None, Some(rendezvous)) if !leftover.is_empty() => {
-                let pipe = rendezvous.end().reopen_to_read()?;
-                Box::new(StreamRx::new(pipe, &self.parts.what))
-            }
-            _ => return Ok(None),
+    fn join(&mut self, link: Link, wake: &mut Wake<'_>) -> Result<()> {
+        self.notice.joined(&link);
+        // The byte streams of this pipe have done their part; what came in is first.
+        let stream = self.end_streams();
+        let link_rx = link.rx.map(Receiver::link);
+        let rx = match (stream, link_rx) {
+            (Some(stream), Some(link)) => Some(stream.then(link)),
+            (stream, link) => link.or(stream),
         };
-        self.reading = true;
-        stream.finish(&leftover);
-        Ok(Some(stream))
+        let joined = Joined { tx: link.tx.map(Sender::Link), rx };
+        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
+        self.add(joined, wake)
     }
 
-    fn add(&mut self, joined: Joined, serial: &mut u32, wake: &mut Wake<'_>) -> Result<()> {
-        *serial = serial.wrapping_add(1);
+    fn add(&mut self, mut joined: Joined, wake: &mut Wake<'_>) -> Result<()> {
+        self.shown.joins(&mut joined)?;
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         if let Some(tx) = &joined.tx {
             let stream = matches!(tx, Sender::Stream(_));
             let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
-            wake(*serial, Half::Tx, tx.as_fd(), flags)?;
+            wake(serial, Half::Tx, tx.as_fd(), flags)?;
         }
-        match &joined.rx {
-            Some(Receiver { rx: Some(rx), .. }) => wake(*serial, Half::Rx, rx.as_fd(), edge)?,
-            Some(Receiver { stream: Some(stream), .. }) => {
-                wake(*serial, Half::Rx, stream.as_fd(), edge)?;
-            }
-            _ => {}
+        if let Some(rx) = &joined.rx {
+            wake(serial, Half::Rx, rx.as_fd(), edge)?;
         }
-        let one_way_in = matches!(&joined.rx, Some(Receiver { rx: None, .. }));
-        if matches!(joined.tx, Some(Sender::Stream(_))) || one_way_in {
+        let bytes_in = joined.rx.as_ref().is_some_and(Receiver::is_stream);
+        if matches!(joined.tx, Some(Sender::Stream(_))) || bytes_in {
             self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;
         self.look_at = None;
-        self.links.push((*serial, joined));
+        self.links.push((serial, joined));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The halves of a link, whatever is at the other end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,6 +8,15 @@ use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
 
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
+
+/// Which half of a link a descriptor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Frames out.
+    Tx,
+    /// Frames in.
+    Rx,
+}
 
 /// Where frames go.
 pub enum Sender {
@@ -77,8 +87,9 @@ impl Sender {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        if let Sender::Link(tx) = self {
-            tx.count_drop();
+        match self {
+            Sender::Link(tx) => tx.count_drop(),
+            Sender::Stream(stream) => stream.count_drop(),
         }
     }
 }
@@ -92,21 +103,37 @@ impl AsFd for Sender {
     }
 }
 
-/// Where frames come from: first a byte stream, if there is one, then a link.
+/// Where frames come from: one source after the other, each to its end.
 pub struct Receiver {
-    pub(super) stream: Option<Box<StreamRx>>,
-    pub(super) rx: Option<Rx>,
+    source: Source,
+    /// What comes after it.
+    next: VecDeque<Source>,
+}
+
+/// One source of frames.
+pub(crate) enum Source {
+    /// A neighbour that knows of rings.
+    Link(Rx),
+    /// One that writes captures.
+    Stream(Box<StreamRx>),
 }
 
 impl Receiver {
     /// Frames of a link.
     pub fn link(rx: Rx) -> Receiver {
-        Receiver { stream: None, rx: Some(rx) }
+        Receiver { source: Source::Link(rx), next: VecDeque::new() }
     }
 
     /// Frames of a byte stream.
     pub fn stream(stream: StreamRx) -> Receiver {
-        Receiver { stream: Some(Box::new(stream)), rx: None }
+        Receiver { source: Source::Stream(Box::new(stream)), next: VecDeque::new() }
+    }
+
+    /// First the frames of this one, then those of another.
+    pub fn then(mut self, other: Receiver) -> Receiver {
+        self.next.push_back(other.source);
+        self.next.extend(other.next);
+        self
     }
 
     /// Shows `take` the next frame, which is gone if it returns `true` and
@@ -119,78 +146,122 @@ impl Receiver {
         &mut self,
         take: impl FnOnce(Bytes<'_>) -> (bool, T),
     ) -> Result<T, RecvError> {
-        if let Some(stream) = &mut self.stream {
-            match stream.borrow() {
-                Ok(bytes) => {
-                    let (done, result) = take(bytes);
-                    if done {
-                        stream.release();
+        loop {
+            let ended = match &mut self.source {
+                Source::Link(rx) => match rx.borrow() {
+                    Ok(mut frame) => {
+                        let (done, result) = take(frame.bytes());
+                        if done {
+                            frame.release();
+                        }
+                        return Ok(result);
                     }
-                    return Ok(result);
-                }
-                Err(RecvError::Ended) if self.rx.is_some() => self.end_stream(),
-                Err(error) => return Err(error),
+                    Err(error) => error,
+                },
+                Source::Stream(stream) => match stream.borrow() {
+                    Ok(bytes) => {
+                        let (done, result) = take(bytes);
+                        if done {
+                            stream.release();
+                        }
+                        return Ok(result);
+                    }
+                    Err(error) => error,
+                },
+            };
+            if ended == RecvError::Empty || !self.advance() {
+                return Err(ended);
             }
         }
-        let rx = self.rx.as_mut().ok_or(RecvError::Ended)?;
-        let mut frame = rx.borrow()?;
-        let (done, result) = take(frame.bytes());
-        if done {
-            frame.release();
-        }
-        Ok(result)
     }
 
-    /// The stream is done with and the link takes over.
-    fn end_stream(&mut self) {
-        if let Some(error) = self.stream.take().as_ref().and_then(|stream| stream.error()) {
-            eprintln!("stdpkt: {error}");
+    /// The source is at its end and the next one takes over, if there is one.
+    #[cold]
+    fn advance(&mut self) -> bool {
+        let Some(next) = self.next.pop_front() else { return false };
+        if let Source::Stream(stream) = std::mem::replace(&mut self.source, next)
+            && let Some(error) = stream.error()
+        {
+            say::error!("{error}");
         }
+        true
     }
 
     /// The byte stream, as long as there is one.
     pub fn as_stream(&self) -> Option<&StreamRx> {
-        self.stream.as_deref()
+        match &self.source {
+            Source::Stream(stream) => Some(stream),
+            Source::Link(_) => None,
+        }
+    }
+
+    pub(crate) fn as_stream_mut(&mut self) -> Option<&mut StreamRx> {
+        match &mut self.source {
+            Source::Stream(stream) => Some(stream),
+            Source::Link(_) => None,
+        }
+    }
+
+    /// Whether this is a byte stream and nothing after it.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.source, Source::Stream(_)) && self.next.is_empty()
+    }
+
+    pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
+        std::iter::once(&mut self.source).chain(&mut self.next)
     }
 
     /// Gives room back that the neighbour may wait for.
     pub fn return_room(&mut self) {
-        if let Some(rx) = &mut self.rx {
+        if let Source::Link(rx) = &mut self.source {
             rx.return_room();
         }
     }
 
     /// Prepares to sleep until there is a frame: `false` when there is something to do.
     pub fn arm(&mut self) -> bool {
-        match (&mut self.stream, &mut self.rx) {
-            (Some(stream), _) => stream.arm(),
-            (None, Some(rx)) => rx.arm(),
-            (None, None) => false,
+        match &mut self.source {
+            Source::Link(rx) => rx.arm(),
+            Source::Stream(stream) => stream.arm(),
         }
     }
 
     /// Nobody needs to wake us any more.
     pub fn disarm(&mut self) {
-        if let Some(rx) = &mut self.rx {
+        if let Source::Link(rx) = &mut self.source {
             rx.disarm();
         }
     }
 
-    /// The descriptor became ready.
+    /// A descriptor became ready.
     ///
     /// # Errors
     /// Those of epoll_wait(2).
     pub fn woken(&mut self) -> io::Result<()> {
-        if let Some(stream) = &mut self.stream {
-            stream.woken();
-        }
-        self.rx.as_mut().map_or(Ok(()), Rx::woken)
+        self.sources().try_for_each(|source| match source {
+            Source::Link(rx) => rx.woken(),
+            Source::Stream(stream) => {
+                stream.woken();
+                Ok(())
+            }
+        })
     }
 
     /// Counts a frame that was not delivered.
     pub fn count_drop(&mut self) {
-        if let Some(rx) = &mut self.rx {
-            rx.count_drop();
+        match &mut self.source {
+            Source::Link(rx) => rx.count_drop(),
+            Source::Stream(stream) => stream.count_drop(),
+        }
+    }
+}
+
+impl AsFd for Receiver {
+    /// Of the last source: no more will come into those before it.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.next.back().unwrap_or(&self.source) {
+            Source::Link(rx) => rx.as_fd(),
+            Source::Stream(stream) => stream.as_fd(),
         }
     }
 }

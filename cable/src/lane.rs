@@ -2,7 +2,7 @@
 
 use shmring::{Bytes, BytesMut, RecvError, SendError};
 
-use super::{BATCH, Cable, PUBLISH_EVERY, Sender, Turn};
+use super::{BATCH, Cable, PUBLISH_EVERY, Sender};
 
 /// One direction between two cables.
 #[derive(Debug, Default, Clone, Copy)]
@@ -12,15 +12,15 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Moves some frames. `look` sees each where it comes from and where it was
+    /// Moves some frames; `true` when there were any. `look` sees each where it comes from and where it was
     /// copied to, and says whether it goes on.
     pub fn turn(
         &mut self,
         from: &mut Cable,
         to: &mut Cable,
         mut look: impl FnMut(&Bytes<'_>, &mut BytesMut<'_>) -> bool,
-    ) -> Turn {
-        let mut turn = Turn::default();
+    ) -> bool {
+        let mut busy = false;
         self.blocked = false;
         let waiting = !to.was_up;
         let Some(tx) = to.sender() else {
@@ -28,9 +28,9 @@ impl Lane {
             // cable that is not plugged in does.
             self.blocked = waiting;
             if !waiting {
-                self.discard(from, &mut turn);
+                self.discard(from, &mut busy);
             }
-            return turn;
+            return busy;
         };
         let blocked = &mut self.blocked;
         from.retain(|joined| {
@@ -45,7 +45,7 @@ impl Lane {
                 });
                 match moved {
                     Ok(Ok(len)) => {
-                        turn.busy = true;
+                        busy = true;
                         staged += len;
                     }
                     Ok(Err(SendError::Full)) => {
@@ -73,17 +73,17 @@ impl Lane {
             alive || joined.tx.is_some()
         });
         tx.publish();
-        turn
+        busy
     }
 
-    fn discard(&mut self, from: &mut Cable, turn: &mut Turn) {
+    fn discard(&mut self, from: &mut Cable, busy: &mut bool) {
         for rx in from.links().filter_map(|joined| joined.rx.as_mut()) {
             for _ in 0..BATCH {
                 if rx.receive(|_| (true, ())).is_err() {
                     break;
                 }
                 rx.count_drop();
-                turn.busy = true;
+                *busy = true;
             }
         }
     }
@@ -100,9 +100,9 @@ impl Lane {
 /// Says why a receiver ended, if there is something to say.
 pub fn say_why(error: &RecvError, rx: &super::Receiver) {
     match rx.as_stream().and_then(|stream| stream.error()) {
-        Some(error) => eprintln!("stdpkt: {error}"),
+        Some(error) => say::error!("{error}"),
         None if *error == RecvError::Ended => {}
-        None => eprintln!("stdpkt: {error}, the link is closed"),
+        None => say::error!("{error}, the link is closed"),
     }
 }
 

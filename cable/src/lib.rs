@@ -1,28 +1,33 @@
-//! A function's side of its links: cables, the halves of links, and streams
-//! for neighbours that do not know of rings.
+//! A plug for frames: links that come and go on a pipe, what they are joined to,
+//! and the one event loop.
+//!
+//! - [`Cable`]: a pipe, and the links that come and go on it; a link's halves are a
+//!   [`Sender`] and a [`Receiver`], whatever is at the other end.
+//! - [`Edge`]: something that has frames. A [`Jack`] joins one to cables.
+//! - [`Switch`]: the event loop, for whoever has cables (a [`Driver`]).
 
-mod bytes;
+pub mod bytes;
 pub mod cable;
+pub mod edge;
+mod finished;
 pub mod half;
+mod jack;
 pub mod lane;
-mod reader_of;
+mod neighbour;
+mod notice;
+mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
+mod switch;
 
-pub use cable::{Cable, CablePlan, Fallback, Half, Joined, Wake};
-pub use half::{Receiver, Sender};
+pub use cable::{Cable, CablePlan, Fallback, Joined, Wake};
+pub use edge::Edge;
+pub use half::{Half, Receiver, Sender};
+pub use jack::Jack;
+pub use switch::{Driver, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.
 pub const BATCH: usize = 64;
 /// Staged bytes after which the neighbour is told: enough to keep small frames
 /// from costing a publication each, little enough that both sides work at once.
 pub const PUBLISH_EVERY: usize = 16 << 10;
-
-/// What a turn over the frames found.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
-    /// Frames were moved.
-    pub busy: bool,
-    /// A link came to its end.
-    pub ended: bool,
-}

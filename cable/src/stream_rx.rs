@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use shmring::board::{Entry, Meter};
 use shmring::{Bytes, RecvError};
 
 use super::bytes;
@@ -19,11 +20,22 @@ pub struct StreamRx {
     /// The next frame, if `have`.
     frame: Vec<u8>,
     have: bool,
+    /// The pipe was empty and has not said since that there is more.
     blocked: bool,
-    held: bool,
-    /// No more bytes will come.
-    ended: bool,
+    state: State,
     error: Option<CaptureError>,
+    meter: Meter,
+    /// Packets of [`StreamRx::cut`] that are counted already.
+    cut: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Not to be read for now.
+    Held,
+    /// No more bytes will come.
+    Ended,
 }
 
 impl StreamRx {
@@ -36,9 +48,10 @@ impl StreamRx {
             frame: Vec::new(),
             have: false,
             blocked: false,
-            held: false,
-            ended: false,
+            state: State::Open,
             error: None,
+            meter: Meter::default(),
+            cut: 0,
         }
     }
 
@@ -54,7 +67,7 @@ impl StreamRx {
             }
             match self.decoder.next(&mut self.frame) {
                 Ok(true) => self.have = true,
-                Ok(false) if self.ended => return Err(RecvError::Ended),
+                Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
                 Ok(false) => self.fill()?,
                 Err(error) => self.error = Some(error),
             }
@@ -65,14 +78,29 @@ impl StreamRx {
     /// Done with the frame.
     pub fn release(&mut self) {
         self.have = false;
+        self.meter.passed(self.frame.len());
+        while self.cut < self.decoder.cut() {
+            self.cut += 1;
+            self.meter.dropped();
+        }
+    }
+
+    /// Counts a frame that was not delivered.
+    pub fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
     }
 
     fn fill(&mut self) -> Result<(), RecvError> {
-        if self.blocked || self.held {
+        if self.blocked || self.state == State::Held {
             return Err(RecvError::Empty);
         }
         match bytes::read(&self.source, &mut self.chunk) {
-            Ok(0) => self.end(),
+            Ok(0) => self.finish(),
             Ok(n) => self.decoder.push(&self.chunk[..n]),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
@@ -84,11 +112,6 @@ impl StreamRx {
         Ok(())
     }
 
-    fn end(&mut self) {
-        self.ended = true;
-        self.decoder.end();
-    }
-
     /// Bytes that somebody else took out of the pipe.
     pub fn push(&mut self, bytes: &[u8]) {
         self.decoder.push(bytes);
@@ -96,18 +119,21 @@ impl StreamRx {
 
     /// Reads nothing for now.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        if self.state != State::Ended {
+            self.state = if held { State::Held } else { State::Open };
+        }
     }
 
-    /// The writer has stopped, and these bytes were its last.
-    pub fn finish(&mut self, bytes: &[u8]) {
-        self.decoder.push(bytes);
-        self.end();
+    /// No more bytes will come.
+    pub fn finish(&mut self) {
+        self.state = State::Ended;
+        self.decoder.end();
     }
 
     /// Whether every frame was taken.
     pub fn is_ended(&self) -> bool {
-        !self.have && (self.error.is_some() || self.ended && self.decoder.is_empty())
+        !self.have
+            && (self.error.is_some() || self.state == State::Ended && self.decoder.is_empty())
     }
 
     /// Looks for the first frame, without waiting.
@@ -131,7 +157,11 @@ impl StreamRx {
 
     /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
     pub fn arm(&mut self) -> bool {
-        self.borrow().err() == Some(RecvError::Empty)
+        let sleep = self.borrow().err() == Some(RecvError::Empty);
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
     }
 
     /// The descriptor became readable.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use shmring::board::{Entry, Meter};
 use shmring::{BytesMut, SendError};
 
 use super::bytes;
@@ -20,11 +21,19 @@ pub struct StreamTx {
     /// Whole packets; `sent..` is still to be written.
     out: Vec<u8>,
     sent: usize,
+    /// The pipe was full and has not said since that there is room.
     blocked: bool,
-    closed: bool,
-    held: bool,
-    /// Frames that have no form on a wire.
-    malformed: u64,
+    state: State,
+    meter: Meter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// No more frames for now.
+    Held,
+    /// The reader is gone.
+    Closed,
 }
 
 impl StreamTx {
@@ -41,9 +50,8 @@ impl StreamTx {
             out,
             sent,
             blocked: false,
-            closed: false,
-            held: false,
-            malformed: 0,
+            state: State::Open,
+            meter: Meter::default(),
         };
         stream.flush();
         stream
@@ -70,8 +78,9 @@ impl StreamTx {
         };
         let time = now();
         let StreamTx { encoder, packets, frame, out, .. } = self;
-        if packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)).is_err() {
-            self.malformed += 1; // a network card would throw it away, too
+        match packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)) {
+            Ok(_) => self.meter.passed(filled),
+            Err(_) => self.meter.dropped(), // as a network card would
         }
         self.flush();
         Ok(Ok(()))
@@ -82,16 +91,19 @@ impl StreamTx {
     /// # Errors
     /// [`SendError::Closed`].
     pub fn ready(&mut self) -> Result<bool, SendError> {
-        self.flush();
-        match self.closed {
-            true => Err(SendError::Closed),
-            false => Ok(!self.held && self.is_empty()),
+        let is_empty = self.flush();
+        match self.state {
+            State::Closed => Err(SendError::Closed),
+            State::Held => Ok(false),
+            State::Open => Ok(is_empty),
         }
     }
 
     /// Sends no more frames for now.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        if !self.is_closed() {
+            self.state = if held { State::Held } else { State::Open };
+        }
     }
 
     /// Whether everything is written.
@@ -101,18 +113,31 @@ impl StreamTx {
 
     /// Whether the reader is gone.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.state == State::Closed
     }
 
-    /// Frames left out.
-    pub fn malformed(&self) -> u64 {
-        self.malformed
+    /// Counts a frame that could not be sent.
+    pub fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
     }
 
     /// Prepares to sleep until there is room: `false` when there is.
     pub fn arm(&mut self) -> bool {
-        self.flush();
-        !self.closed && (self.held || !self.is_empty())
+        let is_empty = self.flush();
+        let sleep = match self.state {
+            State::Closed => false,
+            State::Held => true,
+            State::Open => !is_empty,
+        };
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
     }
 
     /// The descriptor became ready for something.
@@ -125,29 +150,32 @@ impl StreamTx {
         if rustix::event::poll(&mut fds, Some(&now)).is_ok()
             && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
         {
-            self.closed = true;
+            self.state = State::Closed;
         }
     }
 
-    fn flush(&mut self) {
-        while !self.is_empty() && !self.blocked && !self.closed {
+    /// Writes what it can; whether that was everything.
+    pub(crate) fn flush(&mut self) -> bool {
+        while !self.is_empty() && !self.blocked && !self.is_closed() {
             match bytes::write(&self.pipe, &self.out[self.sent..]) {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.blocked = true,
                 // EPIPE: the reader has what it wanted.
-                Err(_) => self.closed = true,
+                Err(_) => self.state = State::Closed,
             }
         }
-        if self.is_empty() {
+        let is_empty = self.is_empty();
+        if is_empty {
             self.out.clear();
             self.sent = 0;
         }
+        is_empty
     }
 
     /// Writes what is left, however long the reader takes.
     pub fn finish(&mut self) {
-        while !self.is_empty() && !self.closed {
+        while !self.is_empty() && !self.is_closed() {
             let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
             if !matches!(rustix::event::poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
                 return;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use shmring::{Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir, Rx, Tx};
+use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir, Rx, Tx};
 
 use crate::say::say;
 
@@ -61,13 +61,13 @@ impl Cable {
     pub fn look(&mut self, name: &str) -> Found {
         let Search::On(rendezvous) = &mut self.search else { return Found::Nothing };
         match rendezvous.poll() {
-            Ok(Some(link)) => {
+            Ok(Some(Event::Link(link))) => {
                 self.deadline = None;
                 self.was_up = true;
                 Found::Link(link)
             }
-            Ok(None) if self.deadline.is_some_and(|at| Instant::now() >= at) => self.go_bare(name),
-            Ok(None) => Found::Nothing,
+            Ok(_) if self.deadline.is_some_and(|at| Instant::now() >= at) => self.go_bare(name),
+            Ok(_) => Found::Nothing,
             Err(LinkError::UnawareNeighbour { .. }) if !self.offer.duplex => self.go_bare(name),
             Err(error) => {
                 // That a pipe's neighbour ended is an error only before it was one.

@@ -21,6 +21,7 @@ mod cable;
 mod config;
 mod control;
 mod device;
+mod fork;
 mod ifname;
 mod inherited;
 mod ops;
@@ -32,6 +33,7 @@ mod segment;
 mod transmit;
 
 pub use config::{Config, ConfigError};
+pub use fork::is_child;
 pub use ifname::{Ends, IfnameError};
 pub use ops::Netdev;
 pub use say::say;

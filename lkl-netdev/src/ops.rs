@@ -12,6 +12,7 @@ use lkl_sys::{HAS_VNET_HDR, Iovec, NetOps, POLL_HUP};
 use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::device::Device;
+use crate::fork;
 use crate::ifname::Ends;
 
 /// What LKL's pointer points to.
@@ -51,6 +52,7 @@ impl Netdev {
     /// # Errors
     /// [`shmring::LinkError`], for instance a pipe that has a reader already.
     pub fn new(ends: Ends, offload: u32, config: Config) -> Result<Netdev, shmring::LinkError> {
+        fork::watch();
         let device = Device::new(ends, offload, config)?;
         let netdev = lkl_sys::Netdev { ops: &raw const OPS, id: 0, flags: HAS_VNET_HDR };
         Ok(Netdev(Box::new(Raw { netdev, device })))
@@ -95,13 +97,19 @@ fn guarded<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 unsafe extern "C" fn tx(nd: *mut lkl_sys::Netdev, iov: *mut Iovec, count: c_int) -> c_int {
     // SAFETY: LKL passes its device and buffers that are valid during the call.
     let (device, buffers) = unsafe { (device(nd), Buffers::new(iov, count)) };
-    guarded(-1, || device.tx(buffers))
+    guarded(-1, || match fork::is_child() {
+        true => {
+            fork::tell(&device.name);
+            buffers.total() as c_int
+        }
+        false => device.tx(buffers),
+    })
 }
 
 unsafe extern "C" fn rx(nd: *mut lkl_sys::Netdev, iov: *mut Iovec, count: c_int) -> c_int {
     // SAFETY: as in `tx`.
     let (device, buffers) = unsafe { (device(nd), Buffers::new(iov, count)) };
-    guarded(-1, || device.rx(buffers))
+    guarded(-1, || if fork::is_child() { -1 } else { device.rx(buffers) })
 }
 
 unsafe extern "C" fn poll(nd: *mut lkl_sys::Netdev) -> c_int {
@@ -114,11 +122,17 @@ unsafe extern "C" fn poll(nd: *mut lkl_sys::Netdev) -> c_int {
 unsafe extern "C" fn poll_hup(nd: *mut lkl_sys::Netdev) {
     // SAFETY: LKL passes its device.
     let device = unsafe { device(nd) };
-    guarded((), || device.remove());
+    // The bell is the parent's, too.
+    guarded((), || {
+        if !fork::is_child() {
+            device.remove()
+        }
+    });
 }
 
 unsafe extern "C" fn free(nd: *mut lkl_sys::Netdev) {
     // SAFETY: LKL's last call for this device.
     let netdev = unsafe { Netdev::from_raw(nd) };
-    guarded((), || drop(netdev));
+    // In a fork, what a drop says to the neighbour would be about the parent's link.
+    guarded((), || if fork::is_child() { std::mem::forget(netdev) } else { drop(netdev) });
 }

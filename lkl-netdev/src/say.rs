@@ -2,9 +2,7 @@
 
 use std::fmt::Display;
 
-/// One line. Not by `eprintln!`, which would pass through the hijacked libc.
+/// One line.
 pub fn say(name: &str, what: impl Display) {
-    let line = format!("lkl-netdev: {name}: {what}\n");
-    // Nobody can be told that standard error is closed.
-    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    ::say::line!("lkl-netdev: {name}: {what}");
 }

@@ -162,6 +162,36 @@ fn a_flood_keeps_nobody_else_out() {
     });
 }
 
+/// A fork sends, removes and frees in vain: the ring has one producer.
+#[test]
+fn a_fork_keeps_away_from_the_ring() {
+    if std::env::var_os("FORK_CHILD").is_none() {
+        // Other tests run in this process at the same time: fork one of our own.
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_fork_keeps_away_from_the_ring", "--nocapture"])
+            .env("FORK_CHILD", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("is a fork").count(), 1, "{said}");
+        return;
+    }
+    let fifos = Fifos::new();
+    let (left, right) = pair(&fifos, Channel::Shm);
+    stream(&left, &right, 0..100);
+    let send_and_end = |guest: &Guest| {
+        (0..1000).for_each(|n| guest.send(&frame(n + 5000)));
+        guest.end_in_fork();
+    };
+    double::forked(|| {
+        send_and_end(&left);
+        send_and_end(&right);
+    });
+    stream(&left, &right, 100..2000);
+    stream(&right, &left, 0..2000);
+}
+
 #[test]
 fn two_devices_in_one_process_forward() {
     let (west, east) = (Fifos::new(), Fifos::new());

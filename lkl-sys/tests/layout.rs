@@ -4,7 +4,6 @@
 mod bindings;
 
 use std::fs;
-use std::io::Write;
 use std::mem::{offset_of, size_of};
 use std::path::Path;
 
@@ -65,8 +64,7 @@ fn compare(bindings: &str) -> Result<(), String> {
 }
 
 fn skipped(why: &str) {
-    // Not eprintln!, which the test harness keeps to itself when all is well.
-    let _ = writeln!(std::io::stderr(), "layout: skipped, for want of {why}");
+    say::line!("layout: skipped, for want of {why}");
 }
 
 /// What CI has: there it must not be missing.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -13,15 +14,16 @@ use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
+use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
-use crate::run::link_spec::LinkSpec;
+use crate::run::link_spec::{EndSpec, LinkSpec};
 use crate::stack::network::Route;
 
 /// Chain network functions with `|`, over shared memory.
 ///
-/// Exit status: that of CMD; 125 when stdpkt itself failed, 126 when CMD could
-/// not be executed, 127 when it was not found, 128+N after signal N.
+/// Exit status: that of CMD; 125 when stdpkt itself failed and said so, 126 when
+/// CMD could not be executed, 127 when it was not found, 128+N after signal N.
 #[derive(Debug, Parser)]
 #[command(name = "stdpkt", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
@@ -52,6 +54,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Join a link to something that is no function: a program, a socket
+    Join(JoinArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
@@ -63,6 +67,11 @@ pub enum Command {
 
 /// Largest IP packet of an interface unless `--mtu` says otherwise, in bytes.
 pub const MTU: u32 = 1500;
+
+/// `--linger` unless it is given, in seconds: enough for four retransmissions in
+/// a row that are lost too, of which Linux sends the first after 0.2 s and each
+/// further one after twice as long.
+const LINGER: &str = "5";
 
 /// How frames cross the links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,16 +94,17 @@ pub enum StackArg {
 /// `stdpkt run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Address of the interface `left`, joined to standard input (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub left: Vec<IpNet>,
+    /// Address of the interface `left`, joined to standard input (repeatable), or
+    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub left: Vec<EndSpec>,
 
-    /// Address of the interface `right`, joined to standard output (repeatable)
-    #[arg(long, value_name = "CIDR", value_parser = cidr)]
-    pub right: Vec<IpNet>,
+    /// Address of the interface `right`, joined to standard output, likewise
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub right: Vec<EndSpec>,
 
     /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or
-    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable)
+    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable); at=EDGE as above
     #[arg(long, value_name = "SPEC", value_parser = LinkSpec::parse)]
     pub link: Vec<LinkSpec>,
 
@@ -138,13 +148,23 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
     pub ring: usize,
 
+    /// After CMD has ended, seconds without an acknowledgement until what its
+    /// sockets still hold is given up
+    #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
+    pub linger: Duration,
+
+    /// Say also what the function goes without here
+    #[arg(short, long)]
+    pub verbose: bool,
+
     /// The program to run inside the function; without one, the function lives
     /// until its links end
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 }
 
-fn cidr(text: &str) -> Result<IpNet, String> {
+/// An address with the length of its network's prefix.
+pub(crate) fn cidr(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| {
         let example = if text.contains(':') { "2001:db8::1/64" } else { "192.168.0.1/24" };
         format!("not an address with prefix length, write it like {example}")
@@ -179,6 +199,13 @@ fn size(text: &str) -> Result<usize, String> {
         .and_then(|n| n.checked_mul(unit))
         .filter(|n| limits.contains(n))
         .ok_or_else(|| "a ring has 64k to 1024m bytes, write it like 1m".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok().filter(|number| *number <= 86400.0);
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| "0 to 86400 seconds are possible, write them like 5 or 0.5".to_owned())
 }
 
 /// clap's report in one line: what is wrong and where to read on.
@@ -220,7 +247,7 @@ mod tests {
     fn errors_are_one_line_and_name_the_option() {
         assert_eq!(
             error("stdpkt run --left 192.168.0.300/24"),
-            "invalid value '192.168.0.300/24' for '--left <CIDR>': not an address with prefix \
+            "invalid value '192.168.0.300/24' for '--left <CIDR[,at=EDGE]>': not an address with prefix \
              length, write it like 192.168.0.1/24 (see stdpkt --help)"
         );
         assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));
@@ -233,6 +260,15 @@ mod tests {
         assert!(error("stdpkt run --ring 1").contains("64k"));
         assert!(error("stdpkt walk").contains("walk"));
         assert!(error("stdpkt run --link x").contains("--link"));
+    }
+
+    #[test]
+    fn seconds_may_have_a_fraction() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds(LINGER), Ok(Duration::from_secs(5)));
+        for bad in ["", "-1", "nan", "inf", "1e9", "5s"] {
+            assert!(seconds(bad).unwrap_err().contains("0.5"), "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod demo;
 pub mod filters;
+pub mod join;
 pub mod ls;
 pub mod perf;
 pub mod run;
@@ -23,7 +24,7 @@ pub fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            eprintln!("stdpkt: {}", cli::one_line(&error));
+            say::error!("{}", cli::one_line(&error));
             return ExitCode::from(FAILED);
         }
         Err(help) => {
@@ -40,14 +41,17 @@ pub fn main() -> ExitCode {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
     };
     match result {
+        // Whoever says an error has failed, whatever else became of it.
+        Ok(_) if say::has_failed() => ExitCode::from(FAILED),
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("stdpkt: {error:#}");
+            say::error!("{error:#}");
             ExitCode::from(run::function::status_of(&error))
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Result;
-use cable::{Cable, CablePlan, Fallback, Sender, Turn};
+use cable::{Cable, CablePlan, Fallback, Sender};
 use shell_shim::filters::{Patch, Work, offer};
 use shmring::{Channel, Offer, PipeEnd, RecvError, RuntimeDir, SendError};
 
@@ -34,8 +34,8 @@ struct Writer {
 }
 
 impl Work for Writer {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let mut turn = Turn::default();
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let mut busy = false;
         for _ in 0..self.dice.below(40) {
             let Some(tx) = cables[0].sender() else { break };
             if self.next == FRAMES {
@@ -52,7 +52,7 @@ impl Work for Writer {
                 Err(SendError::Full) => break,
                 Err(error) => panic!("frame {}: {error}", self.next),
             }
-            turn.busy = true;
+            busy = true;
         }
         if let Some(tx) = cables[0].sender() {
             tx.publish();
@@ -60,7 +60,7 @@ impl Work for Writer {
         if self.dice.below(4) == 0 {
             self.dice.pause(300);
         }
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {
@@ -78,8 +78,8 @@ struct Reader {
 }
 
 impl Work for Reader {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let mut turn = Turn::default();
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let mut busy = false;
         cables[0].retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
             loop {
@@ -94,7 +94,7 @@ impl Work for Reader {
                         assert_eq!(number, self.next, "out of order");
                         self.next += 1;
                         self.over_link += u32::from(!stream);
-                        turn.busy = true;
+                        busy = true;
                     }
                     Err(RecvError::Empty) => break,
                     Err(_) => {
@@ -106,7 +106,7 @@ impl Work for Reader {
             rx.return_room();
             true
         });
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {
@@ -119,7 +119,7 @@ fn plan(fd: impl Into<OwnedFd>, channel: Channel) -> CablePlan {
         end: PipeEnd::new(fd, "a pipe").unwrap(),
         offer: Offer { channel, ..offer("test") },
         vital: true,
-        both_ways: true,
+        expects_both_ways: true,
         fallback: Fallback::AtOnce,
     }
 }
@@ -133,13 +133,13 @@ fn once(seed: u64, channel: Channel) -> u32 {
     let writer = {
         let (dir, dice) = (dir.clone(), dice.clone());
         std::thread::spawn(move || {
-            let mut patch = Patch::within(dir, vec![plan(write, channel)], None).unwrap();
+            let patch = Patch::within(dir, vec![plan(write, channel)], None).unwrap();
             patch.run(&mut Writer { dice, next: 0 }).unwrap();
         })
     };
     dice.pause(8000);
     let mut reader = Reader { next: 0, over_link: 0 };
-    let mut patch = Patch::within(dir, vec![plan(read, Channel::Shm)], None).unwrap();
+    let patch = Patch::within(dir, vec![plan(read, Channel::Shm)], None).unwrap();
     patch.run(&mut reader).unwrap();
     writer.join().unwrap();
     assert_eq!(reader.next, FRAMES, "seed {seed}: frames are missing");
@@ -151,14 +151,14 @@ fn many(channel: Channel) {
     let (mut moved, mut pure) = (0, 0);
     for _ in 0..rounds {
         let seed = RandomState::new().hash_one(0);
-        eprintln!("seed {seed}"); // shown when the test fails
+        println!("seed {seed}"); // shown when the test fails
         match once(seed, channel) {
             0 => pure += 1,
             n if n < FRAMES => moved += 1,
             _ => {}
         }
     }
-    eprintln!("{rounds} rounds: {moved} moved from pipe to link in between, {pure} pipe only");
+    println!("{rounds} rounds: {moved} moved from pipe to link in between, {pure} pipe only");
     assert!(moved > 0, "no round put the move to the test");
 }
 

@@ -12,6 +12,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
+use crate::board::{Entry, Meter};
 use crate::error::{RecvError, SendError};
 use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
@@ -19,15 +20,18 @@ use crate::slot::{Bytes, BytesMut};
 const PREFIX: usize = 4;
 
 /// Asks for the largest pipe this user may have; returns its size in bytes.
-pub(crate) fn enlarge(pipe: &OwnedFd) -> Result<usize> {
+///
+/// # Errors
+/// Those of fcntl(2) for what is no pipe.
+pub fn enlarge(pipe: impl AsFd) -> Result<usize> {
     let limit = std::fs::read_to_string("/proc/sys/fs/pipe-max-size");
     let mut wish = limit.ok().and_then(|s| s.trim().parse().ok()).unwrap_or(1 << 20);
     loop {
-        match rustix::pipe::fcntl_setpipe_size(pipe, wish) {
+        match rustix::pipe::fcntl_setpipe_size(&pipe, wish) {
             Ok(size) => return Ok(size),
             // The user's share of pipe memory is used up (pipe(7)): take less.
             Err(Errno::PERM | Errno::BUSY | Errno::NOMEM) if wish > 1 << 16 => wish /= 2,
-            Err(_) => return rustix::pipe::fcntl_getpipe_size(pipe),
+            Err(_) => return rustix::pipe::fcntl_getpipe_size(&pipe),
         }
     }
 }
@@ -76,7 +80,7 @@ pub struct FramedTx {
     /// The pipe was full and has not said since that there is room.
     blocked: bool,
     closed: bool,
-    counters: Counters,
+    meter: Meter,
 }
 
 impl FramedTx {
@@ -93,7 +97,7 @@ impl FramedTx {
             len: 0,
             blocked: false,
             closed: false,
-            counters: Counters::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -115,8 +119,7 @@ impl FramedTx {
         self.buffer[..PREFIX].copy_from_slice(&(len as u32).to_le_bytes());
         self.sent = 0;
         self.len = PREFIX + len;
-        self.counters.frames += 1;
-        self.counters.bytes += len as u64;
+        self.meter.passed(len);
         self.flush();
     }
 
@@ -138,7 +141,9 @@ impl FramedTx {
     pub(crate) fn arm(&mut self) -> bool {
         self.flush();
         let sleep = self.sent < self.len && !self.is_closed();
-        self.counters.stalls += u64::from(sleep);
+        if sleep {
+            self.meter.stalled();
+        }
         sleep
     }
 
@@ -156,11 +161,25 @@ impl FramedTx {
     }
 
     pub(crate) fn count_drop(&mut self) {
-        self.counters.drops += 1;
+        self.meter.dropped();
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        self.meter.counters()
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    /// `(st_dev, st_ino)` of the pipe.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.pipe)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 
@@ -183,7 +202,7 @@ pub struct FramedRx {
     blocked: bool,
     ended: bool,
     corrupt: bool,
-    counters: Counters,
+    meter: Meter,
 }
 
 impl FramedRx {
@@ -200,7 +219,7 @@ impl FramedRx {
             blocked: false,
             ended: false,
             corrupt: false,
-            counters: Counters::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -218,8 +237,7 @@ impl FramedRx {
 
     pub(crate) fn release(&mut self, len: usize) {
         self.begin += PREFIX + len;
-        self.counters.frames += 1;
-        self.counters.bytes += len as u64;
+        self.meter.passed(len);
     }
 
     /// Length of the frame at `begin`, if it is there as a whole.
@@ -269,7 +287,9 @@ impl FramedRx {
 
     pub(crate) fn arm(&mut self) -> bool {
         let sleep = self.borrow().err() == Some(RecvError::Empty);
-        self.counters.stalls += u64::from(sleep);
+        if sleep {
+            self.meter.stalled();
+        }
         sleep
     }
 
@@ -279,11 +299,25 @@ impl FramedRx {
     }
 
     pub(crate) fn count_drop(&mut self) {
-        self.counters.drops += 1;
+        self.meter.dropped();
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.counters
+        self.meter.counters()
+    }
+
+    /// Shows what it counts.
+    pub fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    /// `(st_dev, st_ino)` of the pipe.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.pipe)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

@@ -52,7 +52,7 @@
 
 #[cfg(not(loom))]
 use crate::sync::AtomicU8;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// `SHMRING\0` as it lies in memory.
 pub const MAGIC: [u8; 8] = *b"SHMRING\0";
@@ -91,6 +91,35 @@ pub(crate) struct SideBlock {
     pub label_len: AtomicU32,
     /// Name of the interface behind this end, UTF-8.
     pub label: [AtomicU64; LABEL_LEN / 8],
+}
+
+impl SideBlock {
+    /// Says who this side is.
+    pub fn identify(&self, label: &str) {
+        self.label_len.store(store_text(label, &self.label) as u32, Ordering::Relaxed);
+        self.pid.store(std::process::id(), Ordering::Relaxed);
+    }
+}
+
+/// Writes as much of a text as there is room for; returns how many bytes that is.
+pub(crate) fn store_text(text: &str, words: &[AtomicU64]) -> usize {
+    let text = &text[..text.floor_char_boundary(8 * words.len())];
+    for (at, word) in words.iter().enumerate() {
+        let mut bytes = [0; 8];
+        let rest = text.as_bytes().get(8 * at..).unwrap_or_default();
+        let len = rest.len().min(8);
+        bytes[..len].copy_from_slice(&rest[..len]);
+        word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+    }
+    text.len()
+}
+
+/// Reads it again. Whoever wrote it chose it, and terminals obey control characters.
+#[cfg(not(loom))]
+pub(crate) fn load_text(words: &[AtomicU64], len: u64) -> String {
+    let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+    let bytes: Vec<u8> = bytes.take(usize::try_from(len).unwrap_or(usize::MAX)).collect();
+    String::from_utf8_lossy(&bytes).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The first page of the memfd. All of it is atomics, what is written once and the
@@ -204,6 +233,18 @@ mod tests {
         assert_eq!(record_len(1), 16);
         assert_eq!(record_len(8), 16);
         assert_eq!(record_len(9), 24);
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn a_text_survives_and_is_cut_at_a_character() {
+        let words: [AtomicU64; 2] = std::array::from_fn(|_| AtomicU64::new(u64::MAX));
+        for (text, kept) in [("left", "left"), ("", ""), ("0123456789abcdeä", "0123456789abcde")] {
+            let len = store_text(text, &words);
+            assert_eq!((len, load_text(&words, len as u64)), (kept.len(), kept.to_owned()));
+        }
+        store_text("\x1b[2J\u{9b}\n", &words);
+        assert_eq!(load_text(&words, u64::MAX).trim_end_matches('\0'), "[2J");
     }
 
     #[test]

@@ -6,37 +6,40 @@
 //! - [`Rendezvous`] turns a pipe, FIFO or Unix socket that two processes hold
 //!   into a [`Link`]: no name, no daemon, no byte in the pipe. The pipe's
 //!   `(st_dev, st_ino)` is the address.
-//! - [`observe`] lists the rings of other processes with their counters.
+//! - [`observe`] lists the rings of other processes with their counters, and what
+//!   a process shows on its [`board`] of links that have no ring; [`holders`] lists
+//!   the processes that have a pipe open.
 //!
 //! The neighbour is never trusted: whatever it writes into the shared memory or
 //! sends over the socket, this side gets an error and nothing worse.
 //!
-//! ```
-//! use shmring::{Offer, PipeEnd, Rendezvous, RuntimeDir};
+//! A pair of programs, `questions | answers`:
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let scratch = tempfile::tempdir()?;
-//! # let dir = RuntimeDir::at(&scratch.path().join("run"))?;
-//! // Usually: RuntimeDir::for_user()? and the two ends in two processes.
-//! let (read, write) = std::io::pipe()?;
-//! let offer = Offer { label: "example".into(), ..Offer::default() };
-//! let mut right = Rendezvous::new(PipeEnd::new(write, "standard output")?, &dir, offer.clone())?;
-//! let mut left = Rendezvous::new(PipeEnd::new(read, "standard input")?, &dir, offer)?;
-//! let reader = std::thread::spawn(move || left.wait());
-//! let mut to = right.wait()?.tx.expect("a writer's link has a sender");
-//! let mut from = reader.join().unwrap()?.rx.expect("a reader's link has a receiver");
-//!
-//! let mut room = to.reserve(5)?;
-//! room.fill(|bytes| bytes.copy_from(0, b"hello"));
-//! room.stage(5);
-//! to.publish();
-//! from.wait(None)?;
-//! let mut frame = from.borrow()?;
-//! assert_eq!(frame.bytes().to_vec(), b"hello");
-//! frame.release();
-//! # Ok(())
-//! # }
+//! ```no_run
+//! # fn questions() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut link = shmring::on(std::io::stdout())?; // questions
+//! link.send(b"one")?;
+//! # Ok(()) }
+//! # fn answers() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut link = shmring::on(std::io::stdin())?; // answers
+//! while let Some(mut frame) = link.recv()? {
+//!     println!("{} bytes", frame.bytes().len());
+//! }
+//! # Ok(()) }
 //! ```
+//!
+//! | to | take | waits |
+//! |---|---|---|
+//! | join a neighbour | [`on`] a descriptor, [`at`] a FIFO's path | yes |
+//! | the same in an event loop | [`Rendezvous::new`], then [`Rendezvous::poll`] when its descriptor is readable | no |
+//! | send or receive a frame | [`Link::send`], [`Link::recv`], or those of [`Tx`] and [`Rx`] in a thread each | yes |
+//! | many frames for one doorbell | [`Tx::send_all`], [`Rx::recv_all`] | yes |
+//! | fill and read frames in place | [`Tx::reserve`], [`Room::fill`], [`Room::stage`], [`Tx::publish`]; [`Rx::borrow`], [`Borrowed::release`] | no |
+//! | sleep in poll, epoll, mio, tokio | [`Tx::arm`] or [`Rx::arm`], and if it says so sleep on the descriptor, then `woken` | you do |
+//! | a ring in one process | [`loopback`] | no |
+//!
+//! `examples/` has the pair in two files, the answers in an async runtime, and a
+//! side written in C.
 #![cfg_attr(loom, allow(dead_code, reason = "a model makes rings by itself"))]
 
 #[cfg(not(loom))]
@@ -44,15 +47,21 @@ mod address;
 #[cfg_attr(loom, path = "model/bell.rs")]
 mod bell;
 #[cfg(not(loom))]
+pub mod board;
+#[cfg(not(loom))]
 mod channel;
 mod error;
 #[cfg(not(loom))]
 mod framed;
+#[cfg(not(loom))]
+mod front;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 #[doc(hidden)]
 pub mod fuzz;
 #[cfg(not(loom))]
 mod handshake;
+#[cfg(not(loom))]
+pub mod holders;
 pub mod layout;
 #[cfg(not(loom))]
 mod link;
@@ -84,11 +93,15 @@ pub use channel::{Borrowed, Room, Rx, Tx};
 pub use error::LinkError;
 pub use error::{RecvError, SendError};
 #[cfg(not(loom))]
+pub use framed::enlarge;
+#[cfg(not(loom))]
+pub use front::{Received, at, on};
+#[cfg(not(loom))]
 pub use handshake::{Channel, Offer};
 #[cfg(not(loom))]
-pub use link::{Link, Peer, loopback};
+pub use link::{Link, Peer, loopback, pair};
 #[cfg(not(loom))]
-pub use rendezvous::{PROLOGUE, Rendezvous};
+pub use rendezvous::{Event, PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 #[cfg(not(loom))]
 pub use runtime_dir::RuntimeDir;

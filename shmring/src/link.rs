@@ -88,10 +88,41 @@ pub(crate) fn halves(
 /// # Errors
 /// Those of `memfd_create(2)`, `mmap(2)`, `eventfd(2)`, `epoll_create1(2)`.
 pub fn loopback(capacity: usize, max_frame: usize) -> std::io::Result<(Producer, Consumer)> {
+    Ok(one_way(capacity, max_frame, ["loopback"; 2])?)
+}
+
+/// A link whose two ends are in this process: each is named for `stdpkt ls` by what is
+/// joined there. Both sides have `features`; for the rest see [`loopback`].
+///
+/// # Errors
+/// As [`loopback`].
+pub fn pair(
+    capacity: usize,
+    max_frame: usize,
+    features: u64,
+    labels: [&str; 2],
+) -> std::io::Result<(Link, Link)> {
+    let [here, there] = labels;
+    let (to, from) = one_way(capacity, max_frame, [here, there])?;
+    let (back_to, back_from) = one_way(capacity, max_frame, [there, here])?;
+    let max_frame = to.max_frame();
+    let pid = std::process::id() as i32;
+    let link = |tx, rx, neighbour: &str| Link {
+        tx: Some(Tx::Ring(tx)),
+        rx: Some(Rx::Ring(rx)),
+        peer: Peer { pid, label: neighbour.to_owned() },
+        channel: Channel::Shm,
+        features,
+        max_frame,
+    };
+    Ok((link(to, back_from, there), link(back_to, from, here)))
+}
+
+fn one_way(capacity: usize, max_frame: usize, labels: [&str; 2]) -> Result<(Producer, Consumer)> {
     let geometry = Geometry::new(capacity, max_frame, (0, 0));
     let region = Region::create(geometry).map_err(errno)?;
     let other = again(&region, geometry)?;
-    Ok(ends(region, other, geometry.max_frame)?)
+    ends(region, other, geometry.max_frame, labels)
 }
 
 /// Two loopbacks of which one end each is left out: the ends and, in the place
@@ -104,7 +135,12 @@ pub(crate) fn loopback_with_memory(
     let geometry = Geometry::new(capacity, max_frame, (0, 0));
     let (left, right) = (Region::create(geometry), Region::create(geometry));
     let (left, right) = (left.map_err(errno)?, right.map_err(errno)?);
-    let (tx, rx) = ends(again(&left, geometry)?, again(&right, geometry)?, geometry.max_frame)?;
+    let (tx, rx) = ends(
+        again(&left, geometry)?,
+        again(&right, geometry)?,
+        geometry.max_frame,
+        ["loopback"; 2],
+    )?;
     Ok((tx, rx, left, right))
 }
 
@@ -114,14 +150,19 @@ fn again(region: &Region, geometry: Geometry) -> Result<Region> {
     Region::attach(memfd, geometry).map_err(errno)
 }
 
-fn ends(region: Region, other: Region, max_frame: usize) -> Result<(Producer, Consumer)> {
+fn ends(
+    region: Region,
+    other: Region,
+    max_frame: usize,
+    labels: [&str; 2],
+) -> Result<(Producer, Consumer)> {
     let (left, right) = socket_pair()?;
     let (left_bell, left_hearing) = Ringer::new()?;
     let (right_bell, right_hearing) = Ringer::new()?;
     let left = LinkFds::new(left, left_bell, right_hearing);
     let right = LinkFds::new(right, right_bell, left_hearing);
-    let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, "loopback");
-    let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, "loopback");
+    let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, labels[0]);
+    let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, labels[1]);
     Ok((producer, consumer))
 }
 

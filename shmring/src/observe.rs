@@ -1,25 +1,27 @@
-//! The rings of other processes, without asking them.
+//! The links of other processes, without asking them.
 //!
-//! A ring's memfd shows up in `/proc/PID/fd` of both its holders. Who may look
-//! there (the same user, or root) may map its first page read-only and read the
+//! A ring's memfd shows up in `/proc/PID/fd` of both its holders, and so does the
+//! [board](crate::board) of a process with those of its links that have no ring. Who
+//! may look there (the same user, or root) may map them read-only and read the
 //! counters; nobody is woken for it, and a stopped process can be looked at too.
 #![allow(unsafe_code)]
-// Unsafe lives here to map and read the header page of foreign rings. The
-// invariant: the page is mapped read-only from a file that is at least one page
-// long, lies on tmpfs and is sealed against shrinking, and only atomics are read through it.
+// Unsafe lives here to map and read foreign rings' first pages and boards. The
+// invariant: what is mapped is read-only, from a file that is at least as long, lies on
+// tmpfs and is sealed against shrinking, and only atomics are read through it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use memmap2::MmapOptions;
+use memmap2::{Mmap, MmapOptions};
 use rustix::fs::SealFlags;
 
-use crate::layout::{HEADER_LEN, Header, LABEL_LEN, MAGIC, SideBlock, VERSION};
+use crate::board::{self, ENTRIES, Form, Head, Posting, Slot, Way};
+use crate::layout::{HEADER_LEN, Header, MAGIC, SideBlock, VERSION, load_text};
 use crate::region::{MEMFD_NAME, is_tmpfs};
 use crate::ring::Counters;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 
 /// One side of a ring as it describes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +51,39 @@ pub struct RingView {
     pub consumer: Side,
 }
 
-/// The rings of every process this user may look at, by inode.
+/// A link, or one direction of it, that some process has on its board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// The process.
+    pub pid: u32,
+    /// What does not change.
+    pub posting: Posting,
+    /// What the process counted.
+    pub counters: Counters,
+}
+
+/// What there is to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Rings, by inode.
+    pub rings: Vec<RingView>,
+    /// What is on boards, by process.
+    pub posts: Vec<Post>,
+    /// Links for which there was no room on the board of their process.
+    pub missing: u64,
+}
+
+/// Looks at every process at which this user may look.
 ///
 /// # Errors
 /// Those of reading `/proc`.
-pub fn rings() -> std::io::Result<Vec<RingView>> {
-    let target = format!("/memfd:{MEMFD_NAME} (deleted)");
-    let mut found: BTreeMap<u64, (Vec<u32>, Option<RingView>)> = BTreeMap::new();
+pub fn look() -> std::io::Result<Sight> {
+    let ring = format!("/memfd:{MEMFD_NAME} (deleted)");
+    let board = format!("/memfd:{} (deleted)", board::MEMFD_NAME);
+    // By inode: who holds it, and what it shows. Read at once, so that no more than
+    // one is open at a time.
+    let mut rings: BTreeMap<u64, (Vec<u32>, Option<RingView>)> = BTreeMap::new();
+    let mut boards: BTreeMap<u64, (Vec<u32>, Option<Shown>)> = BTreeMap::new();
     for process in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -63,27 +91,44 @@ pub fn rings() -> std::io::Result<Vec<RingView>> {
         // Processes end while we look, and others are not ours to look at.
         let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else { continue };
         for fd in fds.flatten().map(|entry| entry.path()) {
-            if std::fs::read_link(&fd).is_ok_and(|link| link.as_os_str() == target.as_str())
+            let Ok(link) = std::fs::read_link(&fd) else { continue };
+            let (is_ring, is_board) =
+                (link.as_os_str() == ring.as_str(), link.as_os_str() == board.as_str());
+            if (is_ring || is_board)
                 && let Ok(file) = open(&fd)
-                && let Ok(stat) = rustix::fs::fstat(&file)
+                && let Ok(inode) = rustix::fs::fstat(&file).map(|stat| stat.st_ino)
             {
-                let (holders, view) =
-                    found.entry(stat.st_ino).or_insert_with(|| (vec![], view(&file, stat.st_ino)));
+                let holders = if is_ring {
+                    &mut rings.entry(inode).or_insert_with(|| (vec![], view(&file, inode))).0
+                } else {
+                    &mut boards.entry(inode).or_insert_with(|| (vec![], shown(&file))).0
+                };
                 holders.push(pid);
-                let _ = view;
             }
         }
     }
-    let known = |(holders, view): (Vec<u32>, Option<RingView>)| {
-        let mut view = view?;
-        for side in [&mut view.producer, &mut view.consumer] {
-            if !holders.contains(&side.pid) {
-                side.pid = 0;
+    let mut sight = Sight::default();
+    for (holders, view) in rings.into_values() {
+        sight.rings.extend(view.map(|mut view| {
+            for side in [&mut view.producer, &mut view.consumer] {
+                if !holders.contains(&side.pid) {
+                    side.pid = 0;
+                }
             }
-        }
-        Some(view)
-    };
-    Ok(found.into_values().filter_map(known).collect())
+            view
+        }));
+    }
+    for (holders, shown) in boards.into_values() {
+        let Some(shown) = shown else { continue };
+        // A fork that has not executed anything yet holds it, too.
+        let own = holders.iter().find(|&&pid| pid == shown.pid).or(holders.first());
+        let pid = own.copied().unwrap_or(0);
+        let posts = shown.entries.into_iter();
+        sight.posts.extend(posts.map(|(posting, counters)| Post { pid, posting, counters }));
+        sight.missing += shown.missing;
+    }
+    sight.posts.sort_by_key(|post| post.pid);
+    Ok(sight)
 }
 
 /// Opens without waiting: who names a file of its own like a ring may make it a FIFO.
@@ -91,14 +136,81 @@ fn open(fd: &Path) -> std::io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fd)
 }
 
-fn view(file: &File, inode: u64) -> Option<RingView> {
+/// Maps `len` bytes that will not go away.
+fn map(file: &File, len: usize) -> Option<Mmap> {
     let seals = rustix::fs::fcntl_get_seals(file).ok()?;
-    let len = file.metadata().ok()?.len();
-    if !seals.contains(SealFlags::SHRINK) || !is_tmpfs(file).ok()? || len <= HEADER_LEN as u64 {
+    let there = file.metadata().ok()?.len();
+    if !seals.contains(SealFlags::SHRINK) || !is_tmpfs(file).ok()? || there < len as u64 {
         return None;
     }
-    // SAFETY: sealed and long enough, so reading the page cannot raise SIGBUS.
-    let page = unsafe { MmapOptions::new().len(HEADER_LEN).map(file) }.ok()?;
+    // SAFETY: sealed and long enough, so reading it cannot raise SIGBUS.
+    unsafe { MmapOptions::new().len(len).map(file) }.ok()
+}
+
+/// What a board shows.
+struct Shown {
+    /// As its process sees it.
+    pid: u32,
+    entries: Vec<(Posting, Counters)>,
+    missing: u64,
+}
+
+fn shown(file: &File) -> Option<Shown> {
+    let map = map(file, board::LEN)?;
+    // SAFETY: mapped, aligned to a page, outlives the reference, and is nothing but
+    // atomics; relaxed and acquiring loads of up to a word are loads on every machine.
+    let head = unsafe { &*map.as_ptr().cast::<Head>() };
+    // POST: what was written before the magic number.
+    if head.magic.load(Ordering::Acquire).to_ne_bytes() != board::MAGIC
+        || head.version.load(Ordering::Relaxed) != board::VERSION
+    {
+        return None;
+    }
+    // SAFETY: as above, and the entries end where the map does.
+    let slots =
+        unsafe { std::slice::from_raw_parts(map.as_ptr().add(HEADER_LEN).cast::<Slot>(), ENTRIES) };
+    Some(Shown {
+        pid: head.pid.load(Ordering::Relaxed),
+        entries: slots.iter().filter_map(read).collect(),
+        missing: head.missing.load(Ordering::Relaxed),
+    })
+}
+
+/// What an entry shows. One that changes all the time shows nothing.
+fn read(slot: &Slot) -> Option<(Posting, Counters)> {
+    for _ in 0..8 {
+        let stamp = slot.stamp.load(Ordering::Acquire); // POST: the fields before the stamp
+        let form = slot.form.load(Ordering::Relaxed);
+        let way = slot.way.load(Ordering::Relaxed);
+        let pair = |[dev, ino]: &[crate::sync::AtomicU64; 2]| {
+            (dev.load(Ordering::Relaxed), ino.load(Ordering::Relaxed))
+        };
+        let (pipe, medium) = (pair(&slot.pipe), pair(&slot.medium));
+        let side = side(&slot.side);
+        let what = load_text(&slot.what, slot.what_len.load(Ordering::Relaxed));
+        fence(Ordering::Acquire); // POST: an odd stamp before the fields
+        if stamp.is_multiple_of(2) && slot.stamp.load(Ordering::Relaxed) == stamp {
+            let form = match form {
+                1 => Form::Waiting,
+                2 => Form::Pipe,
+                3 => Form::Capture,
+                _ => return None, // free
+            };
+            let way = match way {
+                1 => Way::Out,
+                2 => Way::In,
+                _ => Way::Either,
+            };
+            let Side { label, counters, .. } = side;
+            return Some((Posting { form, way, pipe, medium, label, what }, counters));
+        }
+        std::hint::spin_loop();
+    }
+    None
+}
+
+fn view(file: &File, inode: u64) -> Option<RingView> {
+    let page = map(file, HEADER_LEN)?;
     // SAFETY: the page is mapped and aligned, outlives the reference, and is
     // nothing but atomics; its holders may write meanwhile. Relaxed loads of up to
     // a word are loads on every machine, so that it is read-only does no harm.
@@ -123,16 +235,9 @@ fn view(file: &File, inode: u64) -> Option<RingView> {
 }
 
 fn side(block: &SideBlock) -> Side {
-    let mut label = [0u8; LABEL_LEN];
-    for (chunk, word) in label.chunks_exact_mut(8).zip(&block.label) {
-        chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    let len = (block.label_len.load(Ordering::Relaxed) as usize).min(LABEL_LEN);
-    let label = String::from_utf8_lossy(&label[..len]);
     Side {
         pid: block.pid.load(Ordering::Relaxed),
-        // Terminals obey control characters, and the neighbour chose these.
-        label: label.chars().filter(|c| !c.is_control()).collect(),
+        label: load_text(&block.label, block.label_len.load(Ordering::Relaxed).into()),
         counters: Counters {
             frames: block.frames.load(Ordering::Relaxed),
             bytes: block.bytes.load(Ordering::Relaxed),

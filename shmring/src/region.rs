@@ -33,6 +33,19 @@ pub(crate) fn is_tmpfs(file: impl AsFd) -> Result<bool, Errno> {
 /// Name of the memfd, as `/proc/PID/fd` shows it.
 pub(crate) const MEMFD_NAME: &str = "shmring";
 
+/// Memory that stays as long as it is. An error names the call that failed.
+pub(crate) fn sealed_memfd(name: &str, len: usize) -> Result<OwnedFd, (&'static str, Errno)> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 do not know NOEXEC_SEAL, later ones may insist on it.
+    let memfd = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| rustix::fs::memfd_create(name, flags))
+        .map_err(|e| ("memfd_create", e))?;
+    rustix::fs::ftruncate(&memfd, len as u64).map_err(|e| ("ftruncate", e))?;
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&memfd, seals).map_err(|e| ("fcntl(F_ADD_SEALS)", e))?;
+    Ok(memfd)
+}
+
 /// What both sides of a ring agreed on in the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -88,16 +101,8 @@ impl Region {
     /// Makes the memfd, fills in the header, seals it.
     pub fn create(geometry: Geometry) -> Result<Self, RegionError> {
         debug_assert!(geometry.is_valid());
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        // Kernels before 6.3 do not know NOEXEC_SEAL, later ones may insist on it.
-        let memfd = rustix::fs::memfd_create(MEMFD_NAME, flags | MemfdFlags::NOEXEC_SEAL)
-            .or_else(|_| rustix::fs::memfd_create(MEMFD_NAME, flags))
-            .map_err(|e| RegionError::System("memfd_create", e))?;
-        rustix::fs::ftruncate(&memfd, geometry.file_len() as u64)
-            .map_err(|e| RegionError::System("ftruncate", e))?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&memfd, seals)
-            .map_err(|e| RegionError::System("fcntl(F_ADD_SEALS)", e))?;
+        let memfd = sealed_memfd(MEMFD_NAME, geometry.file_len())
+            .map_err(|(call, errno)| RegionError::System(call, errno))?;
         let region = Self::map(memfd, geometry.capacity)?;
         let header = region.header();
         // Relaxed: nobody else has the memfd yet, and sendmsg(2) hands it over.

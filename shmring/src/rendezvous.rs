@@ -12,10 +12,11 @@ mod listen;
 pub(crate) mod survivor;
 pub(crate) mod watch;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 
 use crate::address::{PipeEnd, Role};
@@ -39,6 +40,35 @@ pub struct Rendezvous {
     state: State,
 }
 
+/// What a rendezvous came to.
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and most are links")]
+pub enum Event {
+    /// A link is up.
+    Link(Link),
+    /// To a reader that [accepts bytes](Rendezvous::accept_bytes): there are some in the
+    /// pipe, so its writer does not know of rings, or has not found this reader yet.
+    Bytes,
+    /// To such a reader: a writer has found it, has stopped writing, and these bytes
+    /// were its last. What it writes now may be frames, so the pipe is not to be read
+    /// until there is a link, whose frames come after those bytes, or [`Event::Retracted`].
+    WriterStopped(Vec<u8>),
+    /// To a writer that [holds](Rendezvous::hold) its greeting back: a reader has
+    /// turned up. Once the last byte is written, [`Rendezvous::greet`] it.
+    ReaderCame,
+    /// The neighbour that turned up went away again, or on with its byte stream.
+    Retracted,
+}
+
+impl Event {
+    /// The link, for who cannot get anything else.
+    pub fn into_link(self) -> Option<Link> {
+        match self {
+            Event::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+}
+
 enum State {
     Listening(Listening),
     Connecting(Connecting),
@@ -55,10 +85,8 @@ struct Common {
     watch_pipe: bool,
     /// Bytes in the pipe are for the holder of this rendezvous, not an error.
     accept_bytes: bool,
-    /// Such bytes have been seen.
-    carries_bytes: bool,
-    /// What the pipe held when a writer said HELLO.
-    leftover: Vec<u8>,
+    /// What the holder has not been told yet.
+    events: VecDeque<Event>,
 }
 
 /// What goes through a pipe that is a Unix socket, beside the descriptor that
@@ -95,8 +123,7 @@ impl Rendezvous {
             epoll,
             watch_pipe: false,
             accept_bytes: false,
-            carries_bytes: false,
-            leftover: Vec::new(),
+            events: VecDeque::new(),
         };
         let state = if common.end.is_socket() {
             match common.end.role() {
@@ -115,12 +142,16 @@ impl Rendezvous {
         Ok(Rendezvous { common, state })
     }
 
-    /// Does what can be done without waiting; `Some` when a link is up.
+    /// Does what can be done without waiting, up to the next event: call it until
+    /// there is none. Who neither accepts bytes nor holds greetings back gets links only.
     ///
     /// # Errors
     /// [`LinkError`]; the rendezvous is over.
-    pub fn poll(&mut self) -> Result<Option<Link>, LinkError> {
-        let mut events: Vec<Event> = Vec::with_capacity(16);
+    pub fn poll(&mut self) -> Result<Option<Event>, LinkError> {
+        if let Some(event) = self.common.events.pop_front() {
+            return Ok(Some(event));
+        }
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(16);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         for _ in 0..ROUNDS {
             events.clear();
@@ -136,23 +167,26 @@ impl Rendezvous {
                 if token == PIPE && !self.common.watch_pipe {
                     continue;
                 }
-                if token == PIPE && !self.common.end.is_socket() {
-                    self.common.pipe_event(event.flags)?;
-                    continue;
-                }
                 let link = match &mut self.state {
+                    _ if token == PIPE && !self.common.end.is_socket() => {
+                        self.common.pipe_event(event.flags)?;
+                        None
+                    }
                     State::Listening(listening) => listening.on_event(&mut self.common, token)?,
                     State::Connecting(connecting) => {
                         connecting.on_event(&mut self.common, token)?
                     }
                     State::Done => None,
                 };
-                if link.is_some() {
+                if let Some(link) = link {
                     self.common.unwatch_pipe();
                     if let State::Connecting(_) = self.state {
                         self.state = State::Done;
                     }
-                    return Ok(link);
+                    self.common.events.push_back(Event::Link(link));
+                }
+                if let Some(event) = self.common.events.pop_front() {
+                    return Ok(Some(event));
                 }
             }
         }
@@ -165,8 +199,10 @@ impl Rendezvous {
     /// [`LinkError`].
     pub fn wait(&mut self) -> Result<Link, LinkError> {
         loop {
-            if let Some(link) = self.poll()? {
-                return Ok(link);
+            match self.poll()? {
+                Some(Event::Link(link)) => return Ok(link),
+                Some(_) => continue,
+                None => {}
             }
             let mut fds =
                 [rustix::event::PollFd::new(&self.common.epoll, rustix::event::PollFlags::IN)];
@@ -177,36 +213,16 @@ impl Rendezvous {
         }
     }
 
-    /// A reader's: bytes in the pipe are no error. They come from a writer that
-    /// does not know of rings, or from one that has not found this reader yet.
-    /// [`Rendezvous::poll`] notes them, and the caller reads them.
-    ///
-    /// If that writer turns up after all, it has stopped writing before its
-    /// HELLO; what the pipe still held then is [`Rendezvous::leftover`] when the
-    /// link is up: first those bytes, then the frames of the link.
+    /// A reader's: bytes in the pipe are no error, and its holder reads them. See
+    /// [`Event::Bytes`] and [`Event::WriterStopped`].
     pub fn accept_bytes(&mut self) {
         self.common.accept_bytes = true;
     }
 
-    /// Whether there are, or were, bytes in the pipe.
-    pub fn carries_bytes(&self) -> bool {
-        self.common.carries_bytes
-    }
-
-    /// Whether a writer has been welcomed that is not ready yet: what it writes
-    /// now may be frames, so the pipe is not to be read.
-    pub fn is_welcoming(&self) -> bool {
-        matches!(&self.state, State::Listening(listening) if listening.is_welcoming())
-    }
-
-    /// See [`Rendezvous::accept_bytes`].
-    pub fn leftover(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.common.leftover)
-    }
-
-    /// A writer's: from now on the caller writes bytes into the pipe, and a
-    /// reader that turns up is not greeted before [`Rendezvous::greet`].
-    /// `false` when one is being greeted already: then nothing may be written.
+    /// A writer's: its holder wants to write bytes into the pipe. From now on a
+    /// reader that turns up is [`Event::ReaderCame`], and not greeted before
+    /// [`Rendezvous::greet`]. `false` when one was greeted already: then nothing may
+    /// be written before [`Event::Retracted`].
     pub fn hold(&mut self) -> bool {
         match &mut self.state {
             State::Connecting(connecting) => connecting.hold(),
@@ -214,15 +230,8 @@ impl Rendezvous {
         }
     }
 
-    /// Whether a reader has turned up that was not greeted.
-    pub fn is_wanted(&self) -> bool {
-        matches!(&self.state, State::Connecting(connecting) if connecting.is_wanted())
-    }
-
     /// Greets the reader that has turned up. The caller has stopped writing, at
-    /// the end of a packet. Returns whether there is an answer to wait for; if
-    /// not, or if [`Rendezvous::is_greeting`] says so later, the reader
-    /// went away and the caller may write on.
+    /// the end of a packet. `false` when the reader went away: the caller may write on.
     ///
     /// # Errors
     /// [`LinkError`]; the rendezvous is over.
@@ -231,11 +240,6 @@ impl Rendezvous {
             State::Connecting(connecting) => connecting.greet_held(&self.common),
             _ => Ok(false),
         }
-    }
-
-    /// Whether a reader was greeted that has not answered yet.
-    pub fn is_greeting(&self) -> bool {
-        matches!(&self.state, State::Connecting(connecting) if connecting.is_greeting())
     }
 
     /// Whether this rendezvous has come to the one link it can come to.
@@ -323,7 +327,7 @@ impl Common {
     fn pipe_event(&mut self, flags: EventFlags) -> Result<(), LinkError> {
         match flags.contains(EventFlags::IN) {
             true if self.accept_bytes => {
-                self.carries_bytes = true;
+                self.events.push_back(Event::Bytes);
                 self.unwatch_pipe();
                 Ok(())
             }
@@ -334,26 +338,28 @@ impl Common {
 
     /// Takes out of the pipe what a writer put there before its HELLO. It writes
     /// no more, so the number of bytes is known; never more than the pipe holds.
-    fn save_leftover(&mut self) -> Result<(), LinkError> {
-        let mut left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
-        if left == 0 {
-            return Ok(());
-        }
-        let pipe = self.reopened_to_read()?;
-        let mut buffer = vec![0; left];
-        while left > 0 {
-            match rustix::io::read(&pipe, &mut buffer[..left]) {
-                Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(n) => {
-                    self.leftover.extend_from_slice(&buffer[..n]);
-                    left -= n;
+    fn tell_leftover(&mut self) -> Result<(), LinkError> {
+        let left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
+        let mut last = vec![0; left];
+        let mut len = 0;
+        let mut result = Ok(());
+        if left > 0 {
+            let pipe = self.reopened_to_read()?;
+            while len < left {
+                match rustix::io::read(&pipe, &mut last[len..]) {
+                    Ok(0) | Err(Errno::AGAIN) => break,
+                    Ok(n) => len += n,
+                    Err(Errno::INTR) => {}
+                    Err(e) => {
+                        result = Err(self.system("read", e));
+                        break;
+                    }
                 }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.system("read", e)),
             }
         }
-        self.carries_bytes |= !self.leftover.is_empty();
-        Ok(())
+        last.truncate(len);
+        self.events.push_back(Event::WriterStopped(last));
+        result
     }
 
     fn reopened_to_read(&self) -> Result<OwnedFd, LinkError> {

@@ -56,7 +56,7 @@ pub struct Counters {
 
 impl Counters {
     /// Counters are for observers: no order with anything is promised.
-    fn store(&self, block: &SideBlock) {
+    pub(crate) fn store(&self, block: &SideBlock) {
         if cfg!(loom) {
             return; // only more schedules to look at
         }
@@ -109,7 +109,7 @@ pub struct Producer {
 
 impl Producer {
     pub(crate) fn new(region: Region, waiter: Waiter, max_frame: usize, label: &str) -> Self {
-        write_identity(&region.header().producer, label);
+        region.header().producer.identify(label);
         Producer {
             region,
             waiter,
@@ -353,7 +353,7 @@ pub struct Consumer {
 
 impl Consumer {
     pub(crate) fn new(region: Region, waiter: Waiter, max_frame: usize, label: &str) -> Self {
-        write_identity(&region.header().consumer, label);
+        region.header().consumer.identify(label);
         Consumer {
             region,
             waiter,
@@ -508,10 +508,15 @@ impl Consumer {
         }
     }
 
-    /// How long the frame at `position` is, and where the next record begins.
-    /// Both lie within what was published.
+    /// `Ok` when there is a frame to borrow.
     #[inline]
-    fn record_at(&mut self, position: u64) -> Result<(usize, u64), RecvError> {
+    pub(crate) fn ready(&mut self) -> Result<(), RecvError> {
+        self.published_at(self.head)
+    }
+
+    /// `Ok` when there is a record at `position`.
+    #[inline]
+    fn published_at(&mut self, position: u64) -> Result<(), RecvError> {
         if position == self.tail_seen {
             self.return_room();
             self.look()?;
@@ -519,6 +524,14 @@ impl Consumer {
                 return Err(RecvError::Empty);
             }
         }
+        Ok(())
+    }
+
+    /// How long the frame at `position` is, and where the next record begins.
+    /// Both lie within what was published.
+    #[inline]
+    fn record_at(&mut self, position: u64) -> Result<(usize, u64), RecvError> {
+        self.published_at(position)?;
         let available = self.tail_seen.wrapping_sub(position) as usize;
         // SAFETY: `available` is a positive multiple of 8, so the header of the
         // record is published and 8-aligned. Read once: the neighbour may
@@ -652,18 +665,6 @@ impl<'a> Batch<'a> {
     pub fn release(self) {
         self.consumer.advance(self.next, self.frames, self.bytes);
     }
-}
-
-fn write_identity(block: &SideBlock, label: &str) {
-    let mut bytes = [0u8; crate::layout::LABEL_LEN];
-    let len = label.floor_char_boundary(bytes.len());
-    bytes[..len].copy_from_slice(&label.as_bytes()[..len]);
-    for (word, chunk) in block.label.iter().zip(bytes.chunks_exact(8)) {
-        let chunk: [u8; 8] = chunk.try_into().expect("chunks of 8");
-        word.store(u64::from_ne_bytes(chunk), Ordering::Relaxed);
-    }
-    block.label_len.store(len as u32, Ordering::Relaxed);
-    block.pid.store(std::process::id(), Ordering::Relaxed);
 }
 
 /// How a side ends that is killed: nothing is published, the kernel closes its

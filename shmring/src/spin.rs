@@ -167,7 +167,7 @@ mod tests {
         let mut spin = Spin::new();
         assert!(stops(&mut spin, || ()));
         if single_core() {
-            eprintln!("skipped: looking again needs a second core");
+            say::line!("skipped: looking again needs a second core");
             return;
         }
         let again = (0..10_000).any(|_| {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use rustix::process::{Pid, Signal, kill_process};
-use shmring::{Link, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
+use shmring::{Event, Link, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
 use support::{Chance, Frames, argument, footprint, watchdog};
 
 /// What goes on while the child is killed.
@@ -137,7 +137,7 @@ fn round(scratch: &Path, n: u64, chance: &mut Chance, totals: &mut Totals) {
     let link = if n % 8 == 7 {
         std::thread::sleep(Duration::from_micros(chance.below(3000)));
         kill(&mut child);
-        rendezvous.poll().expect("poll")
+        rendezvous.poll().expect("poll").and_then(Event::into_link)
     } else {
         Some(rendezvous.wait().expect("a link"))
     };

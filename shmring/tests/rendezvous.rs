@@ -4,7 +4,9 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use shmring::{Channel, Link, LinkError, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir};
+use shmring::{
+    Channel, Event, Link, LinkError, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir,
+};
 
 struct Place {
     dir: RuntimeDir,
@@ -30,10 +32,10 @@ fn meet(a: &mut Rendezvous, b: &mut Rendezvous) -> (Link, Link) {
     let (mut link_a, mut link_b) = (None, None);
     while link_a.is_none() || link_b.is_none() {
         if link_a.is_none() {
-            link_a = a.poll().unwrap();
+            link_a = a.poll().unwrap().and_then(Event::into_link);
         }
         if link_b.is_none() {
-            link_b = b.poll().unwrap();
+            link_b = b.poll().unwrap().and_then(Event::into_link);
         }
     }
     (link_a.unwrap(), link_b.unwrap())

@@ -60,7 +60,7 @@ fn a_function_whose_neighbour_never_was_one_says_so() {
     need_functions!("bash");
     let scene = Scene::new();
     let (statuses, outcome) = scene.pipeline("true | stdpkt run --left 10.0.0.1/24");
-    assert_eq!(statuses, [0, 0], "{outcome:?}");
+    assert_eq!(statuses, [0, 125], "{outcome:?}");
     assert_eq!(outcome.err.lines().count(), 1, "{outcome:?}");
     assert!(outcome.err.contains("standard input ended before the link was up"), "{outcome:?}");
     scene.assert_nothing_left();

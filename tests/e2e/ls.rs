@@ -10,14 +10,17 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 use crate::support::{SOON, wait_until};
 
-/// The rings of this scene, by the name of the sending function's address.
-fn rings(scene: &Scene, first: u64) -> Vec<Value> {
+/// All links on this machine, where others may run chains, too.
+fn all(scene: &Scene) -> Vec<Value> {
     let outcome = scene.sh("stdpkt ls --json");
     assert_eq!(outcome.status, 0, "{outcome:?}");
-    let all: Vec<Value> = serde_json::from_str(&outcome.out).expect("JSON");
-    // Others may run chains on this machine.
+    serde_json::from_str(&outcome.out).expect("JSON")
+}
+
+/// Those of one function.
+fn rings(scene: &Scene, first: u64) -> Vec<Value> {
     let ours = |ring: &Value| [&ring["from"], &ring["to"]].iter().any(|f| f["pid"] == first);
-    all.into_iter().filter(ours).collect()
+    all(scene).into_iter().filter(ours).collect()
 }
 
 #[test]
@@ -72,4 +75,85 @@ fn ls_works_where_nothing_runs_and_when_nobody_reads() {
     let scene = Scene::new();
     let outcome = scene.sh("stdpkt ls --json | head -c0; stdpkt ls >/dev/null");
     assert_eq!((outcome.status, outcome.err.as_str()), (0, ""));
+}
+
+/// Starts `script` and returns its links once they are those `expected`.
+fn links_of(scene: &Scene, script: &str, expected: &[&str]) -> (Vec<Value>, String) {
+    let play = scene.start_sh(script);
+    let mut found = Vec::new();
+    wait_until(SOON, || {
+        let own: Vec<u64> = scene.processes().iter().map(|p| p.pid as u64).collect();
+        found = all(scene);
+        found.retain(|link| {
+            let pids = [&link["from"]["pid"], &link["to"]["pid"]];
+            pids.iter().any(|pid| pid.as_u64().is_some_and(|pid| own.contains(&pid)))
+        });
+        match lines(&found) == expected {
+            true => Ok(()),
+            false => Err(format!("{found:#?}")),
+        }
+    });
+    let table = scene.sh("stdpkt ls");
+    play.signal_group(Signal::TERM);
+    play.end();
+    scene.assert_nothing_left();
+    (found, table.out)
+}
+
+/// `FROM FORM TO` of each, by interface or program.
+fn lines(links: &[Value]) -> Vec<String> {
+    let end = |end: &Value| match (&end["interface"], &end["command"]) {
+        (Value::String(name), _) | (_, Value::String(name)) => name.clone(),
+        _ => "-".to_owned(),
+    };
+    let line = |link: &Value| {
+        format!("{} {} {}", end(&link["from"]), link["form"].as_str().unwrap(), end(&link["to"]))
+    };
+    let mut lines: Vec<_> = links.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn ls_shows_links_through_pipes() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let chain = two("--channel fifo", "-- ping -q -i0.1 10.0.0.1");
+    let (links, table) = links_of(&scene, &chain, &["left pipe right", "right pipe left"]);
+    let back = links.iter().find(|link| link["from"]["interface"] == "left").unwrap();
+    assert_eq!(back["from"]["command"], "ping -q -i0.1 10.0.0.1");
+    for link in &links {
+        assert_eq!(link["from"]["interface_drops"], 0, "{link:#?}");
+        let [sent, received] = ["from", "to"].map(|end| link[end]["frames"].as_u64());
+        assert!(sent.is_some() && sent >= received, "{link:#?}");
+        assert_eq!((&link["capacity_bytes"], &link["used_bytes"]), (&Value::Null, &Value::Null));
+    }
+    assert_eq!(table.matches(" pipe ").count(), 2, "{table}");
+}
+
+#[test]
+fn ls_shows_captures_and_who_is_in_the_way() {
+    need_functions!("ping", "cat");
+    let scene = Scene::new();
+    let chain = two("-- ping -q -i0.1 10.0.0.2 | cat", "");
+    let (links, table) = links_of(&scene, &chain, &["cat capture left", "right capture cat"]);
+    assert_eq!(links[0]["from"]["frames"].is_u64(), links[0]["from"]["interface"].is_string());
+    assert_eq!(table.matches(" cat ").count(), 2, "{table}");
+}
+
+#[test]
+fn ls_shows_links_to_which_nobody_has_come() {
+    need_functions!("ping", "mkfifo", "sleep");
+    let scene = Scene::new();
+    let chain = two("--link x,at=f,ip=10.0.1.1/24 -- ping -q -i0.1 10.0.0.2", "");
+    let script = format!("mkfifo f; sleep 1000 | stdpkt tee copy | cat & {chain}");
+    let expected = [
+        "- waiting left",
+        "left ring right",
+        "loopback ring loopback", // of the copy
+        "right capture cat",
+        "right ring left",
+        "x waiting -",
+    ];
+    links_of(&scene, &script, &expected);
 }

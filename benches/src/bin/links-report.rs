@@ -115,7 +115,7 @@ fn streams(out: &mut String, args: &Args, program: &Path) -> Result<()> {
         for &sizes in &args.sizes {
             for &count in &args.links {
                 for &threads in args.threads.iter().filter(|&&threads| threads <= count) {
-                    eprintln!("round {round}, {sizes}, {count} links, {threads} threads");
+                    say::line!("round {round}, {sizes}, {count} links, {threads} threads");
                     let mut links = Links::start(program, count, args.ring, sizes.longest())?;
                     let figure = stream_for(&mut links, sizes, threads, args.seconds)?;
                     gbits.entry((sizes, count, threads)).or_default().push(figure);
@@ -150,7 +150,7 @@ fn stream_for(links: &mut Links, sizes: Sizes, threads: usize, seconds: f64) -> 
 
 fn idle(out: &mut String, args: &Args, program: &Path) -> Result<()> {
     let count = args.idle_links;
-    eprintln!("{count} links");
+    say::line!("{count} links");
     let available = machine::available_memory();
     let mut links = Links::start(program, count, args.ring, MAX_FRAME)?;
     let pids = links.pids();
@@ -161,7 +161,7 @@ fn idle(out: &mut String, args: &Args, program: &Path) -> Result<()> {
     }
     let filled = Footprint::of(&pids)?;
     let taken = available.saturating_sub(machine::available_memory());
-    eprintln!("{count} idle links");
+    say::line!("{count} idle links");
     let mut spent = Spent::default();
     let watch = || {
         std::thread::sleep(Duration::from_secs(1)); // the receiver falls asleep

@@ -10,10 +10,10 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use edges::tap::{Offloads, Tap};
 use frames::MAX_FRAME;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shell_shim::stack::network::{Interface, Network};
-use shell_shim::stack::tap::{Offloads, Tap};
 use shell_shim::stack::{namespace, netlink};
 
 fn main() -> Result<()> {
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let (right, mut client) = function("10.0.0.2/24", mtu, client)?;
     std::thread::spawn(move || {
         if let Err(error) = copy(&left, &right) {
-            eprintln!("tap-copy: {error:#}");
+            say::line!("tap-copy: {error:#}");
         }
     });
     client.wait()?;

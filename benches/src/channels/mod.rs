@@ -1,5 +1,6 @@
 //! Every channel that comes without a dependency.
 
+mod front;
 mod ring;
 mod splice;
 mod stream;
@@ -14,5 +15,6 @@ pub fn all() -> Vec<Kind> {
     let mut kinds = stream::kinds();
     kinds.extend(splice::kinds());
     kinds.extend(ring::kinds());
+    kinds.push(front::kind());
     kinds
 }

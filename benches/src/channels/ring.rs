@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use rustix::pipe::{PipeFlags, pipe_with};
 use shmring::{
-    Consumer, Offer, PipeEnd, Producer, RecvError, Rendezvous, RuntimeDir, Rx, SendError, Tx,
+    Consumer, Link, Offer, PipeEnd, Producer, RecvError, Rendezvous, RuntimeDir, Rx, SendError, Tx,
 };
 
 use crate::harness::frames::{Checker, Source};
@@ -41,21 +41,42 @@ pub(super) fn kinds() -> Vec<Kind> {
 }
 
 fn near(setup: &Setup, style: Style) -> Result<(Near, Far)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    let setup = setup.clone();
-    Ok((Box::new(move || join(&setup, write, style)), Far::Process(vec![read])))
+    near_with(setup, move |link, setup| ends(link, setup, style))
 }
 
 fn far(setup: &Setup, fds: Vec<OwnedFd>, style: Style) -> Result<Ends> {
-    join(setup, fds.into_iter().next().context("a descriptor")?, style)
+    far_with(setup, fds, move |link, setup| ends(link, setup, style))
+}
+
+/// The near side of a link that `ends` makes use of.
+pub(super) fn near_with(
+    setup: &Setup,
+    ends: impl FnOnce(Link, &Setup) -> Result<Ends> + Send + 'static,
+) -> Result<(Near, Far)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    let setup = setup.clone();
+    let near = move || ends(join(&setup, write)?, &setup);
+    Ok((Box::new(near), Far::Process(vec![read])))
+}
+
+/// The far side.
+pub(super) fn far_with(
+    setup: &Setup,
+    fds: Vec<OwnedFd>,
+    ends: impl FnOnce(Link, &Setup) -> Result<Ends>,
+) -> Result<Ends> {
+    ends(join(setup, fds.into_iter().next().context("a descriptor")?)?, setup)
 }
 
 /// The pipe is the address; the link has a ring each way.
-fn join(setup: &Setup, pipe: OwnedFd, style: Style) -> Result<Ends> {
+fn join(setup: &Setup, pipe: OwnedFd) -> Result<Link> {
     let dir = RuntimeDir::at(&setup.dir.join("r"))?;
     let end = PipeEnd::new(pipe.as_fd().try_clone_to_owned()?, "the pipe")?;
     let offer = Offer { capacity: setup.ring, max_frame: setup.max_frame, ..Offer::default() };
-    let link = Rendezvous::new(end, &dir, offer)?.wait()?;
+    Ok(Rendezvous::new(end, &dir, offer)?.wait()?)
+}
+
+fn ends(link: Link, setup: &Setup, style: Style) -> Result<Ends> {
     let (Some(Tx::Ring(tx)), Some(Rx::Ring(rx))) = (link.tx, link.rx) else {
         bail!("no ring each way");
     };

@@ -185,7 +185,7 @@ impl Pair {
             Far::Thread(make) => FarSide::Thread(std::thread::spawn(move || {
                 let serve = || worker::serve(make()?, far_control, sizes, far_cpu, clock);
                 if let Err(error) = serve() {
-                    eprintln!("the far side: {error:#}");
+                    say::line!("the far side: {error:#}");
                 }
             })),
         };

@@ -24,7 +24,7 @@ pub fn hook(kinds: &[Kind]) {
     let status = match far_side(kinds, &name) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("the far side of {name}: {error:#}");
+            say::line!("the far side of {name}: {error:#}");
             1
         }
     };

@@ -83,10 +83,10 @@ pub fn run(mut kinds: Vec<Kind>, args: &Args, title: &str, command: &str) -> Res
                 if sizes.longest() > kind.max_frame {
                     continue;
                 }
-                eprintln!("round {round}, {sizes}, {}", kind.name);
+                say::line!("round {round}, {sizes}, {}", kind.name);
                 if let Err(error) = measure(kind, sizes, args, scratch.path(), round, &mut figures)
                 {
-                    eprintln!("{error:#}");
+                    say::line!("{error:#}");
                     figures.note(format!("{error:#}"));
                 }
             }

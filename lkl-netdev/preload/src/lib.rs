@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 // Unsafe lives here to be called by C and to call LKL's own function.
 
+mod child;
 mod configuration;
 
 use std::ffi::{CStr, c_char, c_int};

@@ -62,7 +62,7 @@ fn nothing_but_the_one_symbol_is_exported() {
     path.set_file_name("liblkl_netdev_preload.so");
     let Ok(nm) = std::process::Command::new("nm").args(["-D", "--defined-only"]).arg(path).output()
     else {
-        return eprintln!("skipped: nm is not installed");
+        return say::line!("skipped: nm is not installed");
     };
     let text = String::from_utf8(nm.stdout).unwrap();
     let names: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();

@@ -151,6 +151,16 @@ impl Guest {
         self.shared.polls.load(Ordering::Relaxed)
     }
 
+    /// In a fork, what LKL's destructor does; there is no thread to join.
+    pub fn end_in_fork(&self) {
+        let ops = self.shared.ops();
+        // SAFETY: the fork does not use its copy of the device any more.
+        unsafe {
+            ops.poll_hup.unwrap()(self.shared.nd);
+            ops.free.unwrap()(self.shared.nd);
+        }
+    }
+
     /// `lkl_netdev_remove`, then `lkl_netdev_free`.
     pub fn remove(mut self) {
         self.stop();
@@ -256,6 +266,21 @@ impl Shared {
         }
         tx.exhausted = true;
     }
+}
+
+/// Runs `child` in a fork of this process and waits for its end.
+pub fn forked(child: impl FnOnce()) {
+    // SAFETY: the child runs in a copy of this thread, and ends there.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        child();
+        // SAFETY: has no precondition.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: a child of this process, and room for its status.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert_eq!(status, 0, "the fork");
 }
 
 /// A frame that says which one it is and can be checked.

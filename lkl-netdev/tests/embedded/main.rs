@@ -6,7 +6,6 @@
 mod double;
 mod lkl;
 
-use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -120,15 +119,14 @@ fn one_kernel(dir: &Path) {
 #[test]
 fn devices_come_and_go_under_traffic_and_nothing_is_left() {
     let Some(dir) = std::env::var_os("LKL_DIR").filter(|dir| !dir.is_empty()) else {
-        // Not eprintln!, which the test harness keeps to itself when all is well.
-        let _ = writeln!(std::io::stderr(), "embedded: skipped, for want of LKL_DIR");
+        say::line!("embedded: skipped, for want of LKL_DIR");
         return;
     };
     // A process has one kernel, once.
     if std::env::var_os("EMBEDDED_CHILD").is_some() {
         std::thread::spawn(|| {
             std::thread::sleep(2 * PATIENCE);
-            eprintln!("this process did not end");
+            say::line!("this process did not end");
             std::process::abort();
         });
         return one_kernel(&PathBuf::from(dir));

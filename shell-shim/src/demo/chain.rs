@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,14 +52,14 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     let path = search_path(&exe, &given);
     if find("stdpkt", &given).and_then(|found| found.canonicalize().ok()) != Some(exe.clone()) {
         let here = exe.parent().unwrap_or(Path::new("/")).display();
-        eprintln!("PATH={here}:$PATH");
+        say::line!("PATH={here}:$PATH");
     }
-    eprintln!("{COMMAND_LINE}\n");
+    say::text(format!("{COMMAND_LINE}\n\n"));
 
     let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_none());
     let (lacks, packages): (Vec<_>, Vec<_>) = lacking.unzip();
     if !lacks.is_empty() {
-        eprintln!("{}\n", way_out(&lacks, &packages));
+        say::text(format!("{}\n\n", way_out(&lacks, &packages)));
         return Ok(Outcome { replies: None, lacks });
     }
 
@@ -69,19 +68,18 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     let mut said = Vec::new();
     let done = Group::start(watch, vec![shell])?.finish(LIMIT, |bytes| {
         said.extend_from_slice(bytes);
-        // Where nobody reads it, the demo goes on.
-        let _ = std::io::stderr().write_all(bytes);
+        say::text(bytes);
     });
     let replies = replies(&said);
     match done {
         Err(error) if error.is::<Interrupted>() => return Err(error),
-        Err(error) => eprintln!("stdpkt: the chain: {error:#}"),
+        Err(error) => say::error!("the chain: {error:#}"),
         Ok(_) if replies == 0 => {
-            eprintln!("stdpkt: the chain: no reply came through it; what failed stands above");
+            say::error!("the chain: no reply came through it; what failed stands above");
         }
         Ok(_) => {}
     }
-    eprintln!();
+    say::text("\n");
     Ok(Outcome { replies: Some(replies), lacks })
 }
 

@@ -79,7 +79,7 @@ fn outer() -> Result<u8> {
     // It ends with this process where no client comes.
     thread::spawn(move || {
         if let Err(error) = server.serve() {
-            eprintln!("stdpkt: {error:#}");
+            say::error!("{error:#}");
         }
     });
     let status = child.wait().context("wait")?;

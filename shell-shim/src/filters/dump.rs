@@ -11,7 +11,7 @@ use shmring::RecvError;
 use super::{Patch, Work, left};
 use cable::lane::say_why;
 use cable::stream_tx::now;
-use cable::{BATCH, Cable, CablePlan, Turn};
+use cable::{BATCH, Cable, CablePlan};
 use frames::Packets;
 use frames::capture::{Encoder, Format};
 
@@ -59,7 +59,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     if terminal && format != Format::Hex {
         bail!("standard output is a terminal: give -w FILE, or --format hex");
     }
-    let plan = CablePlan { both_ways: false, ..left()? };
+    let plan = CablePlan { expects_both_ways: false, ..left()? };
     let mut dump = Dump {
         out: Output::open(args.write.as_deref())?,
         encoder: Encoder(format),
@@ -73,7 +73,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     dump.write()?;
     let status = Patch::new(vec![plan], None)?.run(&mut dump)?;
     if dump.malformed > 0 {
-        eprintln!("stdpkt: {} malformed frames were left out", dump.malformed);
+        say::note!("{} malformed frames were left out", dump.malformed);
     }
     Ok(status)
 }
@@ -124,8 +124,8 @@ impl Dump {
 }
 
 impl Work for Dump {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let mut turn = Turn::default();
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let mut busy = false;
         let Dump { encoder, packets, frame, buffer, malformed, .. } = self;
         cables[0].retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
@@ -137,7 +137,7 @@ impl Work for Dump {
                     (true, ())
                 });
                 match received {
-                    Ok(()) => turn.busy = true,
+                    Ok(()) => busy = true,
                     Err(RecvError::Empty) => break,
                     Err(error) => {
                         say_why(&error, rx);
@@ -155,7 +155,7 @@ impl Work for Dump {
         if !self.buffer.is_empty() {
             self.write()?;
         }
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {

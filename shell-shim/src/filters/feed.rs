@@ -10,7 +10,7 @@ use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
 use cable::stream_rx::StreamRx;
-use cable::{BATCH, Cable, CablePlan, Sender, Turn};
+use cable::{BATCH, Cable, CablePlan, Sender};
 
 /// `stdpkt feed`.
 #[derive(Debug, Args)]
@@ -42,16 +42,13 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
     };
     let mut feed = Feed { source: StreamRx::new(source, &what), blocked: false, too_long: 0 };
     feed.source.peek()?; // what is no capture is refused before anybody waits for it
-    let status =
-        Patch::new(vec![CablePlan { both_ways: false, ..right()? }], None)?.run(&mut feed)?;
+    let status = Patch::new(vec![CablePlan { expects_both_ways: false, ..right()? }], None)?
+        .run(&mut feed)?;
     if feed.source.cut() > 0 {
-        eprintln!(
-            "stdpkt: {what}: left out {} packets that were not kept whole",
-            feed.source.cut()
-        );
+        say::note!("{what}: left out {} packets that were not kept whole", feed.source.cut());
     }
     if feed.too_long > 0 {
-        eprintln!("stdpkt: {what}: left out {} packets too long for the link", feed.too_long);
+        say::note!("{what}: left out {} packets too long for the link", feed.too_long);
     }
     match feed.source.error() {
         Some(error) => bail!("{error}"),
@@ -67,16 +64,13 @@ struct Feed {
 }
 
 impl Feed {
-    fn send(&mut self, tx: &mut Sender, turn: &mut Turn) {
+    fn send(&mut self, tx: &mut Sender, busy: &mut bool) {
         self.blocked = false;
         for _ in 0..BATCH {
             let bytes = match self.source.borrow() {
                 Ok(bytes) => bytes,
                 Err(RecvError::Empty) => break,
-                Err(_) => {
-                    turn.ended = true;
-                    break;
-                }
+                Err(_) => break,
             };
             let len = bytes.len();
             let sent = tx.send(len, |room| {
@@ -93,24 +87,24 @@ impl Feed {
                 Err(_) => break,
             }
             self.source.release();
-            turn.busy = true;
+            *busy = true;
         }
         tx.publish();
     }
 }
 
 impl Work for Feed {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let mut turn = Turn::default();
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let mut busy = false;
         if let Some(tx) = cables[0].sender() {
-            self.send(tx, &mut turn);
+            self.send(tx, &mut busy);
         }
         // What comes back has nowhere to go.
         cables[0].retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
             for _ in 0..BATCH {
                 match rx.receive(|_| (true, ())) {
-                    Ok(()) => turn.busy = true,
+                    Ok(()) => busy = true,
                     Err(RecvError::Empty) => break,
                     Err(_) => return false,
                 }
@@ -118,7 +112,7 @@ impl Work for Feed {
             rx.return_room();
             true
         });
-        Ok(turn)
+        Ok(busy)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {

@@ -83,7 +83,7 @@ impl Mirror {
                 Target::Fifo(mut fifo) => fifo.finish(&path, Instant::now() + LAST),
             };
         if missed > 0 {
-            eprintln!("stdpkt: {}: {missed} frames without a copy", path.display());
+            say::note!("{}: {missed} frames without a copy", path.display());
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Commands that work on links themselves, without a network stack: `dump`,
-//! `feed`, `tee`, `filter`, `balance`. One thread, one epoll instance, no timers while links are up.
+//! `feed`, `tee`, `filter`, `balance`.
 
 pub mod balance;
 pub mod dump;
@@ -9,28 +9,24 @@ pub mod mirror;
 pub mod tee;
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir, Spin};
+use nix::sys::epoll::EpollFlags;
+use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir};
 
 use crate::run::plan::{duplicate, with_way_out};
 use crate::run::signals::Signals;
-use cable::{Cable, CablePlan, Fallback, Half, Sender, Turn};
+use cable::{Cable, CablePlan, Driver, Fallback, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
-
-/// Turns over the frames between two looks at signals and neighbours.
-const TURNS: u32 = 32;
 
 /// What a command does with the frames of its cables.
 pub trait Work {
-    /// Moves some frames.
+    /// Moves some frames; `true` when there were any.
     ///
     /// # Errors
     /// One line for the user; it is the end.
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn>;
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool>;
 
     /// Before a sleep: asks to be woken. `false` when there is something to do.
     fn arm(&mut self, cables: &mut [Cable]) -> bool;
@@ -54,24 +50,12 @@ pub trait Work {
     }
 }
 
-const SIGNALS: u64 = 0;
-const WORK: u64 = 1;
-const RENDEZVOUS: u64 = 2;
-const TX: u64 = 3;
-const RX: u64 = 4;
-
-fn token(kind: u64, cable: usize, serial: u32) -> u64 {
-    kind << 56 | (cable as u64) << 32 | u64::from(serial)
-}
-
-/// Cables and what is done with them.
+/// Cables to be worked on.
 pub struct Patch {
     cables: Vec<Cable>,
-    epoll: Epoll,
     /// None where a signal may simply end the process.
     signals: Option<Signals>,
-    dir: RuntimeDir,
-    serial: u32,
+    switch: Switch,
 }
 
 impl Patch {
@@ -93,20 +77,7 @@ impl Patch {
         signals: Option<Signals>,
     ) -> Result<Patch> {
         let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-        if let Some(signals) = &signals {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token(SIGNALS, 0, 0));
-            epoll.add(signals, event).context("epoll_ctl")?;
-        }
-        let mut patch = Patch { cables: cables?, epoll, signals, dir, serial: 0 };
-        (0..patch.cables.len()).try_for_each(|cable| patch.watch_rendezvous(cable))?;
-        Ok(patch)
-    }
-
-    fn watch_rendezvous(&mut self, cable: usize) -> Result<()> {
-        let Some(rendezvous) = self.cables[cable].rendezvous() else { return Ok(()) };
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token(RENDEZVOUS, cable, 0));
-        self.epoll.add(rendezvous, event).context("epoll_ctl")
+        Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
     }
 
     /// Lives until the work is done, the links end, or a signal arrives; returns
@@ -114,128 +85,66 @@ impl Patch {
     ///
     /// # Errors
     /// One line for the user.
-    pub fn run(&mut self, work: &mut dyn Work) -> Result<u8> {
-        if let Some(fd) = work.descriptor() {
-            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-            match self.epoll.add(fd, EpollEvent::new(flags, token(WORK, 0, 0))) {
-                Ok(()) | Err(Errno::EPERM) => {} // a file is always ready
-                Err(errno) => return Err(errno).context("epoll_ctl"),
-            }
-        }
-        let mut spin = Spin::new();
-        let mut turns = 0u32;
-        loop {
-            let mut events = [EpollEvent::empty(); 32];
-            turns = turns.wrapping_add(1);
-            let turn = work.turn(&mut self.cables)?;
-            self.sweep()?;
-            if work.is_over(&self.cables) {
-                self.cables.iter_mut().for_each(Cable::finish);
-                return Ok(0);
-            }
-            let count = if turn.busy {
-                spin.found();
-                if !turns.is_multiple_of(TURNS) {
-                    continue;
-                }
-                self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else if spin.again() {
-                std::thread::yield_now(); // whoever we wait for may need this core
-                self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else {
-                let sleep = work.arm(&mut self.cables);
-                self.cables.iter_mut().for_each(Cable::arm);
-                let timeout = if sleep { self.timeout(work) } else { EpollTimeout::ZERO };
-                let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
-                self.cables.iter_mut().for_each(Cable::disarm);
-                count
-            };
-            let count = match count {
-                Ok(count) => count,
-                Err(Errno::EINTR) => 0,
-                Err(errno) => return Err(errno).context("epoll_wait"),
-            };
-            for event in &events[..count] {
-                if let Some(status) = self.on_event(event.data(), work)? {
-                    return Ok(status);
-                }
-            }
-            self.on_time()?;
-        }
-    }
-
-    /// Takes out what is dead and looks for others where others may come.
-    fn sweep(&mut self) -> Result<()> {
-        for at in 0..self.cables.len() {
-            let cable = &mut self.cables[at];
-            cable.retain(|joined| {
-                if joined.tx.as_ref().is_some_and(Sender::is_closed) {
-                    joined.tx = None;
-                }
-                joined.tx.is_some() || joined.rx.is_some()
-            });
-            if cable.renew(&self.dir)? {
-                self.watch_rendezvous(at)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn on_event(&mut self, data: u64, work: &mut dyn Work) -> Result<Option<u8>> {
-        let (at, serial) = ((data >> 32) as usize & 0xff_ffff, data as u32);
-        match data >> 56 {
-            SIGNALS => {
-                if let Some(signals) = &self.signals
-                    && let Some(signal) = signals.next()?
-                {
-                    return Ok(Some(128 + signal.number as u8));
-                }
-            }
-            WORK => work.ready(),
-            RENDEZVOUS => {
-                let epoll = &self.epoll;
-                self.cables[at]
-                    .on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
-                        watch(epoll, at, serial, half, fd, flags)
-                    })?;
-            }
-            kind => {
-                let half = if kind == TX { Half::Tx } else { Half::Rx };
-                self.cables[at].woken(serial, half).context("epoll_wait")?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn on_time(&mut self) -> Result<()> {
-        let epoll = &self.epoll;
-        for (at, cable) in self.cables.iter_mut().enumerate() {
-            cable.on_time(&mut self.serial, &mut |serial, half, fd, flags| {
-                watch(epoll, at, serial, half, fd, flags)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn timeout(&self, work: &dyn Work) -> EpollTimeout {
-        let cables = self.cables.iter().filter_map(Cable::deadline);
-        let Some(next) = cables.chain(work.deadline()).min() else { return EpollTimeout::NONE };
-        let left = next.saturating_duration_since(Instant::now());
-        // Rounded up, so as not to wake a moment too early.
-        EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
+    pub fn run(self, work: &mut impl Work) -> Result<u8> {
+        let Patch { cables, signals, mut switch } = self;
+        switch.run(&mut Worker { cables, signals, work })
     }
 }
 
-fn watch(
-    epoll: &Epoll,
-    cable: usize,
-    serial: u32,
-    half: Half,
-    fd: BorrowedFd<'_>,
-    flags: EpollFlags,
-) -> Result<()> {
-    let kind = if half == Half::Tx { TX } else { RX };
-    epoll.add(fd, EpollEvent::new(flags, token(kind, cable, serial))).context("epoll_ctl")
+/// Drives a [`Switch`].
+struct Worker<'a, W> {
+    cables: Vec<Cable>,
+    signals: Option<Signals>,
+    work: &'a mut W,
+}
+
+const SIGNALS: u32 = 0;
+const WORK: u32 = 1;
+
+impl<W: Work> Driver for Worker<'_, W> {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        self.cables.iter_mut()
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        self.work.turn(&mut self.cables)
+    }
+
+    fn arm(&mut self) -> bool {
+        self.work.arm(&mut self.cables)
+    }
+
+    fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        if let Some(signals) = &self.signals {
+            watch(SIGNALS, signals.as_fd(), EpollFlags::EPOLLIN)?;
+        }
+        let Some(fd) = self.work.descriptor() else { return Ok(()) };
+        watch(WORK, fd, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+    }
+
+    fn ready(&mut self, number: u32) -> Result<Option<u8>> {
+        match &self.signals {
+            Some(signals) if number == SIGNALS => {
+                Ok(signals.next()?.map(|signal| 128 + signal.number as u8))
+            }
+            _ => {
+                self.work.ready();
+                Ok(None)
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.work.deadline()
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        if !self.work.is_over(&self.cables) {
+            return None;
+        }
+        self.cables.iter_mut().for_each(Cable::finish);
+        Some(0)
+    }
 }
 
 /// What a command offers its neighbours.
@@ -276,7 +185,7 @@ fn standard(fd: BorrowedFd<'_>, what: &str, role: Role, label: &str) -> Result<C
         end: end.with_role(role),
         offer: offer(label),
         vital: true,
-        both_ways: true,
+        expects_both_ways: true,
         fallback: Fallback::IfUnaware,
     })
 }

@@ -10,8 +10,8 @@ use shmring::Bytes;
 use super::mirror::Mirror;
 use super::{Patch, Work, left, right};
 use crate::run::signals::Signals;
+use cable::Cable;
 use cable::lane::Lane;
-use cable::{Cable, Turn};
 
 /// `stdpkt tee`.
 #[derive(Debug, Args)]
@@ -49,8 +49,8 @@ struct Tee {
 }
 
 impl Work for Tee {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let [left, right] = cables else { return Ok(Turn::default()) };
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let [left, right] = cables else { return Ok(false) };
         let mirrors = &mut self.mirrors;
         let mut copy = |bytes: &Bytes<'_>| {
             mirrors.iter_mut().for_each(|mirror| mirror.take(bytes));
@@ -59,7 +59,7 @@ impl Work for Tee {
         let there = self.forward.turn(left, right, |bytes, _| copy(bytes));
         let back = self.back.turn(right, left, |bytes, _| copy(bytes));
         self.mirrors.iter_mut().for_each(Mirror::pump);
-        Ok(Turn { busy: there.busy || back.busy, ended: false })
+        Ok(there || back)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {

@@ -39,7 +39,7 @@ pub fn run(cmd: PerfCommand) -> anyhow::Result<()> {
     match cmd {
         PerfCommand::Server(args) => {
             let server = Server::bind(&args)?;
-            eprintln!("stdpkt perf server: listening on {}", server.local_addr()?);
+            say::line!("stdpkt perf server: listening on {}", server.local_addr()?);
             server.serve()
         }
         PerfCommand::Client(args) => {

@@ -130,9 +130,8 @@ impl Server {
     }
 }
 
-/// A line on standard error, and no panic where that is closed.
 fn log(line: &dyn fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "stdpkt perf server: {line}");
+    say::line!("stdpkt perf server: {line}");
 }
 
 fn handle(mut stream: TcpStream, stall: Duration) -> Outcome {

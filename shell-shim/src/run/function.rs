@@ -1,44 +1,38 @@
 //! The life of a function: join the neighbours, run CMD, move frames, end.
 //!
-//! One thread, one epoll instance. Nothing is polled and there are no timers
-//! while links are up: an idle function does not run at all.
+//! [`cable::Switch`] is the loop; this is what it drives.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use anyhow::Result;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
-use shmring::{RuntimeDir, Spin};
+use shmring::LinkError;
 
-use super::interface::Interface;
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
-use cable::Half;
+use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
+use edges::tap::Tap;
 
-/// After this long without a neighbour, say whom we are waiting for.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// A capture is played so long after CMD was started, which wants to see all of it.
 const HEAD_START: Duration = Duration::from_millis(500);
 /// What is still in the TAPs when a function ends has this long to leave.
 const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
-pub(super) const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
-pub(super) const TERM: Duration = Duration::from_millis(300);
-/// Turns over the frames between two looks at signals and neighbours.
-const TURNS: u32 = 32;
+pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
-    interfaces: Vec<Interface>,
-    epoll: Epoll,
+    jacks: Vec<Jack<Tap>>,
+    /// Edges in the place of neighbours, at the other ends of cables in this process.
+    far: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
-    dir: RuntimeDir,
-    serial: u32,
     running: bool,
     /// When captures are to be played.
     play_at: Option<Instant>,
@@ -60,175 +54,79 @@ enum Blow {
     Kill,
 }
 
-/// What an epoll event is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Signals,
-    Command,
-    Tap { interface: usize },
-    Rendezvous { interface: usize, cable: usize },
-    Link { interface: usize, half: Half, serial: u32 },
-}
+/// Numbers of the descriptors to wait for; those of the edges follow.
+const SIGNALS: u32 = 0;
+const COMMAND: u32 = 1;
+const EDGES: u32 = 2;
+/// Those of edges in the place of neighbours: more than interfaces that there can be.
+const FAR: u32 = 1 << 16;
 
-impl Source {
-    fn token(self) -> u64 {
-        let (kind, interface, low) = match self {
-            Source::Signals => (0, 0, 0),
-            Source::Command => (1, 0, 0),
-            Source::Tap { interface } => (2, interface, 0),
-            Source::Rendezvous { interface, cable } => (3, interface, cable as u32),
-            Source::Link { interface, half: Half::Tx, serial } => (4, interface, serial),
-            Source::Link { interface, half: Half::Rx, serial } => (5, interface, serial),
-        };
-        kind << 56 | (interface as u64) << 32 | u64::from(low)
+impl Driver for Function {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        let far = self.far.iter_mut().flat_map(|jack| &mut jack.cables);
+        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables).chain(far)
     }
 
-    fn of(token: u64) -> Source {
-        let interface = (token >> 32) as usize & 0xff_ffff;
-        let low = token as u32;
-        match token >> 56 {
-            0 => Source::Signals,
-            1 => Source::Command,
-            2 => Source::Tap { interface },
-            3 => Source::Rendezvous { interface, cable: low as usize },
-            4 => Source::Link { interface, half: Half::Tx, serial: low },
-            _ => Source::Link { interface, half: Half::Rx, serial: low },
-        }
-    }
-}
-
-fn watch(epoll: &Epoll, fd: BorrowedFd<'_>, source: Source, flags: EpollFlags) -> Result<()> {
-    epoll.add(fd, EpollEvent::new(flags, source.token())).context("epoll_ctl")
-}
-
-impl Function {
-    /// Watches all there is to watch.
-    ///
-    /// # Errors
-    /// Those of epoll_ctl(2).
-    pub fn new(
-        interfaces: Vec<Interface>,
-        signals: Signals,
-        keeper: Option<Keeper>,
-        command: Vec<String>,
-        dir: RuntimeDir,
-    ) -> Result<Function> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-        watch(&epoll, signals.as_fd(), Source::Signals, EpollFlags::EPOLLIN)?;
-        if let Some(keeper) = &keeper {
-            watch(&epoll, keeper.as_fd(), Source::Command, EpollFlags::EPOLLIN)?;
-        }
-        let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        for (interface, it) in interfaces.iter().enumerate() {
-            watch(&epoll, it.tap().as_fd(), Source::Tap { interface }, edge)?;
-            for (cable, it) in it.cables.iter().enumerate() {
-                if let Some(rendezvous) = it.rendezvous() {
-                    let source = Source::Rendezvous { interface, cable };
-                    watch(&epoll, rendezvous.as_fd(), source, EpollFlags::EPOLLIN)?;
-                }
-            }
-        }
-        let running = false;
-        let ending = None;
-        Ok(Function {
-            interfaces,
-            epoll,
-            signals,
-            keeper,
-            command,
-            dir,
-            serial: 0,
-            running,
-            play_at: None,
-            ending,
-        })
-    }
-
-    /// Lives until CMD or the links end; returns the exit status.
-    ///
-    /// # Errors
-    /// One line that names the link or program.
-    pub fn run(mut self) -> Result<u8> {
-        let mut patience = Some(Instant::now() + PATIENCE);
-        let mut spin = Spin::new();
-        let mut turns = 0;
-        loop {
-            let mut events = [EpollEvent::empty(); 32];
-            turns += 1;
-            let count = if self.turn()? {
-                spin.found();
-                if turns % TURNS != 0 {
-                    continue;
-                }
-                self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else if spin.again() {
-                // Whoever we wait for may need this core.
-                std::thread::yield_now();
-                self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else {
-                let sleep = self.interfaces.iter_mut().all(Interface::arm);
-                let timeout = if sleep { self.timeout(patience) } else { EpollTimeout::ZERO };
-                let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
-                self.interfaces.iter_mut().for_each(Interface::disarm);
-                count
-            };
-            let count = match count {
-                Ok(count) => count,
-                Err(nix::errno::Errno::EINTR) => 0,
-                Err(errno) => return Err(errno).context("epoll_wait"),
-            };
-            for event in &events[..count] {
-                if let Some(status) = self.on_event(Source::of(event.data()))? {
-                    return Ok(self.finish(status));
-                }
-            }
-            if let Some(ending) = &self.ending
-                && !self.running
-            {
-                let status = ending.status;
-                return Ok(self.finish(status));
-            }
-            self.strike()?;
-            self.on_time()?;
-            if self.play_at.is_some_and(|at| Instant::now() >= at) {
-                self.play_at = None;
-                self.interfaces.iter_mut().for_each(|interface| interface.hold_captures = false);
-            }
-            if patience.is_some_and(|until| Instant::now() >= until) {
-                patience = None;
-                self.say_whom_we_wait_for();
-            }
-        }
-    }
-
-    /// Moves frames; `true` when there were any. Notes links that ended.
     fn turn(&mut self) -> Result<bool> {
-        let mut busy = false;
-        let mut ended = false;
-        for interface in &mut self.interfaces {
-            let turn = interface.turn();
-            busy |= turn.busy;
-            ended |= turn.ended;
-        }
-        if ended {
-            self.after_links_ended()?;
-        }
-        Ok(busy)
+        Ok(self.move_frames())
     }
 
-    fn after_links_ended(&mut self) -> Result<()> {
-        for (interface, it) in self.interfaces.iter_mut().enumerate() {
-            it.unplugged()?;
-            for (cable, it) in it.cables.iter_mut().enumerate() {
-                if it.renew(&self.dir)?
-                    && let Some(rendezvous) = it.rendezvous()
-                {
-                    let source = Source::Rendezvous { interface, cable };
-                    watch(&self.epoll, rendezvous.as_fd(), source, EpollFlags::EPOLLIN)?;
-                }
-            }
+    fn arm(&mut self) -> bool {
+        self.jacks.iter_mut().all(Jack::arm) & self.far.iter_mut().all(Jack::arm)
+    }
+
+    fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
+        if let Some(keeper) = &self.keeper {
+            watch(COMMAND, keeper.as_fd(), EpollFlags::EPOLLIN)?;
         }
-        let cables = || self.interfaces.iter().flat_map(|interface| &interface.cables);
+        (EDGES..)
+            .zip(&self.jacks)
+            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
+        (FAR..)
+            .zip(&self.far)
+            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))
+    }
+
+    fn ready(&mut self, number: u32) -> Result<Option<u8>> {
+        match (number, &mut self.keeper) {
+            (SIGNALS, _) => self.take_signals()?,
+            (COMMAND, Some(keeper)) => return Ok(Some(keeper.status()?)),
+            (COMMAND, None) => {}
+            (far @ FAR.., _) => self.far[(far - FAR) as usize].woken(),
+            (edge, _) => self.jacks[(edge - EDGES) as usize].woken(),
+        }
+        Ok(None)
+    }
+
+    fn met(&mut self, cable: u32, met: Result<()>) -> Result<()> {
+        let is_its = |cables: &[Cable]| cables.iter().any(|it| it.id() == cable);
+        let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
+            met?;
+            let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
+            return far.map_or(Ok(()), Jack::links_came);
+        };
+        let Err(error) = met else {
+            jack.links_came()?;
+            return self.start_command();
+        };
+        let name = jack.name.clone();
+        // What ended the neighbour may have been sent to us as well.
+        self.take_signals()?;
+        let gone = matches!(error.downcast_ref(), Some(LinkError::NeighbourGone { .. }));
+        if gone && self.command.is_empty() && self.ending.is_none() {
+            // Perhaps a chain that lived too short to be linked. As in
+            // `false | cat`, a failure is in the status of who failed.
+            say::error!("{name}: {error:#}");
+            self.end(0);
+        }
+        if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) }
+    }
+
+    fn parted(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
+        self.far.iter_mut().try_for_each(Jack::links_ended)?;
+        let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
         let idle = !self.running
             && self.command.is_empty()
@@ -236,10 +134,10 @@ impl Function {
             && !cables().any(|c| c.is_up());
         if cut || idle {
             // What ended the neighbour may have been sent to us as well.
-            self.on_event(Source::Signals)?;
+            self.take_signals()?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            eprintln!("stdpkt: the neighbour ended before {} could start", self.command[0]);
+            say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -247,77 +145,70 @@ impl Function {
         Ok(())
     }
 
-    fn on_event(&mut self, source: Source) -> Result<Option<u8>> {
-        match source {
-            Source::Signals => {
-                while let Some(signal) = self.signals.next()? {
-                    self.on_signal(signal)?;
-                }
-            }
-            Source::Command => {
-                if let Some(keeper) = &mut self.keeper {
-                    return Ok(Some(keeper.status()?));
-                }
-            }
-            Source::Tap { interface } => self.interfaces[interface].tap_ready(),
-            Source::Rendezvous { interface, cable } => self.on_rendezvous(interface, cable)?,
-            Source::Link { interface, half, serial } => {
-                self.interfaces[interface].woken(serial, half).context("epoll_wait")?;
-            }
-        }
-        Ok(None)
+    fn deadline(&self) -> Option<Instant> {
+        let strike = self.ending.as_ref().map(|ending| ending.next.0);
+        let edges = self.jacks.iter().filter_map(Jack::deadline);
+        let far = self.far.iter().filter_map(Jack::deadline);
+        [strike, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
     }
 
-    fn on_rendezvous(&mut self, interface: usize, cable: usize) -> Result<()> {
-        // Closed when the function began to end.
-        let Some(it) = self.interfaces[interface].cables.get_mut(cable) else { return Ok(()) };
-        let result = it.on_rendezvous(&mut self.serial, &mut |serial, half, fd, flags| {
-            watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
-        });
-        if let Err(error) = result {
-            // What ended the neighbour may have been sent to us as well.
-            self.on_event(Source::Signals)?;
-            let gone =
-                matches!(error.downcast_ref(), Some(shmring::LinkError::NeighbourGone { .. }));
-            let name = self.interfaces[interface].name.clone();
-            if gone && self.command.is_empty() && self.ending.is_none() {
-                // Perhaps a chain that lived too short to be linked. As in
-                // `false | cat`, a failure is in the status of who failed.
-                eprintln!("stdpkt: {name}: {error:#}");
-                self.end(0);
-            }
-            return if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) };
-        }
-        self.after_links_came(interface)
-    }
-
-    fn after_links_came(&mut self, interface: usize) -> Result<()> {
-        let it = &mut self.interfaces[interface];
-        if let Some(features) = it.cables.iter_mut().filter_map(|cable| cable.plugged()).last() {
-            it.plugged(features)?;
-        }
-        self.start_command()
-    }
-
-    /// Sees about neighbours that have not turned up.
     fn on_time(&mut self) -> Result<()> {
-        let mut cables = self.interfaces.iter().flat_map(|i| &i.cables);
-        if cables.all(|cable| cable.deadline().is_none_or(|at| Instant::now() < at)) {
-            return Ok(());
+        self.strike()?;
+        if self.play_at.take_if(|at| Instant::now() >= *at).is_some() {
+            self.jacks.iter_mut().for_each(|jack| jack.hold_captures = false);
         }
-        for (interface, it) in self.interfaces.iter_mut().enumerate() {
-            for cable in &mut it.cables {
-                cable.on_time(&mut self.serial, &mut |serial, half, fd, flags| {
-                    watch(&self.epoll, fd, Source::Link { interface, half, serial }, flags)
-                })?;
+        Ok(())
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        self.ending.as_ref().filter(|_| !self.running).map(|ending| ending.status)
+    }
+}
+
+impl Function {
+    /// A function that nobody drives yet.
+    pub fn new(
+        jacks: Vec<Jack<Tap>>,
+        far: Vec<Jack<Box<dyn Edge>>>,
+        signals: Signals,
+        keeper: Option<Keeper>,
+        command: Vec<String>,
+    ) -> Function {
+        let (running, play_at, ending) = (false, None, None);
+        Function { jacks, far, signals, keeper, command, running, play_at, ending }
+    }
+
+    /// Lives until CMD or the links end; returns the exit status.
+    ///
+    /// # Errors
+    /// One line that names the link or program.
+    pub fn run(mut self, mut switch: Switch) -> Result<u8> {
+        let status = switch.run(&mut self)?;
+        self.end(status);
+        Ok(status)
+    }
+
+    fn move_frames(&mut self) -> bool {
+        let mut busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        for jack in &mut self.far {
+            busy |= jack.turn();
+            if jack.edge().is_over() {
+                jack.close(); // which ends the cable to it
             }
         }
-        (0..self.interfaces.len()).try_for_each(|interface| self.after_links_came(interface))
+        busy
+    }
+
+    fn take_signals(&mut self) -> Result<()> {
+        while let Some(signal) = self.signals.next()? {
+            self.on_signal(signal)?;
+        }
+        Ok(())
     }
 
     /// Starts CMD once every link is up: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
-        let all_up = self.interfaces.iter().flat_map(|i| &i.cables).all(|c| c.was_up);
+        let all_up = self.jacks.iter().flat_map(|jack| &jack.cables).all(|c| c.was_up);
         if !all_up || self.command.is_empty() {
             return Ok(());
         }
@@ -326,9 +217,9 @@ impl Function {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        for interface in &mut self.interfaces {
-            if interface.plays_capture() {
-                interface.hold_captures = true;
+        for jack in &mut self.jacks {
+            if jack.plays_capture() {
+                jack.hold_captures = true;
                 self.play_at = Some(Instant::now() + HEAD_START);
             }
         }
@@ -360,7 +251,12 @@ impl Function {
             return;
         }
         self.drain();
-        self.interfaces.iter_mut().for_each(Interface::close);
+        self.jacks.iter_mut().for_each(Jack::close);
+        for jack in &mut self.far {
+            while jack.turn() {}
+            jack.close_edge();
+            jack.close();
+        }
         self.ending = Some(Ending { status, next: (Instant::now() + GRACE, Blow::Terminate) });
     }
 
@@ -385,43 +281,13 @@ impl Function {
         let until = Instant::now() + DRAIN;
         while Instant::now() < until {
             let mut busy = false;
-            for interface in &mut self.interfaces {
-                interface.tap_ready();
-                busy |= interface.turn().busy;
+            for jack in &mut self.jacks {
+                jack.woken();
+                busy |= jack.turn();
             }
+            busy |= self.far.iter_mut().fold(false, |busy, jack| busy | jack.turn());
             if !busy {
                 break;
-            }
-        }
-    }
-
-    fn finish(mut self, status: u8) -> u8 {
-        if self.ending.is_none() {
-            self.end(status);
-        }
-        status
-    }
-
-    fn timeout(&self, patience: Option<Instant>) -> EpollTimeout {
-        let strike = self.ending.as_ref().map(|ending| ending.next.0);
-        let cables = self.interfaces.iter().flat_map(|i| &i.cables).filter_map(|c| c.deadline());
-        let own = [strike, patience, self.play_at].into_iter().flatten();
-        let Some(next) = own.chain(cables).min() else {
-            return EpollTimeout::NONE;
-        };
-        let left = next.saturating_duration_since(Instant::now());
-        // Rounded up, so as not to wake a moment too early.
-        EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
-    }
-
-    fn say_whom_we_wait_for(&self) {
-        for interface in &self.interfaces {
-            for cable in interface.cables.iter().filter(|cable| !cable.was_up) {
-                eprintln!(
-                    "stdpkt: {}: waiting for another stdpkt on {}",
-                    interface.name,
-                    cable.what()
-                );
             }
         }
     }
@@ -431,23 +297,4 @@ impl Function {
 /// not start, else [`crate::FAILED`].
 pub fn status_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<NotStarted>().map_or(crate::FAILED, |error| error.exit_code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_survive_the_kernel() {
-        for source in [
-            Source::Signals,
-            Source::Command,
-            Source::Tap { interface: 7 },
-            Source::Rendezvous { interface: 3, cable: 1 },
-            Source::Link { interface: 2, half: Half::Tx, serial: u32::MAX },
-            Source::Link { interface: 2, half: Half::Rx, serial: 0 },
-        ] {
-            assert_eq!(Source::of(source.token()), source);
-        }
-    }
 }

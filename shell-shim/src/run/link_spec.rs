@@ -1,21 +1,55 @@
-//! `--link NAME,at=PATH|RX:TX,ip=CIDR`.
+//! `--link NAME,at=PATH|RX:TX|EDGE,ip=CIDR`, and `CIDR,at=EDGE` of `--left` and `--right`.
 
 use std::path::PathBuf;
 
+use edges::spec::{EdgeSpec, Place};
 use ipnet::IpNet;
+
+/// `--left` and `--right`: an address, and what is there in the place of a neighbour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndSpec {
+    /// The address.
+    pub ip: IpNet,
+    /// In the place of standard input or output.
+    pub at: Option<EdgeSpec>,
+}
+
+impl EndSpec {
+    /// Parses the option's value.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn parse(text: &str) -> Result<EndSpec, String> {
+        let (ip, at) = match text.split_once(",at=") {
+            Some((ip, at)) => (ip, Some(edge(at)?)),
+            None => (text, None),
+        };
+        Ok(EndSpec { ip: crate::cli::cidr(ip)?, at })
+    }
+}
+
+/// An edge in the place of a neighbour.
+fn edge(text: &str) -> Result<EdgeSpec, String> {
+    match EdgeSpec::parse(text)? {
+        EdgeSpec { place: Place::Command, .. } => Err(format!(
+            "{text} needs a place, as in {text}:unix:PATH or {text}:stdio; CMD is the function's"
+        )),
+        spec => Ok(spec),
+    }
+}
 
 /// A further interface of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSpec {
     /// Name of the interface.
     pub name: String,
-    /// The FIFOs it is joined to.
+    /// What it is joined to.
     pub at: At,
     /// Its addresses.
     pub ip: Vec<IpNet>,
 }
 
-/// Which FIFOs carry a link.
+/// What carries a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
     /// One, both ways.
@@ -27,6 +61,8 @@ pub enum At {
         /// Frames go out here.
         tx: PathBuf,
     },
+    /// No link: an edge in the place of a neighbour.
+    Edge(EdgeSpec),
 }
 
 impl LinkSpec {
@@ -59,13 +95,16 @@ impl LinkSpec {
 }
 
 fn parse_at(text: &str) -> Result<At, String> {
+    if EdgeSpec::looks_like(text) {
+        return edge(text).map(At::Edge);
+    }
     let paths: Vec<&str> = text.split(':').collect();
     match paths[..] {
         [path] if !path.is_empty() => Ok(At::Both(path.into())),
         [rx, tx] if !rx.is_empty() && !tx.is_empty() => {
             Ok(At::Each { rx: rx.into(), tx: tx.into() })
         }
-        _ => Err("at= takes one FIFO or two as RX:TX".to_owned()),
+        _ => Err("at= takes one FIFO, two as RX:TX, or an edge as FORMAT:PLACE".to_owned()),
     }
 }
 
@@ -83,13 +122,26 @@ mod tests {
     }
 
     #[test]
+    fn an_edge_is_no_path() {
+        let link = LinkSpec::parse("up,at=qemu:unix:/tmp/s,ip=10.0.0.1/24").unwrap();
+        assert!(matches!(link.at, At::Edge(_)), "{link:?}");
+        let path = LinkSpec::parse("up,at=./qemu,ip=10.0.0.1/24").unwrap();
+        assert_eq!(path.at, At::Both("./qemu".into()));
+        let end = EndSpec::parse("10.0.0.2/24,at=frames:stdio").unwrap();
+        assert_eq!(end.at.unwrap().to_string(), "frames:stdio");
+        assert!(EndSpec::parse("10.0.0.2/24,at=frames").unwrap_err().contains("frames:stdio"));
+        assert!(EndSpec::parse("10.0.0.2/24,at=/tmp/f").unwrap_err().contains("no format"));
+    }
+
+    #[test]
     fn each_mistake_has_its_sentence() {
         for (text, part) in [
             ("", "name"),
             ("at=x", "name"),
             ("dmz", "at=PATH is missing"),
-            ("dmz,at=", "one FIFO or two"),
-            ("dmz,at=a:b:c", "one FIFO or two"),
+            ("dmz,at=", "one FIFO, two"),
+            ("dmz,at=a:b:c", "one FIFO, two"),
+            ("dmz,at=qemu", "qemu:unix:PATH"),
             ("dmz,at=a,at=b", "twice"),
             ("dmz,at=a,ip=1.2.3.4", "ip=1.2.3.4 is no address"),
             ("dmz,at=a,mtu=9", "`mtu=9`"),

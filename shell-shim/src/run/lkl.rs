@@ -14,7 +14,7 @@ use nix::unistd::dup;
 use shmring::{Rendezvous, Role, RuntimeDir};
 
 use super::function::{GRACE, TERM};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
 use crate::cli::{ChannelArg, RunArgs};
 use crate::stack::keeper::Keeper;
@@ -30,14 +30,14 @@ use cable::CablePlan;
 pub fn run(args: &RunArgs) -> Result<u8> {
     let plan = plan(args)?;
     let mut links = super::links(&plan);
-    let Plan { network, cables, .. } = plan;
+    let Plan { network, plugs, .. } = plan;
     let lkl = Lkl::find(args.lkl.as_deref())?;
     let script = setup_script(args)?;
     let dir = RuntimeDir::for_user()?;
     let mut ends = Vec::new();
     let mut kept = Vec::new();
     let mut pipes = Vec::new();
-    for cables in &cables {
+    for cables in plugs.iter().map(Plug::cables) {
         let paths: Result<Vec<String>> =
             cables.iter().map(|cable| path_of(cable, &mut kept, &mut ends)).collect();
         pipes.push(paths?.join("|"));
@@ -73,6 +73,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     // Of the user outside, see `RuntimeDir`.
     set("SHMRING_RUNTIME_DIR", dir.path().into());
     set("STDPKT_RING", args.ring.to_string().into());
+    set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     let channel = match args.channel {
         ChannelArg::Shm => "shm",
         ChannelArg::Fifo => "fifo",
@@ -88,7 +89,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     drop(keeper);
     // A CMD that was killed left its addresses behind. Who comes next takes a
     // dead one over, and removes its own when it goes.
-    for cable in cables.into_iter().flatten().filter(|cable| cable.end.role() != Role::Writer) {
+    for cable in plugs
+        .into_iter()
+        .flat_map(Plug::into_cables)
+        .filter(|cable| cable.end.role() != Role::Writer)
+    {
         drop(Rendezvous::new(cable.end, &dir, cable.offer));
     }
     Ok(status)

@@ -5,7 +5,6 @@
 //! [`function::Function`] joins the neighbours and lives.
 
 pub mod function;
-pub mod interface;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
@@ -18,12 +17,12 @@ use shmring::RuntimeDir;
 
 use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
-use crate::stack::tap::Tap;
 use crate::stack::{namespace, netlink, sysctl};
-use cable::Cable;
+use cable::{Cable, Edge, Jack, Switch};
+use edges::tap::Tap;
+use frames::MAX_FRAME;
 use function::Function;
-use interface::Interface;
-use plan::{Plan, plan};
+use plan::{Plan, Plug, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -31,6 +30,9 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
+    if args.verbose {
+        say::set_verbose();
+    }
     match args.stack {
         StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
@@ -45,7 +47,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
         keeper = Some(Keeper::start(links(&plan))?);
     }
     let signals = Signals::new()?;
-    let Plan { network, cables, .. } = plan;
+    let Plan { network, plugs, .. } = plan;
     let taps: Vec<Tap> =
         network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
     netlink::configure(&network)?;
@@ -57,13 +59,22 @@ pub fn run(args: RunArgs) -> Result<u8> {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
-    let mut interfaces = Vec::new();
-    for ((tap, cables), config) in taps.into_iter().zip(cables).zip(&network.interfaces) {
-        let cables: Result<_> = cables.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-        let cables = cables.with_context(|| config.name.clone())?;
-        interfaces.push(Interface::new(config.name.clone(), tap, cables));
+    let (mut jacks, mut far) = (Vec::new(), Vec::new());
+    for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
+        let name = config.name.clone();
+        let cables = match plug {
+            Plug::Cables(plans) => plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect(),
+            Plug::Edge(what, edge) => {
+                let features = tap.features() & edge.features();
+                let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
+                let cable = Cable::local(here, &what)?;
+                far.push(Jack::new(what, edge, vec![Cable::local(there, &name)?]));
+                Ok(vec![cable])
+            }
+        };
+        jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
-    Function::new(interfaces, signals, keeper, args.command, dir)?.run()
+    Function::new(jacks, far, signals, keeper, args.command).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.
@@ -72,7 +83,7 @@ fn links(plan: &Plan) -> Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
         stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
-        pipes: plan.cables.iter().flatten().map(|cable| cable.end.id()).collect(),
+        pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
 }

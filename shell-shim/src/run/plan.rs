@@ -6,22 +6,50 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
-use super::link_spec::{At, LinkSpec};
-use crate::cli::{ChannelArg, RunArgs};
+use super::link_spec::{At, EndSpec, LinkSpec};
+use crate::cli::{ChannelArg, RunArgs, StackArg};
 use crate::stack::network::{Interface, Network};
-use cable::{CablePlan, Fallback};
+use cable::{CablePlan, Edge, Fallback};
+use edges::spec::{EdgeSpec, Place};
 use frames::{FEATURES, MAX_FRAME};
 
 /// A function to set up.
 pub struct Plan {
     /// Interfaces, addresses and routes.
     pub network: Network,
-    /// The cables of each interface, in the order of `network.interfaces`.
-    pub cables: Vec<Vec<CablePlan>>,
+    /// What each interface is joined to, in the order of `network.interfaces`.
+    pub plugs: Vec<Plug>,
     /// Whether standard input and output are cables, and not CMD's.
     pub owns: Owned,
+}
+
+/// What an interface is joined to.
+pub enum Plug {
+    /// Pipes.
+    Cables(Vec<CablePlan>),
+    /// An edge in the place of a neighbour, and its name for people.
+    Edge(String, Box<dyn Edge>),
+}
+
+impl Plug {
+    /// The pipes.
+    pub fn cables(&self) -> &[CablePlan] {
+        match self {
+            Plug::Cables(cables) => cables,
+            Plug::Edge(..) => &[],
+        }
+    }
+
+    /// As [`Plug::cables`].
+    pub fn into_cables(self) -> Vec<CablePlan> {
+        match self {
+            Plug::Cables(cables) => cables,
+            Plug::Edge(..) => Vec::new(),
+        }
+    }
 }
 
 /// Which of the standard descriptors are links.
@@ -38,36 +66,30 @@ pub struct Owned {
 /// # Errors
 /// One line that names the option, descriptor or file and the way out.
 pub fn plan(args: &RunArgs) -> Result<Plan> {
-    let mut builder = Builder { args, interfaces: vec![], cables: vec![], owns: Owned::default() };
-    if !args.left.is_empty() {
-        let end = builder.standard(Role::Reader).context("--left")?;
-        builder.add("left", &args.left, vec![(end, true, true)])?;
-    }
-    if !args.right.is_empty() {
-        let end = builder.standard(Role::Writer).context("--right")?;
-        builder.add("right", &args.right, vec![(end, true, true)])?;
-    }
+    let mut builder = Builder { args, interfaces: vec![], plugs: vec![], owns: Owned::default() };
+    builder.end("left", &args.left, Role::Reader).context("--left")?;
+    builder.end("right", &args.right, Role::Writer).context("--right")?;
     for link in &args.link {
-        let cables = builder.link(link).with_context(|| format!("--link {}", link.name))?;
-        builder.add(&link.name, &link.ip, cables)?;
+        let plug = builder.link(link).with_context(|| format!("--link {}", link.name))?;
+        builder.add(&link.name, link.ip.clone(), plug)?;
     }
-    let Builder { interfaces, cables, owns, .. } = builder;
+    let Builder { interfaces, plugs, owns, .. } = builder;
     if interfaces.is_empty() {
         bail!("a function needs an interface: give --left, --right or --link");
     }
     let network =
         Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
     network.check()?;
-    check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&cables))?;
-    Ok(Plan { network, cables, owns })
+    check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&plugs))?;
+    Ok(Plan { network, plugs, owns })
 }
 
 /// A function joined to itself would wait for a neighbour for ever, or talk to itself.
-fn check_distinct<'a>(
-    interfaces: impl Iterator<Item = (&'a str, &'a Vec<CablePlan>)>,
-) -> Result<()> {
+fn check_distinct<'a>(interfaces: impl Iterator<Item = (&'a str, &'a Plug)>) -> Result<()> {
     let mut seen = std::collections::HashMap::new();
-    for (name, cable) in interfaces.flat_map(|(name, all)| all.iter().map(move |c| (name, c))) {
+    for (name, cable) in
+        interfaces.flat_map(|(name, plug)| plug.cables().iter().map(move |c| (name, c)))
+    {
         // A socket may well be both standard input and output.
         if !cable.end.is_socket()
             && let Some(other) = seen.insert(cable.end.id(), name)
@@ -84,26 +106,47 @@ fn check_distinct<'a>(
 struct Builder<'a> {
     args: &'a RunArgs,
     interfaces: Vec<Interface>,
-    cables: Vec<Vec<CablePlan>>,
+    plugs: Vec<Plug>,
     owns: Owned,
 }
 
 impl Builder<'_> {
-    /// `cables`: the end, whether frames go both ways, whether it is vital.
-    fn add(
-        &mut self,
-        name: &str,
-        addresses: &[ipnet::IpNet],
-        cables: Vec<(PipeEnd, bool, bool)>,
-    ) -> Result<()> {
+    /// `left` or `right`, on a standard descriptor unless an edge is there.
+    fn end(&mut self, name: &str, specs: &[EndSpec], role: Role) -> Result<()> {
+        let mut edges = specs.iter().filter_map(|spec| spec.at.as_ref());
+        let plug = match (specs, edges.next(), edges.next()) {
+            ([], ..) => return Ok(()),
+            (_, None, _) => {
+                let end = self.standard(role)?;
+                Plug::Cables(vec![self.cable(name, end, true, true)])
+            }
+            (_, Some(edge), None) => self.edge(edge)?,
+            (_, Some(_), Some(_)) => bail!("an interface is joined to one edge: give at= once"),
+        };
+        self.add(name, specs.iter().map(|spec| spec.ip).collect(), plug)
+    }
+
+    fn add(&mut self, name: &str, addresses: Vec<IpNet>, plug: Plug) -> Result<()> {
         if self.interfaces.iter().any(|other| other.name == name) {
             bail!("two interfaces are called {name}: give the --link another name");
         }
+        self.plugs.push(plug);
+        self.interfaces.push(Interface {
+            name: name.to_owned(),
+            mtu: self.args.mtu,
+            mac: addresses.first().map(|address| mac_of(address.addr())),
+            addresses,
+        });
+        Ok(())
+    }
+
+    /// `vital`: whether it is a `|`, with which the function ends.
+    fn cable(&self, name: &str, end: PipeEnd, duplex: bool, vital: bool) -> CablePlan {
         let channel = match self.args.channel {
             ChannelArg::Shm => Channel::Shm,
             ChannelArg::Fifo => Channel::Fifo,
         };
-        let plans = cables.into_iter().map(|(end, duplex, vital)| CablePlan {
+        CablePlan {
             end,
             offer: Offer {
                 label: name.to_owned(),
@@ -114,32 +157,39 @@ impl Builder<'_> {
                 features: FEATURES,
             },
             vital,
-            both_ways: duplex,
+            expects_both_ways: duplex,
             // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
             fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
-        });
-        self.cables.push(plans.collect());
-        self.interfaces.push(Interface {
-            name: name.to_owned(),
-            mtu: self.args.mtu,
-            addresses: addresses.to_vec(),
-            mac: addresses.first().map(|address| mac_of(address.addr())),
-        });
-        Ok(())
+        }
     }
 
-    fn link(&mut self, link: &LinkSpec) -> Result<Vec<(PipeEnd, bool, bool)>> {
-        match &link.at {
+    fn edge(&mut self, spec: &EdgeSpec) -> Result<Plug> {
+        if self.args.stack == StackArg::Lkl {
+            bail!("{spec}: with --stack lkl put `stdpkt join {spec}` behind a `|` instead");
+        }
+        if spec.place == Place::Stdio {
+            self.take(Role::Reader)?;
+            self.take(Role::Writer)?;
+        }
+        Ok(Plug::Edge(spec.to_string(), spec.open()?))
+    }
+
+    fn link(&mut self, link: &LinkSpec) -> Result<Plug> {
+        let name = &link.name;
+        Ok(match &link.at {
+            At::Edge(spec) => self.edge(spec)?,
             At::Both(path) => {
                 let (end, vital) = self.at(path, Role::Either)?;
-                Ok(vec![(end, true, vital)])
+                Plug::Cables(vec![self.cable(name, end, true, vital)])
             }
             At::Each { rx, tx } => {
                 let (rx, rx_vital) = self.at(rx, Role::Reader)?;
                 let (tx, tx_vital) = self.at(tx, Role::Writer)?;
-                Ok(vec![(rx, false, rx_vital), (tx, false, tx_vital)])
+                let (rx, tx) =
+                    (self.cable(name, rx, false, rx_vital), self.cable(name, tx, false, tx_vital));
+                Plug::Cables(vec![rx, tx])
             }
-        }
+        })
     }
 
     /// A FIFO by path; `/dev/stdin` and `/dev/stdout` are the descriptors
@@ -152,7 +202,8 @@ impl Builder<'_> {
         }
     }
 
-    fn standard(&mut self, role: Role) -> Result<PipeEnd> {
+    /// Notes that a standard descriptor is in use; its name for people.
+    fn take(&mut self, role: Role) -> Result<&'static str> {
         let (what, taken) = match role {
             Role::Reader => ("standard input", &mut self.owns.stdin),
             _ => ("standard output", &mut self.owns.stdout),
@@ -160,6 +211,11 @@ impl Builder<'_> {
         if std::mem::replace(taken, true) {
             bail!("{what} is joined to another interface already");
         }
+        Ok(what)
+    }
+
+    fn standard(&mut self, role: Role) -> Result<PipeEnd> {
+        let what = self.take(role)?;
         let fd = match role {
             Role::Reader => duplicate(std::io::stdin().as_fd()),
             _ => duplicate(std::io::stdout().as_fd()),

@@ -26,6 +26,8 @@ const LARGE_OFFLOAD: &str = "0x883";
 const PAGE: u32 = 4096;
 /// LKL copies the sysctls to a buffer of 256 bytes, without a look at their length.
 const MAX_SYSCTLS: usize = 255;
+/// With two addresses each, more would pass the 300 words that LKL reads of a configuration.
+const MAX_INTERFACES: usize = 15;
 const PRELOAD: &str = "liblkl_netdev_preload.so";
 
 /// The two libraries that go before CMD.
@@ -95,6 +97,10 @@ pub fn config(
     forward: bool,
     sysctls: &[String],
 ) -> Result<Value> {
+    ensure!(
+        network.interfaces.len() <= MAX_INTERFACES,
+        "--stack lkl: an LKL function has {MAX_INTERFACES} interfaces at most: leave some --link out, or use --stack netns"
+    );
     let interfaces: Result<Vec<Value>> =
         network.interfaces.iter().zip(pipes).map(|(it, pipe)| interface(it, pipe)).collect();
     let mut all = Map::new();
@@ -121,7 +127,7 @@ pub fn config(
 }
 
 fn interface(interface: &Interface, pipe: &str) -> Result<Value> {
-    let Interface { name, mtu, addresses, .. } = interface;
+    let Interface { name, mtu, addresses, mac } = interface;
     // LKL takes strings from its configuration as they stand there.
     ensure!(
         !pipe.contains(['"', '\\']) && !pipe.chars().any(char::is_control),
@@ -133,6 +139,12 @@ fn interface(interface: &Interface, pipe: &str) -> Result<Value> {
         "mtu": mtu.to_string(),
         "offload": if *mtu > PAGE { LARGE_OFFLOAD } else { OFFLOAD },
     });
+    if let Some(mac) = mac {
+        // LKL's own choice is another one at each boot, which neighbours of a restarted
+        // function learn late.
+        let [first, rest @ ..] = mac.map(|byte| format!("{byte:02x}"));
+        out["mac"] = rest.iter().fold(first, |all, byte| format!("{all}:{byte}")).into();
+    }
     for address in addresses {
         let (ip, length) = match address {
             IpNet::V4(_) => ("ip", "masklen"),
@@ -185,7 +197,7 @@ mod tests {
                 name: "left".into(),
                 mtu: 1500,
                 addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-                mac: None,
+                mac: Some([2, 0x72, 10, 0, 0, 1]),
             }],
             routes: vec![],
             gateways: vec![],
@@ -204,6 +216,7 @@ mod tests {
             "interfaces": [{
                 "type": "pipe", "param": "/dev/fd/5", "mtu": "1500", "offload": "0x8883",
                 "ip": "10.0.0.1", "masklen": "24", "ipv6": "fd00::1", "masklen6": "64",
+                "mac": "02:72:0a:00:00:01",
             }],
         });
         assert_eq!(config, expected);
@@ -225,6 +238,9 @@ mod tests {
         assert!(fails(&two, "a|b", &[]).contains("10.0.0.2/24"));
         assert!(fails(&network(&["10.0.0.1/32"]), "a|b", &[]).contains("1 to 31"));
         assert!(fails(&plain, "a\"|b", &[]).starts_with("left"));
+        let mut many = plain.clone();
+        many.interfaces.resize(16, plain.interfaces[0].clone());
+        assert!(fails(&many, "a|b", &[]).contains("15 interfaces"));
         for bad in ["a", "=", "a=b;c=d", "a=\""] {
             assert!(fails(&plain, "a|b", &[bad.into()]).contains(bad), "{bad}");
         }

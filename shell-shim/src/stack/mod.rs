@@ -3,7 +3,7 @@
 //!
 //! In the order `stdpkt run` uses them: [`namespace::enter`] makes the
 //! process a stranger to the host's network, [`keeper::Keeper`] is forked to
-//! run what the user asks for, a [`tap::Tap`] per interface carries the
+//! run what the user asks for, an [`edges::tap::Tap`] per interface carries the
 //! frames, [`network::Network`] says what shall be configured and
 //! [`netlink`] tells the kernel, [`sysctl`] sets the rest.
 //!
@@ -15,4 +15,3 @@ pub mod namespace;
 pub mod netlink;
 pub mod network;
 pub mod sysctl;
-pub mod tap;

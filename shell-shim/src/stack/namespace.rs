@@ -1,7 +1,7 @@
 //! Entry into a private network namespace, with or without privileges.
 //!
 //! Only the network (and, without privileges, the user namespace that owns
-//! it) changes here. Processes and mounts are the business of the
+//! it) changes here. Processes, mounts and the host's name are the business of the
 //! [keeper](super::keeper), which is cloned into namespaces of its own: after
 //! `unshare(CLONE_NEWPID)` the kernel refuses this process any further thread
 //! (`kernel/fork.c`, `copy_process`), and a fresh `/proc` would take
@@ -9,29 +9,54 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// Moves this process into a new network namespace, in which it may do
 /// anything. TCP there does not pace: a chain has nobody to be polite to.
 ///
-/// With `CAP_SYS_ADMIN` nothing else changes. Without, the process also enters
-/// a new user namespace, where the caller appears as root and no other user or
-/// group exists.
+/// With all [`POWERS`] nothing else changes. Without, the process also enters
+/// a new user namespace, where the caller appears as root, has them all, and no
+/// other user or group exists.
 ///
 /// # Errors
 /// Where the host forbids this: one line with the setting and the way out.
 /// With more than one thread, `EINVAL`.
 pub fn enter() -> Result<()> {
-    match unshare(CloneFlags::CLONE_NEWNET) {
-        Err(Errno::EPERM) => enter_as_user()?,
-        done => done.map_err(|errno| anyhow!(way_out(errno, setting)))?,
+    let here = CloneFlags::CLONE_NEWNET;
+    let alone = here | CloneFlags::CLONE_NEWUSER;
+    let has = |what| capabilities(None).is_ok_and(|it| it.effective.contains(what));
+    let has_all = has(POWERS);
+    // Afterwards these would be the overflow ids.
+    let (user, group) = (geteuid(), getegid());
+    // Since Linux 5.12 root needs this one to be root in the other, too.
+    let may_map = !user.is_root() || has(CapabilitySet::SETFCAP);
+    let [first, second] = if has_all || !may_map { [here, alone] } else { [alone, here] };
+    let entered = match unshare(first) {
+        Ok(()) => first,
+        Err(errno) => {
+            unshare(second).map_err(|_| anyhow!(way_out(errno, setting)))?;
+            second
+        }
+    };
+    if entered == alone {
+        map_user(user, group)?;
+    } else if !has_all {
+        say::detail!("without a user namespace, which is refused here, some rights are missing");
     }
     unpace();
     Ok(())
 }
+
+/// What is needed to set up a network and to use it, by ping or iptables for instance.
+/// Root in a container may have some of it only.
+const POWERS: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::NET_BIND_SERVICE);
 
 /// A new namespace inherits TCP's congestion control from the host
 /// (`net/ipv4/tcp_ipv4.c`, `tcp_set_default_congestion_control`). BBR sends by
@@ -47,11 +72,7 @@ fn unpace() {
     }
 }
 
-fn enter_as_user() -> Result<()> {
-    // Afterwards these would be the overflow ids.
-    let (user, group) = (geteuid(), getegid());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
-        .map_err(|errno| anyhow!(way_out(errno, setting)))?;
+fn map_user(user: Uid, group: Gid) -> Result<()> {
     // user_namespaces(7): without privileges, gid_map is refused until
     // setgroups(2) is given up.
     for (file, line) in [
@@ -59,8 +80,12 @@ fn enter_as_user() -> Result<()> {
         ("gid_map", format!("0 {group} 1")),
         ("uid_map", format!("0 {user} 1")),
     ] {
-        fs::write(format!("/proc/self/{file}"), line).with_context(|| {
-            format!("user namespace: {file} refused; {}", way_out(Errno::EPERM, setting))
+        fs::write(format!("/proc/self/{file}"), line).map_err(|error| {
+            let way_out = match user.is_root() {
+                true => "as root in a container it takes CAP_SETFCAP (`--cap-add SETFCAP`); or run it as an ordinary user".into(),
+                false => way_out(Errno::EPERM, setting),
+            };
+            anyhow!("user namespace: {file}: {error}: {way_out}")
         })?;
     }
     Ok(())

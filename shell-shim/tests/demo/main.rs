@@ -46,14 +46,14 @@ fn json(output: &Output) -> Value {
 #[test]
 fn the_chain_runs_and_every_channel_is_measured() {
     if let Some(lacking) = lacks() {
-        eprintln!("skipped: lacks what functions need: {lacking}");
+        say::line!("skipped: lacks what functions need: {lacking}");
         return;
     }
     let output = demo(&["--seconds", "0.2", "--rounds", "1", "--json"]).output().unwrap();
     let (report, said) = (json(&output), text(&output.stderr));
     assert!(said.contains("stdpkt run --right 192.168.0.1/24"), "{said}");
     if report["chain"]["replies"].is_null() {
-        eprintln!("the chain was skipped: lacks {}", report["chain"]["lacks"]);
+        say::line!("the chain was skipped: lacks {}", report["chain"]["lacks"]);
         assert!(said.contains("apt-get install"), "{said}");
     } else {
         assert_eq!(report["chain"]["replies"], 3, "{said}");
@@ -64,7 +64,7 @@ fn the_chain_runs_and_every_channel_is_measured() {
         if row["channel"] == "veth"
             && let Some(why) = row["absent"].as_str()
         {
-            eprintln!("veth was skipped: {why}");
+            say::line!("veth was skipped: {why}");
             assert_eq!(why.lines().count(), 1);
             continue;
         }
@@ -81,7 +81,7 @@ fn the_chain_runs_and_every_channel_is_measured() {
 #[test]
 fn without_ping_and_iptables_it_names_their_packages_and_goes_on() {
     if let Some(lacking) = lacks() {
-        eprintln!("skipped: lacks what functions need: {lacking}");
+        say::line!("skipped: lacks what functions need: {lacking}");
         return;
     }
     let empty = tempfile::tempdir().unwrap();
@@ -127,7 +127,7 @@ fn started(pid: u32) -> Option<String> {
 #[test]
 fn a_signal_ends_it_and_all_that_it_started() {
     if let Some(lacking) = lacks() {
-        eprintln!("skipped: lacks what functions need: {lacking}");
+        say::line!("skipped: lacks what functions need: {lacking}");
         return;
     }
     // In the chain, then in a measurement (a hidden ping leaves the chain out).

@@ -70,7 +70,7 @@ pub fn command_surroundings() -> Result<()> {
         ensure!(run(&mut keeper, script)? == 0, "{script}");
     }
     if run(&mut keeper, "test \"$(cat /proc/1/comm)\" = stdpkt-keeper")? != 0 {
-        eprintln!("note: no fresh /proc can be mounted here");
+        say::line!("note: no fresh /proc can be mounted here");
     }
     // The function's own view is not the keeper's: /dev/stdout still works.
     fs::read_link("/proc/self/fd/1").context("/proc of the function")?;

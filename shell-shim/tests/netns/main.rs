@@ -54,11 +54,11 @@ fn main() -> ExitCode {
         return match case() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) if error.is::<Lacks>() => {
-                eprintln!("{name}: skipped: {error}");
+                say::line!("{name}: skipped: {error}");
                 ExitCode::from(SKIPPED)
             }
             Err(error) => {
-                eprintln!("{name}: {error:#}");
+                say::line!("{name}: {error:#}");
                 ExitCode::FAILURE
             }
         };

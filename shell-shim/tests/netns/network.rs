@@ -5,9 +5,9 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use edges::tap::{Offloads, Tap};
 use shell_shim::stack::namespace::enter;
 use shell_shim::stack::network::{Interface, Network, Route};
-use shell_shim::stack::tap::{Offloads, Tap};
 use shell_shim::stack::{netlink, sysctl};
 
 use super::{lacking, readable};
@@ -52,7 +52,7 @@ pub fn configuration() -> Result<()> {
     network.interfaces[0].mtu = 65_521;
     let start = Instant::now();
     netlink::configure(&network)?;
-    eprintln!("configuration: two interfaces in {:?}", start.elapsed());
+    say::line!("configuration: two interfaces in {:?}", start.elapsed());
 
     UdpSocket::bind("[fd00::1]:0").context("the IPv6 address cannot be used at once")?;
     for (peer, source) in [
@@ -114,7 +114,7 @@ pub fn refusals() -> Result<()> {
     ] {
         let error =
             format!("{:#}", result.err().with_context(|| format!("not refused: {expected}"))?);
-        eprintln!("refusals: {error}");
+        say::line!("refusals: {error}");
         ensure!(error.contains(expected) && !error.contains('\n'), "{error}, not {expected}");
     }
     Ok(())

@@ -28,7 +28,7 @@ pub fn without_privileges() -> Result<()> {
                 mount(Some(&node), "/dev/net/tun", None::<&str>, MsFlags::MS_BIND, None::<&str>)
             });
         if let Err(errno) = with_node {
-            eprintln!("note: no open /dev/net/tun can be made here: {errno}");
+            say::line!("note: no open /dev/net/tun can be made here: {errno}");
         }
         drop(scratch); // the mount keeps the node
         setgroups(&[])?;

@@ -28,7 +28,7 @@ fn watched<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 fn has_ipv6() -> bool {
     let has = TcpListener::bind((V6, 0)).is_ok();
     if !has {
-        eprintln!("no IPv6 here: the ::1 half of this test is skipped");
+        say::line!("no IPv6 here: the ::1 half of this test is skipped");
     }
     has
 }

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::survivor::Survivor;
 use super::watch::{TIMER, WATCH, Watch};
-use super::{Common, STATE};
+use super::{Common, Event, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
@@ -44,8 +44,6 @@ pub(super) struct Connecting {
     failures: u32,
     /// The pipe carries bytes of ours: greet only when asked to.
     held: bool,
-    /// A listener turned up meanwhile.
-    wanted: bool,
 }
 
 struct Greeting {
@@ -73,34 +71,26 @@ impl Connecting {
     }
 
     fn new(address: Option<Watch>) -> Connecting {
-        Connecting { address, greeting: None, failures: 0, held: false, wanted: false }
+        Connecting { address, greeting: None, failures: 0, held: false }
     }
 
     pub fn hold(&mut self) -> bool {
-        self.held = self.greeting.is_none();
-        self.held
-    }
-
-    pub fn is_wanted(&self) -> bool {
-        self.wanted
-    }
-
-    pub fn is_greeting(&self) -> bool {
-        self.greeting.is_some()
+        self.held = true;
+        self.greeting.is_none()
     }
 
     pub fn greet_held(&mut self, common: &Common) -> Result<bool, LinkError> {
-        if std::mem::take(&mut self.wanted) && self.greeting.is_none() {
+        if self.greeting.is_none() {
             self.try_connect(common)?;
         }
         Ok(self.greeting.is_some())
     }
 
     /// A listener is there, or may be.
-    fn approach(&mut self, common: &Common) -> Result<(), LinkError> {
+    fn approach(&mut self, common: &mut Common) -> Result<(), LinkError> {
         match self.held {
             true => {
-                self.wanted = true;
+                common.events.push_back(Event::ReaderCame);
                 Ok(())
             }
             false => self.try_connect(common),
@@ -155,6 +145,14 @@ impl Connecting {
         self.set_timer(common, PATIENCE * (1 << self.failures.min(5)))
     }
 
+    /// The listener that was greeted went away, or has other things to do.
+    fn retract(&mut self, common: &mut Common) -> Result<(), LinkError> {
+        if self.held {
+            common.events.push_back(Event::Retracted);
+        }
+        self.pause(common)
+    }
+
     /// Tries again a little later.
     fn pause(&mut self, common: &Common) -> Result<(), LinkError> {
         let pause = PAUSE * (1 << self.failures.min(10));
@@ -168,7 +166,7 @@ impl Connecting {
     }
 
     /// The greeting was not answered in time, or the pause is over.
-    fn on_timer(&mut self, common: &Common) -> Result<(), LinkError> {
+    fn on_timer(&mut self, common: &mut Common) -> Result<(), LinkError> {
         if let Some(greeting) = self.greeting.take() {
             common.remove(&greeting.socket);
             self.failures += 1;
@@ -186,7 +184,7 @@ impl Connecting {
         }
     }
 
-    fn on_watch(&mut self, common: &Common) -> Result<(), LinkError> {
+    fn on_watch(&mut self, common: &mut Common) -> Result<(), LinkError> {
         let there = self.address.as_ref().map_or(Ok(false), |w| w.sees_a_listener(common))?;
         if there && self.greeting.is_none() { self.approach(common) } else { Ok(()) }
     }
@@ -198,10 +196,9 @@ impl Connecting {
             Ok((0, _)) | Err(Errno::CONNRESET) if self.address.is_none() => {
                 return Err(common.gone());
             }
-            // The listener went away, or has other things to do.
             Ok((0, _)) | Err(Errno::CONNRESET) => {
                 common.remove(&greeting.socket);
-                self.pause(common)?;
+                self.retract(common)?;
                 return Ok(None);
             }
             Ok(received) => received,
@@ -218,7 +215,7 @@ impl Connecting {
             (Kind::Welcome, _) => {
                 let link = self.accept_welcome(common, greeting, answer, fds)?;
                 if link.is_none() {
-                    self.pause(common)?;
+                    self.retract(common)?;
                 }
                 Ok(link)
             }

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Common, PIPE, STATE};
+use super::{Common, Event, PIPE, STATE};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
@@ -96,7 +96,7 @@ impl Listening {
     }
 
     /// Whether a neighbour was welcomed that is not ready yet.
-    pub fn is_welcoming(&self) -> bool {
+    fn is_welcoming(&self) -> bool {
         self.pending.values().any(|pending| pending.made.is_some())
     }
 
@@ -115,11 +115,18 @@ impl Listening {
     }
 
     pub fn on_event(&mut self, common: &mut Common, token: u64) -> Result<Option<Link>, LinkError> {
-        match token {
+        let was_welcoming = self.is_welcoming();
+        let link = match token {
             PIPE => self.receive_socket(common).map(|()| None),
             STATE => self.accept(common).map(|()| None),
             _ => Ok(self.on_pending(common, token)),
+        }?;
+        let stopped =
+            was_welcoming || matches!(common.events.back(), Some(Event::WriterStopped(_)));
+        if common.accept_bytes && stopped && !self.is_welcoming() && link.is_none() {
+            common.events.push_back(Event::Retracted);
         }
+        Ok(link)
     }
 
     fn accept(&mut self, common: &Common) -> Result<(), LinkError> {
@@ -150,7 +157,7 @@ impl Listening {
                 if !common.accept_bytes {
                     return Err(LinkError::UnawareNeighbour { what: common.end.what().to_owned() });
                 }
-                common.carries_bytes = true;
+                common.events.push_back(Event::Bytes);
                 common.unwatch_pipe();
                 return Ok(());
             }
@@ -273,7 +280,7 @@ impl Listening {
             return Err(Reason::Taken);
         }
         if common.accept_bytes && connector_writes && self.address.is_some() {
-            common.save_leftover().map_err(|_| Reason::Exhausted)?;
+            common.tell_leftover().map_err(|_| Reason::Exhausted)?;
         }
         let made = self.make(common, socket, agreed, hearing, connector_writes, hello);
         made.map_err(|_| Reason::Exhausted)

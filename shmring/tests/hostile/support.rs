@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use chance::Chance;
-use shmring::{Link, LinkError, Offer, PipeEnd, Rendezvous, RuntimeDir};
+use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, RuntimeDir};
 
 pub struct Place {
     pub dir: RuntimeDir,
@@ -42,7 +42,7 @@ pub const HANG: Duration = Duration::from_secs(30);
 pub fn outcome(rendezvous: &mut Rendezvous) -> Result<Link, LinkError> {
     let start = Instant::now();
     loop {
-        if let Some(link) = rendezvous.poll()? {
+        if let Some(link) = rendezvous.poll()?.and_then(Event::into_link) {
             return Ok(link);
         }
         assert!(start.elapsed() < HANG, "hangs");

@@ -18,7 +18,7 @@ const NOBODY: u32 = 65_534;
 /// This program again as nobody, doing `what`; `None` where that is impossible.
 fn as_nobody(what: &str, at: &Path, stdin: OwnedFd) -> Option<std::process::Child> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root to become another user");
+        say::line!("skipped: needs root to become another user");
         return None;
     }
     let child = Command::new("/proc/self/exe")
@@ -30,7 +30,7 @@ fn as_nobody(what: &str, at: &Path, stdin: OwnedFd) -> Option<std::process::Chil
         .uid(NOBODY)
         .gid(NOBODY)
         .spawn();
-    child.inspect_err(|e| eprintln!("skipped: this program as nobody: {e}")).ok()
+    child.inspect_err(|e| say::line!("skipped: this program as nobody: {e}")).ok()
 }
 
 /// What nobody does, in a process of its own.
@@ -52,7 +52,7 @@ fn nobody() {
             assert!(RuntimeDir::at(dir).is_err());
             let fds = format!("/proc/{}/fd", std::env::var("SHMRING_VICTIM").unwrap());
             assert_eq!(std::fs::read_dir(fds).err().map(|e| e.kind()), denied);
-            assert!(shmring::observe::rings().unwrap().is_empty());
+            assert!(shmring::observe::look().unwrap().rings.is_empty());
         }
         // Somebody opened the directory, and we even hold the pipe.
         "join" => {

@@ -132,7 +132,7 @@ pub fn watchdog(step: impl Fn() -> u64 + Send + 'static) {
             same = if now == seen { same + 1 } else { 0 };
             seen = now;
             if same == 60 {
-                eprintln!("hangs at step {now}");
+                say::line!("hangs at step {now}");
                 std::process::abort();
             }
         }

@@ -5,6 +5,7 @@ mod balance;
 mod capture;
 mod chain;
 mod etherpipe;
+mod flows;
 mod text;
 mod transport;
 mod trouble;

@@ -72,7 +72,7 @@ fn a_filter_passes_what_matches() {
     };
     let tagged = filter("vlan 100 and udp port 40000");
     if tagged.err.contains("needs libpcap") {
-        return eprintln!("skipped: {}", tagged.err.trim());
+        return say::line!("skipped: {}", tagged.err.trim());
     }
     assert_eq!((tagged.out.lines().count(), tagged.status), (4, 0), "{}", tagged.err);
     assert_eq!(filter("--only right-to-left tcp").out.lines().count(), 12);

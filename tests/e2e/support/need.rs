@@ -5,7 +5,6 @@
 //! `STDPKT_TESTS_MAY_LACK` apart.
 
 use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -43,8 +42,7 @@ pub fn have(needs: &[&str]) -> bool {
     let excused =
         |what: &&str| *what == "LKL_DIR" || excused.split_whitespace().any(|word| word == *what);
     assert!(!all || lacking.iter().all(excused), "lacking: {}", lacking.join(", "));
-    // Not eprintln!, which the test harness keeps to itself when all is well.
-    let _ = writeln!(std::io::stderr(), "{test}: skipped, for want of {}", lacking.join(", "));
+    say::line!("{test}: skipped, for want of {}", lacking.join(", "));
     false
 }
 

@@ -80,7 +80,7 @@ fn measure(args: &Args) -> Result<()> {
         channels.retain(|channel| match channel.unavailable(mtu, args.pin) {
             None => true,
             Some(why) => {
-                eprintln!("{channel} at MTU {mtu} is left out: {why}");
+                say::line!("{channel} at MTU {mtu} is left out: {why}");
                 report.note(format!("`{channel}` at MTU {mtu} was left out: {why}."));
                 false
             }
@@ -95,11 +95,13 @@ fn measure(args: &Args) -> Result<()> {
                     match result {
                         Ok(value) => {
                             let unit = test.unit();
-                            eprintln!("round {round}: mtu {mtu}: {test} {channel}: {value} {unit}");
+                            say::line!(
+                                "round {round}: mtu {mtu}: {test} {channel}: {value} {unit}"
+                            );
                             report.add(mtu, test, channel, round, value);
                         }
                         Err(error) => {
-                            eprintln!("round {round}: mtu {mtu}: {error:#}");
+                            say::line!("round {round}: mtu {mtu}: {error:#}");
                             report.note(format!("Round {round}, MTU {mtu}: {error:#}."));
                         }
                     }
@@ -108,11 +110,11 @@ fn measure(args: &Args) -> Result<()> {
         }
     }
     if args.links > 0 {
-        eprintln!("link set-up...");
+        say::line!("link set-up...");
         report.setup(&setup::measure(args.links, bench.runtime_dir())?);
     }
     if args.idle > 0 {
-        eprintln!("idle chain...");
+        say::line!("idle chain...");
         report.idle(&idle::measure(args.idle, &bench)?);
     }
     let text = report.render();

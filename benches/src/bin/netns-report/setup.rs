@@ -1,6 +1,6 @@
 //! How long a link takes, from the moment both processes run to the first frame.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -99,6 +99,6 @@ pub fn reader() -> Result<()> {
     }
     let both_ran = began.max(u64::from_le_bytes(other));
     let taken = now()? - both_ran;
-    writeln!(std::io::stderr(), "{taken}")?;
+    say::line!("{taken}");
     Ok(())
 }

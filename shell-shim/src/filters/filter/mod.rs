@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 
 use super::{Patch, Work, left, right};
 use crate::run::signals::Signals;
+use cable::Cable;
 use cable::lane::Lane;
-use cable::{Cable, Turn};
 use frames::VNET_LEN;
 use libpcap::Program;
 
@@ -54,8 +54,8 @@ struct Filter {
 }
 
 impl Work for Filter {
-    fn turn(&mut self, cables: &mut [Cable]) -> Result<Turn> {
-        let [left, right] = cables else { return Ok(Turn::default()) };
+    fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
+        let [left, right] = cables else { return Ok(false) };
         let (program, only) = (&self.program, self.only);
         let passes = |direction, room: &mut shmring::BytesMut<'_>| {
             // Looked at where it was copied to: the sender cannot change it any more.
@@ -63,7 +63,7 @@ impl Work for Filter {
         };
         let there = self.forward.turn(left, right, |_, room| passes(Direction::LeftToRight, room));
         let back = self.back.turn(right, left, |_, room| passes(Direction::RightToLeft, room));
-        Ok(Turn { busy: there.busy || back.busy, ended: false })
+        Ok(there || back)
     }
 
     fn arm(&mut self, cables: &mut [Cable]) -> bool {

@@ -93,7 +93,7 @@ impl Fifo {
             end,
             offer: shmring::Offer { duplex: false, ..offer("mirror") },
             vital: true,
-            both_ways: false,
+            expects_both_ways: false,
             fallback: Fallback::AtOnce,
         };
         self.cable = Cable::new(plan, &self.dir).ok();
@@ -128,10 +128,8 @@ impl Fifo {
     /// `false` when the reader is gone.
     fn hand_over(cable: &mut Cable, queue: &mut VecDeque<Vec<u8>>, queued: &mut usize) -> bool {
         // Nobody sleeps on these descriptors: they are looked at with each pump.
-        let (mut serial, mut wake) = (0, |_, _, _: std::os::fd::BorrowedFd<'_>, _| Ok(()));
-        if cable.on_rendezvous(&mut serial, &mut wake).is_err()
-            || cable.on_time(&mut serial, &mut wake).is_err()
-        {
+        let mut wake = |_, _, _: std::os::fd::BorrowedFd<'_>, _| Ok(());
+        if cable.on_rendezvous(&mut wake).is_err() || cable.on_time(&mut wake).is_err() {
             return false;
         }
         cable.refresh();

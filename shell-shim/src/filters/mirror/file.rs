@@ -66,7 +66,10 @@ impl Capture {
 
     /// Takes a copy of a frame; `false` if there is no room for it.
     pub fn take(&mut self, bytes: &Bytes<'_>) -> bool {
-        let Ok(mut room) = self.tx.reserve(TIME + bytes.len()) else { return false };
+        let Ok(mut room) = self.tx.reserve(TIME + bytes.len()) else {
+            self.tx.count_drop();
+            return false;
+        };
         let nanos = now().as_nanos() as u64; // until the year 2554
         room.bytes().copy_from(0, &nanos.to_le_bytes());
         room.bytes().copy_from_bytes(TIME, *bytes);
@@ -128,7 +131,7 @@ impl Writer {
             // What is there is written before it waits for more.
             if next.is_err() || self.buffer.len() >= CHUNK {
                 if let Err(error) = self.write() {
-                    eprintln!("stdpkt: {}: {error}; no more is written there", self.path.display());
+                    say::error!("{}: {error}; no more is written there", self.path.display());
                     return written;
                 }
                 written += std::mem::take(&mut pending);
@@ -156,7 +159,9 @@ impl Writer {
 /// This thread runs when nobody else wants to.
 #[allow(unsafe_code)]
 fn give_way() {
-    let lowest = libc::sched_param { sched_priority: 0 };
+    // The kernel's `struct sched_param`; that of musl has more in it, and musl's
+    // function does nothing but fail.
+    let lowest: libc::c_int = 0;
     // SAFETY: it reads `lowest`. Where it is forbidden, all stays as it is.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &lowest) };
+    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const lowest) };
 }

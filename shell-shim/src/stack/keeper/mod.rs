@@ -36,6 +36,11 @@ use wire::{Request, receive_reply};
 /// what it touches is ever allocated.
 const STACK: usize = 512 * 1024;
 
+/// What the function's programs have for themselves, besides the network: processes,
+/// mounts, and the host's name, which `--setup 'hostname r1'` would change for all.
+const NAMESPACES: CloneFlags =
+    CloneFlags::CLONE_NEWPID.union(CloneFlags::CLONE_NEWNS).union(CloneFlags::CLONE_NEWUTS);
+
 /// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
 /// instead (where that is a link too, to `/dev/null`).
@@ -89,7 +94,7 @@ impl Keeper {
         let keeper = Box::new(move || match init::serve(&theirs, &links) {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("stdpkt: keeper: {error:#}");
+                say::error!("keeper: {error:#}");
                 1
             }
         });
@@ -99,12 +104,14 @@ impl Keeper {
         // SAFETY: without CLONE_VM the child has a copy of all memory, its
         // stack included, and this process has a single thread (see above).
         let pid = unsafe {
-            clone(keeper, &mut stack, CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS, None)
+            clone(keeper, &mut stack, NAMESPACES, None)
         }
         .map_err(|errno| match errno {
-            Errno::ENOSPC => "raise user.max_pid_namespaces and user.max_mnt_namespaces",
+            Errno::ENOSPC => {
+                "raise user.max_pid_namespaces, user.max_mnt_namespaces and user.max_uts_namespaces"
+            }
             Errno::EPERM => {
-                "pid and mount namespaces are forbidden here: in a container, run it `--privileged`"
+                "pid, mount and UTS namespaces are forbidden here: in a container, run it `--privileged`"
             }
             other => other.desc(),
         })
@@ -191,12 +198,17 @@ fn gone(error: io::Error) -> anyhow::Error {
 
 const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full path";
 
-fn not_started(program: &OsStr, errno: i32) -> NotStarted {
+/// Why `program` did not start: an errno of exec(2).
+pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
         libc::EACCES if !is_there(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
         libc::EACCES => ("may not be run: it must be an executable file".to_owned(), 126),
+        libc::EPERM => (
+            "may not be run: rights that its file gives (getcap names them) are not to be had here; in a container `--cap-add` them".to_owned(),
+            126,
+        ),
         libc::ENOEXEC => ("not a program this machine can run".to_owned(), 126),
         other => (io::Error::from_raw_os_error(other).to_string(), 126),
     };
@@ -220,6 +232,7 @@ mod tests {
             ("a\nb", libc::ENOENT, 127),
             ("a\nb", libc::EACCES, 127),
             ("./a\nb", libc::EACCES, 126),
+            ("./a\nb", libc::EPERM, 126),
             ("sh", libc::EACCES, 126),
             ("sh", libc::ENOEXEC, 126),
             ("sh", libc::ENOMEM, 126),

@@ -9,12 +9,22 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use cable::Edge;
+use cable::edge::{Burst, NotNow, NotTaken, Watch};
+use frames::{FEATURES, GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, VNET_LEN};
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
+use shmring::{Bytes, BytesMut};
 
-/// `sizeof(struct virtio_net_hdr_v1)`, in bytes (`include/uapi/linux/virtio_net.h`).
-pub const VNET_HEADER: usize = 12;
+/// How long a stream of small frames is left to itself before the next look.
+/// As long as frames wait, more come, and one look and one doorbell serve them
+/// all; their acknowledgements come later, too, and what the program writes
+/// until then goes into larger frames. Taken at once, each small write would
+/// cross the chain as a frame of its own.
+const GATHER: Duration = Duration::from_micros(20);
 
 const DEVICE: &str = "/dev/net/tun";
 
@@ -46,12 +56,18 @@ mod ioctl {
 
 /// A TAP interface; it is gone once this is dropped.
 ///
-/// Each `read` or `write` of the descriptor is one frame: [`VNET_HEADER`]
+/// Each `read` or `write` of the descriptor is one frame: [`VNET_LEN`]
 /// bytes, little endian, then the Ethernet frame. It never blocks.
 #[derive(Debug)]
 pub struct Tap {
     file: File,
     name: String,
+    /// Until a read says otherwise. The descriptor is watched edge-triggered.
+    readable: bool,
+    /// Until a write says otherwise.
+    writable: bool,
+    /// Frames gather in the interface until then.
+    gathers_until: Option<Instant>,
 }
 
 /// What may be left undone in a frame that the kernel hands out.
@@ -110,15 +126,17 @@ impl Tap {
             _ => anyhow!("interface {name}: {}", errno.desc()),
         })?;
 
-        let tap = Self { file, name: name.to_owned() };
+        let name = name.to_owned();
+        let tap = Self { file, name, readable: true, writable: true, gathers_until: None };
         // SAFETY: both ioctls read one int.
         unsafe {
-            ioctl::set_vnet_header_size(tap.file.as_raw_fd(), &(VNET_HEADER as libc::c_int))
+            ioctl::set_vnet_header_size(tap.file.as_raw_fd(), &(VNET_LEN as libc::c_int))
                 .and_then(|_| ioctl::set_vnet_little_endian(tap.file.as_raw_fd(), &1))
         }
         .with_context(|| {
             format!(
-                "interface {name}: virtio-net headers refused: a kernel of 4.0 or later is needed"
+                "interface {}: virtio-net headers refused: a kernel of 4.0 or later is needed",
+                tap.name
             )
         })?;
         Ok(tap)
@@ -158,6 +176,91 @@ impl Tap {
         )?;
         Ok(())
     }
+}
+
+impl Edge for Tap {
+    #[inline]
+    fn features(&self) -> u64 {
+        FEATURES
+    }
+
+    /// Frames may leave as the neighbour can take them, and whoever looks at the
+    /// interface sees a cable.
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        let has = |bit: u32| features >> bit & 1 == 1;
+        let (csum, tso4, tso6) = (has(GUEST_CSUM), has(GUEST_TSO4), has(GUEST_TSO6));
+        self.set_offload(Offloads { csum, tso4, tso6 })?;
+        self.set_carrier(true)
+    }
+
+    /// The interface shows that it has no carrier.
+    fn unplugged(&mut self) -> Result<()> {
+        self.set_carrier(false)
+    }
+
+    #[inline]
+    fn has_frames(&mut self) -> bool {
+        self.gathers_until.take_if(|until| Instant::now() >= *until);
+        self.readable && self.gathers_until.is_none()
+    }
+
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.writable
+    }
+
+    #[inline]
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        loop {
+            match room.read_from(&self.file) {
+                Ok(len) => return Ok(len),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // WouldBlock, or the interface is down: it will say when that changes.
+                Err(_) => {
+                    self.readable = false;
+                    return Err(NotNow);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn filled(&mut self, burst: Burst) {
+        self.gathers_until = may_grow(burst).then(|| Instant::now() + GATHER);
+    }
+
+    #[inline]
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        match frame.write_to(&self.file) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writable = false;
+                Err(NotTaken::NotNow)
+            }
+            // Not an Ethernet frame with its header, or the interface is down.
+            Err(_) => Err(NotTaken::Refused),
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        self.gathers_until.is_none()
+    }
+
+    fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        watch(self.file.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET)
+    }
+
+    fn woken(&mut self) {
+        self.readable = true;
+        self.writable = true;
+    }
+}
+
+/// Whether it is a stream of small frames with something in them: one frame
+/// alone may be a question to which the answer is waited for, large ones
+/// are full, and acknowledgements stay as small as they are.
+fn may_grow(burst: Burst) -> bool {
+    burst.frames > 1 && (256..16 << 10).contains(&(burst.bytes / burst.frames))
 }
 
 impl AsFd for Tap {

@@ -1,0 +1,60 @@
+//! Frames made complete for an edge that takes no others.
+
+use frames::{Packets, push_frame};
+use shmring::Bytes;
+
+use crate::edge::{Edge, NotTaken};
+
+/// Segments and fills in checksums in software; holds the packets of one frame
+/// until the edge has taken them.
+#[derive(Default)]
+pub(crate) struct Finished {
+    packets: Packets,
+    frame: Vec<u8>,
+    /// Complete frames, one behind the other.
+    bytes: Vec<u8>,
+    /// Where each of them ends; the first `gone` were taken.
+    ends: Vec<usize>,
+    gone: usize,
+}
+
+impl Finished {
+    /// As [`Edge::take`], for a frame that may be unfinished.
+    pub fn take(&mut self, frame: Bytes<'_>, edge: &mut impl Edge) -> Result<(), NotTaken> {
+        let earlier = match self.hand_over(edge) {
+            Err(NotTaken::NotNow) => return Err(NotTaken::NotNow),
+            earlier => earlier,
+        };
+        // The neighbour may change its bytes: look at a copy.
+        self.frame.resize(frame.len(), 0);
+        frame.copy_to(0, &mut self.frame);
+        let Finished { packets, frame, bytes, ends, .. } = self;
+        let finish = packets.each(frame, |packet| {
+            push_frame(bytes, packet);
+            ends.push(bytes.len());
+        });
+        finish.map_err(|_| NotTaken::Refused)?;
+        match self.hand_over(edge) {
+            Err(NotTaken::NotNow) => earlier, // the rest is kept here
+            handed => earlier.and(handed),
+        }
+    }
+
+    /// Hands over what is still here.
+    pub fn hand_over(&mut self, edge: &mut impl Edge) -> Result<(), NotTaken> {
+        let mut result = Ok(());
+        while let Some(&end) = self.ends.get(self.gone) {
+            let begin = self.gone.checked_sub(1).map_or(0, |last| self.ends[last]);
+            match edge.take(Bytes::of_slice(&self.bytes[begin..end])) {
+                Err(NotTaken::NotNow) => return Err(NotTaken::NotNow),
+                Err(NotTaken::Refused) => result = Err(NotTaken::Refused),
+                Ok(()) => {}
+            }
+            self.gone += 1;
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.gone = 0;
+        result
+    }
+}

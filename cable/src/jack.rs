@@ -1,0 +1,230 @@
+//! An edge and the cables it is joined to, and the frames between.
+
+use anyhow::Result;
+use frames::{FEATURES, MAX_FRAME};
+use shmring::{RecvError, SendError};
+
+use crate::edge::{Burst, Edge, NotTaken, Watch};
+use crate::finished::Finished;
+use crate::lane::say_why;
+use crate::{BATCH, Cable, PUBLISH_EVERY, Receiver, Sender};
+
+/// An edge and its cables.
+pub struct Jack<E> {
+    /// The edge's name for people.
+    pub name: String,
+    edge: E,
+    /// The pipes it is joined to.
+    pub cables: Vec<Cable>,
+    finished: Finished,
+    /// Captures are not played yet.
+    pub hold_captures: bool,
+}
+
+impl<E: Edge> Jack<E> {
+    /// An edge without links.
+    pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
+        Jack { name, edge, cables, finished: Finished::default(), hold_captures: false }
+    }
+
+    /// The edge.
+    pub fn edge(&self) -> &E {
+        &self.edge
+    }
+
+    /// Whether the edge may have frames that no link has yet.
+    pub fn has_frames(&mut self) -> bool {
+        self.edge.has_frames()
+    }
+
+    /// See [`Edge::close`].
+    pub fn close_edge(&mut self) {
+        self.edge.close();
+    }
+
+    /// Whether a capture is played.
+    pub fn plays_capture(&mut self) -> bool {
+        let mut receivers = self.cables.iter_mut().flat_map(Cable::links);
+        receivers.any(|it| it.rx.as_ref().is_some_and(|rx| rx.as_stream().is_some()))
+    }
+
+    /// See [`Edge::watch`].
+    ///
+    /// # Errors
+    /// Those of `watch`.
+    pub fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        self.edge.watch(watch)
+    }
+
+    /// See [`Edge::deadline`].
+    pub fn deadline(&self) -> Option<std::time::Instant> {
+        self.edge.deadline()
+    }
+
+    /// A descriptor of the edge became ready.
+    pub fn woken(&mut self) {
+        self.edge.woken();
+    }
+
+    /// Moves some frames both ways; `true` when there were any.
+    #[inline]
+    pub fn turn(&mut self) -> bool {
+        let mut busy = false;
+        let Jack { edge, cables, finished, hold_captures, .. } = self;
+        if finished.hand_over(edge) == Err(NotTaken::Refused)
+            && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
+        {
+            rx.count_drop();
+        }
+        for cable in cables {
+            cable.retain(|joined| {
+                let mut alive = true;
+                if let Some(rx) = &mut joined.rx
+                    && !(*hold_captures && rx.as_stream().is_some())
+                {
+                    alive = deliver(rx, edge, finished, &mut busy);
+                }
+                // What came in before the neighbour closed is delivered first.
+                joined.drop_closed();
+                alive && joined.is_alive()
+            });
+        }
+        if self.edge.has_frames() {
+            let mut burst = Burst::default();
+            let mut links = self.cables.iter_mut().flat_map(Cable::links);
+            if let Some(joined) = links.find(|joined| joined.tx.is_some())
+                && let Some(sender) = &mut joined.tx
+                && !collect(&self.name, &mut self.edge, sender, &mut burst)
+            {
+                joined.tx = None; // the rest of the link ends with the next turn
+                busy = true;
+            }
+            busy |= burst.frames > 0;
+            self.edge.filled(burst);
+        }
+        busy
+    }
+
+    /// Before a sleep: asks the edge and every neighbour to wake us. `false` when
+    /// there is something to do after all.
+    pub fn arm(&mut self) -> bool {
+        let mut may_send = self.edge.has_frames();
+        let mut sleep = self.edge.arm();
+        for joined in self.cables.iter_mut().flat_map(Cable::links) {
+            if let Some(tx) = &mut joined.tx {
+                tx.publish();
+                // Frames wait in the edge only for the link they go to.
+                if std::mem::take(&mut may_send) {
+                    sleep &= tx.arm();
+                }
+            }
+            if let Some(rx) = &mut joined.rx
+                && self.edge.has_room()
+                && !(self.hold_captures && rx.as_stream().is_some())
+            {
+                sleep &= rx.arm();
+            }
+        }
+        sleep
+    }
+
+    /// After neighbours may have come: tells the edge what the newest one takes.
+    ///
+    /// # Errors
+    /// Those of [`Edge::plugged`].
+    pub fn links_came(&mut self) -> Result<()> {
+        match self.cables.iter_mut().filter_map(Cable::take_plugged).last() {
+            Some(features) => self.edge.plugged(features),
+            None => Ok(()),
+        }
+    }
+
+    /// After links ended: tells the edge if there are no others.
+    ///
+    /// # Errors
+    /// Those of [`Edge::unplugged`].
+    pub fn links_ended(&mut self) -> Result<()> {
+        if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
+    }
+
+    /// Closes every link; neighbours still get what was sent.
+    pub fn close(&mut self) {
+        self.cables.iter_mut().for_each(Cable::finish);
+        self.cables.clear();
+    }
+}
+
+/// Frames from a link to the edge. `false` when the link has ended.
+#[inline]
+fn deliver<E: Edge>(
+    rx: &mut Receiver,
+    edge: &mut E,
+    finished: &mut Finished,
+    busy: &mut bool,
+) -> bool {
+    let as_they_are = edge.features() & FEATURES == FEATURES;
+    let mut any = false;
+    let mut alive = true;
+    for _ in 0..BATCH {
+        if !edge.has_room() {
+            break;
+        }
+        let taken = rx.receive(|bytes| {
+            let taken = if as_they_are { edge.take(bytes) } else { finished.take(bytes, edge) };
+            (taken != Err(NotTaken::NotNow), taken)
+        });
+        match taken {
+            Ok(Ok(())) => {}
+            Ok(Err(NotTaken::NotNow)) => break,
+            Ok(Err(NotTaken::Refused)) => rx.count_drop(),
+            Err(RecvError::Empty) => break,
+            Err(error) => {
+                say_why(&error, rx);
+                alive = false;
+                break;
+            }
+        }
+        any = true;
+    }
+    if any {
+        edge.taken();
+        *busy = true;
+    }
+    if alive {
+        rx.return_room();
+    }
+    alive
+}
+
+/// Frames from the edge to a link. `false` when the link is of no use any more.
+#[inline]
+fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> bool {
+    let mut staged = 0;
+    for _ in 0..BATCH {
+        let mut len = 0;
+        let filled = tx.send(MAX_FRAME, |room| {
+            len = edge.fill(room)?;
+            Ok(len)
+        });
+        match filled {
+            Ok(Ok(())) => {
+                staged += len;
+                burst.frames += 1;
+                burst.bytes += len;
+            }
+            Ok(Err(crate::edge::NotNow)) => break,
+            Err(SendError::Full) => break,
+            Err(SendError::Closed) => return false,
+            Err(error) => {
+                say::error!("{name}: {error}, the link is closed");
+                return false;
+            }
+        }
+        if staged >= PUBLISH_EVERY {
+            tx.publish();
+            staged = 0;
+        }
+    }
+    tx.publish();
+    true
+}

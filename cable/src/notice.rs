@@ -1,0 +1,140 @@
+//! What a cable tells its user, once and on one line: whom it waits for, and that
+//! it is less than a cable.
+
+use std::time::{Duration, Instant};
+
+use shmring::{Link, PipeEnd, Role};
+
+use super::neighbour::{Kind, neighbour};
+
+/// After this long without a neighbour, say whom we are waiting for.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A byte stream may be what another stdpkt sends until it finds us, or goes to one
+/// that is about to start. After this long it is taken for what it looks like.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// What there is to tell of a cable, and when.
+pub(super) struct Notice {
+    /// Of the interface.
+    name: String,
+    /// The pipe, for people.
+    what: String,
+    pipe: (u64, u64),
+    role: Role,
+    both_ways: bool,
+    due: Option<(Instant, News)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Nobody has come.
+    Waiting,
+    /// Frames go out as a capture, and none come back.
+    OutOnly,
+    /// Frames come in as a capture, and none go back.
+    InOnly,
+}
+
+impl Notice {
+    /// Of a cable that has no neighbour yet.
+    pub fn new(end: &PipeEnd, name: &str, both_ways: bool) -> Notice {
+        Notice {
+            name: name.to_owned(),
+            what: end.what().to_owned(),
+            pipe: end.id(),
+            role: end.role(),
+            both_ways,
+            due: Some((Instant::now() + PATIENCE, News::Waiting)),
+        }
+    }
+
+    /// Of a cable of which there is nothing to tell.
+    pub fn none() -> Notice {
+        Notice {
+            name: String::new(),
+            what: String::new(),
+            pipe: (0, 0),
+            role: Role::Either,
+            both_ways: false,
+            due: None,
+        }
+    }
+
+    /// When [`Notice::on_time`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.due.map(|(at, _)| at)
+    }
+
+    /// Frames go out as a capture, to a reader of which `kind` is known.
+    pub fn sends_capture(&mut self, kind: Kind) {
+        let doubt = if kind == Kind::Other { Duration::ZERO } else { DOUBT };
+        self.one_way(News::OutOnly, doubt);
+    }
+
+    /// Frames come in as a capture.
+    pub fn receives_capture(&mut self) {
+        self.one_way(News::InOnly, DOUBT);
+    }
+
+    fn one_way(&mut self, news: News, doubt: Duration) {
+        self.due = self.both_ways.then(|| (Instant::now() + doubt, news));
+    }
+
+    /// There is a link.
+    pub fn joined(&mut self, link: &Link) {
+        self.due = None;
+        if self.both_ways && !link.is_duplex() {
+            let (here, there) = if link.tx.is_some() { ("to", "from") } else { ("from", "to") };
+            say::note!(
+                "{}: one-way {here} {}: frames {there} it need a FIFO of their own, \
+                 as in --link NAME,at=RX:TX",
+                self.what,
+                link.peer.label
+            );
+        }
+    }
+
+    /// Says what is due, unless it is not so any more. `up`: whether there is a
+    /// neighbour of either kind.
+    pub fn on_time(&mut self, now: Instant, up: bool) {
+        if let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at)
+            && up != (news == News::Waiting)
+        {
+            say::note!("{}", self.line(news));
+        }
+    }
+
+    fn line(&self, news: News) -> String {
+        let Notice { name, what, role, .. } = self;
+        let who = neighbour(self.pipe, *role);
+        let (verb, at, does) = match (news, role) {
+            (News::Waiting, _) if !who.is_known() => {
+                return format!("{name}: waiting for another stdpkt on {what}");
+            }
+            (News::Waiting, role) => {
+                let does = match role {
+                    Role::Writer => "reads",
+                    Role::Reader => "writes",
+                    Role::Either => "holds",
+                };
+                return format!(
+                    "{name}: waiting for another stdpkt on {what}; so far {who} {does} it"
+                );
+            }
+            (News::OutOnly, _) => ("go out", "FIFO:/dev/stdout", "reads"),
+            (News::InOnly, _) => ("come in", "/dev/stdin:FIFO", "writes"),
+        };
+        let advice = if who.is_stdpkt() {
+            "but looks for its neighbours elsewhere: set SHMRING_RUNTIME_DIR for both to one \
+             directory that both can reach"
+                .to_owned()
+        } else {
+            format!(
+                "for both ways let a stdpkt be there, or have stdpkt run take --link \
+                 {name},at={at},ip=CIDR for --{name}, with a FIFO (mkfifo) for the way back"
+            )
+        };
+        let join = if who.is_stdpkt() { "," } else { ";" };
+        format!("{name}: frames {verb} only: {who} {does} {what}{join} {advice}")
+    }
+}

@@ -1,0 +1,194 @@
+//! Two edges with memory of their own, joined by a pipe: what one has, the other
+//! gets, finished where it takes only complete packets.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use cable::edge::{NotNow, NotTaken, Watch};
+use cable::{Cable, CablePlan, Driver, Edge, Fallback, Jack, Switch};
+use frames::{FEATURES, MAX_FRAME, Packets, VNET_LEN, VnetHeader, push_frame};
+use shmring::{Bytes, BytesMut, Offer, PipeEnd, RuntimeDir};
+
+/// Takes `window` frames, then none until the next sleep.
+struct Memory {
+    features: u64,
+    frames: VecDeque<Vec<u8>>,
+    taken: Vec<Vec<u8>>,
+    window: usize,
+    room: usize,
+    plugged: Vec<u64>,
+}
+
+fn memory(features: u64, frames: impl IntoIterator<Item = Vec<u8>>, window: usize) -> Memory {
+    let frames = frames.into_iter().collect();
+    Memory { features, frames, taken: Vec::new(), window, room: window, plugged: Vec::new() }
+}
+
+impl Edge for Memory {
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        self.plugged.push(features);
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.room > 0
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        let frame = self.frames.pop_front().ok_or(NotNow)?;
+        Ok(room.copy_from(0, &frame))
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        if self.room == 0 {
+            return Err(NotTaken::NotNow);
+        }
+        if frame.len() < VNET_LEN {
+            return Err(NotTaken::Refused);
+        }
+        self.room -= 1;
+        self.taken.push(frame.to_vec());
+        Ok(())
+    }
+
+    fn arm(&mut self) -> bool {
+        let slept = self.room > 0;
+        self.room = self.window;
+        slept
+    }
+
+    fn watch(&self, _: &mut Watch<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn woken(&mut self) {}
+}
+
+struct Pair {
+    jacks: [Jack<Memory>; 2],
+    /// Frames that the right one is to get.
+    expected: usize,
+}
+
+impl Driver for Pair {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables)
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        Ok(self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn()))
+    }
+
+    fn arm(&mut self) -> bool {
+        self.jacks.iter_mut().all(Jack::arm)
+    }
+
+    fn met(&mut self, _: u32, met: Result<()>) -> Result<()> {
+        met?;
+        self.jacks.iter_mut().try_for_each(Jack::links_came)
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        (self.jacks[1].edge().taken.len() >= self.expected).then_some(0)
+    }
+}
+
+/// What the right edge got from the left one, and the features it was told.
+fn across(left: Memory, right: Memory, expected: usize) -> (Vec<Vec<u8>>, Vec<u64>) {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = RuntimeDir::at(&scratch.path().join("run")).unwrap();
+    let (read, write) = std::io::pipe().unwrap();
+    let jack = |edge, end| {
+        let offer = Offer {
+            label: "test".into(),
+            max_frame: MAX_FRAME,
+            features: FEATURES,
+            ..Offer::default()
+        };
+        let (vital, expects_both_ways, fallback) = (true, true, Fallback::Never);
+        let plan = CablePlan { end, offer, vital, expects_both_ways, fallback };
+        Jack::new("test".into(), edge, vec![Cable::new(plan, &dir).unwrap()])
+    };
+    let right = jack(right, PipeEnd::new(read, "right").unwrap());
+    let left = jack(left, PipeEnd::new(write, "left").unwrap());
+    let mut pair = Pair { jacks: [left, right], expected };
+    Switch::new(dir).unwrap().run(&mut pair).unwrap();
+    let edge = pair.jacks[1].edge();
+    (edge.taken.clone(), edge.plugged.clone())
+}
+
+/// A TSO frame of `len` bytes of payload, as a TAP hands it out.
+fn unfinished(len: usize) -> Vec<u8> {
+    let mut packet = Vec::new();
+    let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+    let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+    let builder = builder.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).tcp(5000, 80, 1, 4000);
+    builder.write(&mut packet, &payload).unwrap();
+    let header = VnetHeader {
+        flags: 1,
+        gso_type: 1,
+        hdr_len: 54,
+        gso_size: 1448,
+        csum_start: 34,
+        csum_offset: 16,
+        num_buffers: 0,
+    };
+    [&header.to_bytes()[..], &packet].concat()
+}
+
+/// The same as complete packets, each a frame that asks for nothing.
+fn finished(frame: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let each = |packet: &[u8]| {
+        let mut out = Vec::new();
+        push_frame(&mut out, packet);
+        all.push(out);
+    };
+    Packets::default().each(frame, each).unwrap();
+    all
+}
+
+#[test]
+fn frames_cross_as_they_are_where_the_edge_takes_them() {
+    let frames: Vec<_> = (1..200).map(|i| unfinished(300 * i)).collect();
+    let left = memory(FEATURES, frames.clone(), 9);
+    let (taken, plugged) = across(left, memory(FEATURES, [], 7), frames.len());
+    assert!(taken == frames, "frames were changed, lost or reordered");
+    assert_eq!(plugged, [FEATURES]);
+}
+
+#[test]
+fn an_edge_without_offloads_gets_complete_packets() {
+    let frames: Vec<_> = [100, 60_000, 1448, 5000, 30_000].map(unfinished).into();
+    let expected: Vec<_> = frames.iter().flat_map(|frame| finished(frame)).collect();
+    assert!(expected.len() > frames.len() + 60);
+    // Less room than one frame has segments: the rest waits and nothing overtakes it.
+    for window in [1, 7, 1000] {
+        let left = memory(FEATURES, frames.clone(), 9);
+        let (taken, _) = across(left, memory(0, [], window), expected.len());
+        assert!(taken == expected, "window {window}: packets were changed, lost or reordered");
+    }
+}
+
+#[test]
+fn a_frame_that_cannot_be_finished_costs_only_itself() {
+    let mut broken = unfinished(3000);
+    broken[4..6].copy_from_slice(&[0, 0]); // segments of no bytes
+    let whole = unfinished(3000);
+    let left = memory(FEATURES, [broken, whole.clone()], 9);
+    let expected = finished(&whole);
+    let (taken, _) = across(left, memory(0, [], 2), expected.len());
+    assert!(taken == expected);
+}

@@ -1,0 +1,11 @@
+//! What a cable can be plugged into, a file for each kind. See [`cable::Edge`].
+
+mod codec;
+mod inherited;
+pub mod messages;
+mod patience;
+pub mod program;
+pub mod spec;
+pub mod stream;
+pub mod tap;
+pub mod unix;

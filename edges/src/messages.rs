@@ -1,0 +1,232 @@
+//! A socket that keeps messages apart, a frame in each: `SOCK_SEQPACKET` as
+//! slirp4netns has it, datagrams as QEMU's `-netdev dgram`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use cable::Edge;
+use cable::edge::{NotNow, NotTaken, Watch};
+use frames::{ETHERNET_LEN, Framing, MAX_FRAME, VNET_LEN, begins, not_ethernet};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use shmring::{Bytes, BytesMut};
+
+use crate::patience::Patience;
+use crate::unix::{Correspondent, Listener};
+
+const SOCKET: u64 = 0;
+const LISTENER: u64 = 1;
+
+/// Messages as an edge. They are complete packets, without a header of their own.
+pub struct MessageEdge {
+    what: String,
+    socket: Option<OwnedFd>,
+    /// Where datagrams go.
+    to: Option<Correspondent>,
+    /// Takes the next socket when one has ended.
+    listener: Option<Listener>,
+    /// Until a call says otherwise. The socket is watched edge-triggered.
+    readable: bool,
+    patience: Patience,
+    message: Vec<u8>,
+    /// Something that is no frame was told.
+    told: bool,
+    over: bool,
+    epoll: Epoll,
+}
+
+impl MessageEdge {
+    /// Of a socket that is connected, or sends `to` an address.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2) and epoll_ctl(2).
+    pub fn new(what: &str, socket: OwnedFd, to: Option<Correspondent>) -> Result<MessageEdge> {
+        let mut edge = MessageEdge::empty(what, None)?;
+        edge.to = to;
+        edge.begin(socket)?;
+        Ok(edge)
+    }
+
+    /// Of whoever connects, one after the other.
+    ///
+    /// # Errors
+    /// As [`MessageEdge::new`].
+    pub fn listen(listener: Listener) -> Result<MessageEdge> {
+        let what = listener.what().to_owned();
+        MessageEdge::empty(&what, Some(listener))
+    }
+
+    fn empty(what: &str, listener: Option<Listener>) -> Result<MessageEdge> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
+        if let Some(listener) = &listener {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+            epoll.add(listener, event).context("epoll_ctl")?;
+        }
+        Ok(MessageEdge {
+            what: what.to_owned(),
+            socket: None,
+            to: None,
+            listener,
+            readable: false,
+            patience: Patience::default(),
+            message: vec![0; MAX_FRAME],
+            told: false,
+            over: false,
+            epoll,
+        })
+    }
+
+    fn begin(&mut self, socket: OwnedFd) -> Result<()> {
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
+        self.epoll.add(&socket, EpollEvent::new(flags, SOCKET)).context("epoll_ctl")?;
+        self.socket = Some(socket);
+        (self.readable, self.told) = (true, false);
+        self.patience = Patience::default();
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = self.listener.as_ref().filter(|_| self.socket.is_none()) else {
+            return;
+        };
+        if let Some((socket, _)) = listener.accept()
+            && let Err(error) = self.begin(socket)
+        {
+            say::note!("{}: {error:#}", self.what);
+        }
+    }
+
+    fn ended(&mut self) {
+        self.socket = None;
+        self.readable = false;
+        self.over = self.listener.is_none();
+        self.accept();
+    }
+}
+
+/// Why a message is no frame.
+fn no_frame(message: &[u8]) -> Option<String> {
+    let Some(header) = message.first_chunk::<ETHERNET_LEN>() else {
+        return Some(format!("a message of {} bytes", message.len()));
+    };
+    // A stream's framing in a message: someone has taken one for the other.
+    for framing in [Framing::Frames, Framing::Qemu, Framing::Vde] {
+        let len = message.len() - framing.prefix();
+        if message[..framing.prefix()] == framing.prefix_of(len)[..framing.prefix()] {
+            return Some(format!("the length of a {} frame before each", framing.name()));
+        }
+    }
+    not_ethernet(header).map(str::to_owned)
+}
+
+impl Edge for MessageEdge {
+    fn features(&self) -> u64 {
+        0
+    }
+
+    fn plugged(&mut self, _features: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        self.readable
+    }
+
+    fn has_room(&mut self) -> bool {
+        !self.patience.is_blocked() || self.patience.is_over()
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        loop {
+            let socket = self.socket.as_ref().ok_or(NotNow)?;
+            match rustix::net::recv(socket, &mut self.message[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) if self.to.is_none() => self.ended(),
+                Ok((len, whole)) => {
+                    let message = &self.message[..len];
+                    let wrong = match whole > len {
+                        true => Some(format!("a message of {whole} bytes")),
+                        false => no_frame(message),
+                    };
+                    match wrong {
+                        None => {
+                            let at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
+                            return Ok(at + room.copy_from(at, message));
+                        }
+                        Some(wrong) if !self.told => {
+                            self.told = true;
+                            say::error!(
+                                "{}: {wrong}, which is no frame; it says {}",
+                                self.what,
+                                begins(message)
+                            );
+                        }
+                        Some(_) => {}
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    return Err(NotNow);
+                }
+                // A datagram of ours found nobody.
+                Err(Errno::CONNREFUSED) if self.to.is_some() => {}
+                Err(_) => self.ended(),
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        let Some(socket) = &self.socket else { return Err(NotTaken::Refused) };
+        let len = frame.copy_to(VNET_LEN, &mut self.message);
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let message = &self.message[..len];
+        let sent = match &self.to {
+            Some(to) => rustix::net::sendto(socket, message, flags, &to.there),
+            None => rustix::net::send(socket, message, flags),
+        };
+        match sent {
+            Ok(_) => {
+                self.patience.moved();
+                Ok(())
+            }
+            // Another's full queue gives no event: like a cable that is not there.
+            Err(Errno::AGAIN) if self.to.is_none() => {
+                self.patience.blocked();
+                Err(self.patience.turn_away(&self.what))
+            }
+            Err(_) => Err(NotTaken::Refused),
+        }
+    }
+
+    fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+    }
+
+    fn woken(&mut self) {
+        let mut events = [EpollEvent::empty(); 2];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                SOCKET => {
+                    self.readable = self.socket.is_some();
+                    self.patience.unblocked();
+                }
+                _ => self.accept(),
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.patience.deadline()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+}

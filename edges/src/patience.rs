@@ -1,0 +1,68 @@
+//! How long a reader that takes nothing is waited for.
+
+use std::time::{Duration, Instant};
+
+use cable::edge::NotTaken;
+
+/// A reader that takes nothing for so long gets no more until it does: what was
+/// meant for it is dropped and counted, so that nobody behind the link waits for it.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Of one reader.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    /// Since when it takes nothing.
+    since: Option<Instant>,
+    /// A frame waits for it.
+    wanted: bool,
+    /// That it takes nothing was said.
+    told: bool,
+}
+
+impl Patience {
+    /// It takes nothing at the moment.
+    pub fn blocked(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// It may take something again.
+    pub fn unblocked(&mut self) {
+        self.since = None;
+    }
+
+    /// It took something.
+    pub fn moved(&mut self) {
+        *self = Patience::default();
+    }
+
+    /// Whether it takes nothing.
+    pub fn is_blocked(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether it is not waited for any more.
+    pub fn is_over(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= LIMIT)
+    }
+
+    /// What becomes of a frame that the reader, `what`, has no room for.
+    pub fn turn_away(&mut self, what: &str) -> NotTaken {
+        self.wanted = true;
+        if !self.is_over() {
+            return NotTaken::NotNow;
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            say::note!(
+                "{what} takes nothing for {} s: frames to it are dropped until it does \
+                 (stdpkt ls counts them)",
+                LIMIT.as_secs()
+            );
+        }
+        NotTaken::Refused
+    }
+
+    /// When a frame that waits is to be tried again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.since.filter(|_| self.wanted && !self.told).map(|since| since + LIMIT)
+    }
+}

@@ -1,0 +1,85 @@
+//! A program whose standard input and output carry frames.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+use frames::Framing;
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::stream::StreamEdge;
+
+/// A program that was started. As a descriptor it is readable when it has ended.
+pub struct Program {
+    child: Child,
+    pidfd: OwnedFd,
+}
+
+impl Program {
+    /// Starts `command` with a pipe each way. Its standard error stays what it is.
+    ///
+    /// # Errors
+    /// Those of pipe(2) and pidfd_open(2); the inner one is the program's own: there
+    /// is none, or it cannot be run.
+    pub fn start(
+        mut command: Command,
+        framing: Framing,
+    ) -> Result<std::io::Result<(Program, StreamEdge)>> {
+        let (theirs_in, ours_out) = std::io::pipe().context("pipe")?;
+        let (ours_in, theirs_out) = std::io::pipe().context("pipe")?;
+        let what = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::from(theirs_in)).stdout(Stdio::from(theirs_out));
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(error)),
+        };
+        drop(command); // and with it the program's ends
+        let (input, output) = (own(ours_in.into())?, own(ours_out.into())?);
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
+        let edge = StreamEdge::of_program(&what, framing, input, output)?;
+        Ok(Ok((Program { child, pidfd }, edge)))
+    }
+
+    /// Its exit status if it has ended, 128 + n after signal n.
+    ///
+    /// # Errors
+    /// Those of waitpid(2).
+    pub fn status(&mut self) -> Result<Option<u8>> {
+        let status = self.child.try_wait().context("waitpid")?;
+        Ok(status.map(|status| {
+            let number = status.code().unwrap_or(128 + status.signal().unwrap_or(0));
+            number as u8
+        }))
+    }
+
+    /// Sends it a signal; without effect once it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+    }
+}
+
+/// Our end of a pipe: it never blocks, and is as large as this user may have it.
+fn own(pipe: OwnedFd) -> Result<OwnedFd> {
+    let flags = rustix::fs::fcntl_getfl(&pipe).context("fcntl")?;
+    rustix::fs::fcntl_setfl(&pipe, flags | OFlags::NONBLOCK).context("fcntl")?;
+    let _ = shmring::enlarge(&pipe); // a smaller one is slower, and does as well
+    Ok(pipe)
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.signal(Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Edges as people write them: `FORMAT[:PLACE]`.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use cable::Edge;
+use frames::Framing;
+use rustix::fs::OFlags;
+use rustix::net::SocketType;
+use shmring::PipeEnd;
+
+use crate::inherited;
+use crate::messages::MessageEdge;
+use crate::stream::StreamEdge;
+use crate::unix::{self, Socket};
+
+/// What an edge is, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeSpec {
+    /// How frames are written there.
+    pub format: Format,
+    /// Where they are written.
+    pub place: Place,
+}
+
+/// How frames are written at an edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// On a byte stream, a length before each.
+    Framed(Framing),
+    /// In messages, one each.
+    Packet,
+}
+
+/// Where an edge is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Standard input and output of a program that is started for it.
+    Command,
+    /// This process's own standard input and output.
+    Stdio,
+    /// A Unix socket: of who listens there, else of who connects.
+    Unix(PathBuf),
+    /// Unix datagrams, received at one path and sent to another.
+    Datagrams {
+        /// Received here.
+        rx: PathBuf,
+        /// Sent there.
+        tx: PathBuf,
+    },
+    /// A socket that was passed, by number.
+    Fd(i32),
+}
+
+const FORMATS: &str = "frames, qemu, vde or packet";
+const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N or stdio";
+
+impl EdgeSpec {
+    /// Whether a text begins as an edge does, and not as a path.
+    pub fn looks_like(text: &str) -> bool {
+        let (format, place) = text.split_once(':').unwrap_or((text, ""));
+        let place = place.split(':').next().unwrap_or_default();
+        format_of(format).is_some() && matches!(place, "" | "unix" | "dgram" | "fd" | "stdio")
+    }
+
+    /// Reads `FORMAT[:PLACE]`.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn parse(text: &str) -> Result<EdgeSpec, String> {
+        let (format, place) = match text.split_once(':') {
+            Some((format, place)) => (format, Some(place)),
+            None => (text, None),
+        };
+        let format = format_of(format)
+            .ok_or_else(|| format!("`{format}` is no format of frames, take {FORMATS}"))?;
+        let place = place.map_or(Ok(Place::Command), place_of)?;
+        match (format, &place) {
+            (Format::Packet, Place::Command) => Err(
+                "packet needs a socket, which keeps messages apart: packet:unix:PATH, or frames -- CMD"
+                    .to_owned(),
+            ),
+            (Format::Framed(framing), Place::Datagrams { .. }) => Err(format!(
+                "dgram keeps frames apart and needs no length before each: packet:{}, not {}",
+                &text[framing.name().len() + 1..],
+                framing.name()
+            )),
+            _ => Ok(EdgeSpec { format, place }),
+        }
+    }
+
+    /// The edge, unless a program has to be started for it.
+    ///
+    /// # Errors
+    /// One line that names the place and the way out.
+    pub fn open(&self) -> Result<Box<dyn Edge>> {
+        let what = self.to_string();
+        match &self.place {
+            Place::Command => {
+                bail!("{what} needs a place ({PLACES}), or stdpkt join {what} -- CMD")
+            }
+            Place::Stdio => self.of_stdio(&what),
+            Place::Unix(path) => match unix::meet(path, self.socket_type())? {
+                Socket::Connected(socket) => self.of_socket(&what, socket),
+                Socket::Listening(listener) => Ok(match self.format {
+                    Format::Framed(framing) => Box::new(StreamEdge::listen(framing, listener)?),
+                    Format::Packet => Box::new(MessageEdge::listen(listener)?),
+                }),
+            },
+            Place::Datagrams { rx, tx } => {
+                let (socket, to) = unix::datagrams(rx, tx)?;
+                Ok(Box::new(MessageEdge::new(&what, socket, Some(to))?))
+            }
+            Place::Fd(number) => {
+                let socket = inherited::socket(*number, self.socket_type())?;
+                self.of_socket(&what, socket)
+            }
+        }
+    }
+
+    fn socket_type(&self) -> SocketType {
+        match self.format {
+            Format::Framed(_) => SocketType::STREAM,
+            Format::Packet => SocketType::SEQPACKET,
+        }
+    }
+
+    fn of_socket(&self, what: &str, socket: OwnedFd) -> Result<Box<dyn Edge>> {
+        Ok(match self.format {
+            Format::Framed(framing) => {
+                let (input, output) = unix::twice(socket)?;
+                Box::new(StreamEdge::new(what, framing, input, output)?)
+            }
+            Format::Packet => Box::new(MessageEdge::new(what, socket, None)?),
+        })
+    }
+
+    fn of_stdio(&self, what: &str) -> Result<Box<dyn Edge>> {
+        let Format::Framed(framing) = self.format else {
+            let socket = inherited::socket(0, SocketType::SEQPACKET)?;
+            return self.of_socket(what, socket);
+        };
+        let input = standard(
+            std::io::stdin().as_fd().try_clone_to_owned(),
+            "standard input",
+            OFlags::RDONLY,
+        )?;
+        let output = standard(
+            std::io::stdout().as_fd().try_clone_to_owned(),
+            "standard output",
+            OFlags::WRONLY,
+        )?;
+        Ok(Box::new(StreamEdge::new(what, framing, input, output)?))
+    }
+}
+
+/// A descriptor that does not block and that nobody shares: a pipe opened anew, a
+/// socket as it is (see [`cable::bytes`]).
+fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<OwnedFd> {
+    let fd = fd.with_context(|| format!("{what} is closed"))?;
+    let end = PipeEnd::new(fd, what).map_err(|error| {
+        anyhow!("{error}: frames on standard input and output are for the other end of ssh, a pipe or a socket")
+    })?;
+    let own = match access {
+        OFlags::RDONLY => end.reopen_to_read(),
+        _ => end.reopen_to_write(),
+    };
+    own.with_context(|| what.to_owned())
+}
+
+fn format_of(name: &str) -> Option<Format> {
+    let framed = [Framing::Frames, Framing::Qemu, Framing::Vde];
+    match framed.into_iter().find(|framing| framing.name() == name) {
+        Some(framing) => Some(Format::Framed(framing)),
+        None => (name == "packet").then_some(Format::Packet),
+    }
+}
+
+fn place_of(text: &str) -> Result<Place, String> {
+    let path = |path: &str| match path {
+        "" => Err(format!("`{text}` names no path")),
+        path => Ok(PathBuf::from(path)),
+    };
+    match text.split_once(':') {
+        None if text == "stdio" => Ok(Place::Stdio),
+        Some(("unix", rest)) => Ok(Place::Unix(path(rest)?)),
+        Some(("dgram", rest)) => {
+            let (rx, tx) = rest.split_once(':').ok_or("dgram needs two paths, dgram:RX:TX")?;
+            Ok(Place::Datagrams { rx: path(rx)?, tx: path(tx)? })
+        }
+        Some(("fd", number)) => number
+            .parse()
+            .ok()
+            .filter(|number| *number >= 0)
+            .map(Place::Fd)
+            .ok_or_else(|| format!("fd:{number}: write the number of a descriptor, as in fd:3")),
+        _ => Err(format!("`{text}` is no place for frames, take {PLACES}")),
+    }
+}
+
+impl fmt::Display for EdgeSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.format {
+            Format::Framed(framing) => framing.name(),
+            Format::Packet => "packet",
+        })?;
+        match &self.place {
+            Place::Command => Ok(()),
+            Place::Stdio => f.write_str(":stdio"),
+            Place::Unix(path) => write!(f, ":unix:{}", path.display()),
+            Place::Datagrams { rx, tx } => write!(f, ":dgram:{}:{}", rx.display(), tx.display()),
+            Place::Fd(number) => write!(f, ":fd:{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for text in ["frames", "qemu:unix:/tmp/s", "packet:dgram:a:b", "vde:fd:3", "frames:stdio"] {
+            assert!(EdgeSpec::looks_like(text), "{text}");
+            assert_eq!(EdgeSpec::parse(text).unwrap().to_string(), text);
+        }
+        for path in ["/tmp/fifo", "frames/x", "./frames", "a:b", "qemu:b"] {
+            assert!(!EdgeSpec::looks_like(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_has_its_sentence() {
+        for (text, part) in [
+            ("frame", "`frame` is no format"),
+            ("frames:tcp:1", "`tcp:1` is no place"),
+            ("frames:unix:", "names no path"),
+            ("frames:unix", "is no place"),
+            ("packet", "packet needs a socket"),
+            ("qemu:dgram:a:b", "packet:dgram:a:b, not qemu"),
+            ("packet:dgram:a", "two paths"),
+            ("vde:fd:x", "fd:3"),
+            ("vde:fd:-1", "fd:3"),
+        ] {
+            let error = EdgeSpec::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

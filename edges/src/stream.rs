@@ -1,0 +1,322 @@
+//! A byte stream in both directions: a program's standard input and output, a
+//! Unix socket, descriptors that were passed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use cable::edge::{NotNow, NotTaken, Watch};
+use cable::{Edge, bytes};
+use frames::Framing;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use shmring::{Bytes, BytesMut};
+
+use crate::codec::Codec;
+use crate::patience::Patience;
+use crate::unix::Listener;
+
+/// Bytes that are gathered before they are written, and more than which are not taken
+/// while the reader is slow: a few of the largest frames.
+const GATHERED: usize = 256 << 10;
+/// At the end, a reader that takes nothing for so long does not get the rest.
+const LAST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Numbers of the descriptors in the edge's own epoll instance.
+const INPUT: u64 = 0;
+const OUTPUT: u64 = 1;
+const LISTENER: u64 = 2;
+
+/// Bytes as an edge.
+pub struct StreamEdge {
+    /// For people.
+    what: String,
+    framing: Framing,
+    stream: Option<Stream>,
+    /// Takes the next stream when one has ended.
+    listener: Option<Listener>,
+    /// The end of the input is not the end of the edge.
+    outlives_input: bool,
+    over: bool,
+    epoll: Epoll,
+}
+
+/// One stream while it lasts.
+struct Stream {
+    input: Option<OwnedFd>,
+    output: Option<OwnedFd>,
+    codec: Codec,
+    /// Until a read says otherwise. Descriptors are watched edge-triggered.
+    readable: bool,
+    /// `sent..` is still to be written.
+    out: Vec<u8>,
+    sent: usize,
+    patience: Patience,
+}
+
+impl StreamEdge {
+    /// Frames come from `input` and go to `output`, both non-blocking, or sockets.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2) and epoll_ctl(2).
+    pub fn new(
+        what: &str,
+        framing: Framing,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> Result<StreamEdge> {
+        let mut edge = StreamEdge::empty(what, framing, None)?;
+        edge.begin(input, output)?;
+        Ok(edge)
+    }
+
+    /// The same, of a program that ends when it ends and not with its output.
+    ///
+    /// # Errors
+    /// As [`StreamEdge::new`].
+    pub fn of_program(
+        what: &str,
+        framing: Framing,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> Result<StreamEdge> {
+        let edge = StreamEdge::new(what, framing, input, output)?;
+        Ok(StreamEdge { outlives_input: true, ..edge })
+    }
+
+    /// Frames of whoever connects, one after the other.
+    ///
+    /// # Errors
+    /// As [`StreamEdge::new`].
+    pub fn listen(framing: Framing, listener: Listener) -> Result<StreamEdge> {
+        let what = listener.what().to_owned();
+        StreamEdge::empty(&what, framing, Some(listener))
+    }
+
+    fn empty(what: &str, framing: Framing, listener: Option<Listener>) -> Result<StreamEdge> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
+        if let Some(listener) = &listener {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+            epoll.add(listener, event).context("epoll_ctl")?;
+        }
+        let (what, stream) = (what.to_owned(), None);
+        Ok(StreamEdge {
+            what,
+            framing,
+            stream,
+            listener,
+            outlives_input: false,
+            over: false,
+            epoll,
+        })
+    }
+
+    fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
+        let watch = |fd: &OwnedFd, flags, number| {
+            match self.epoll.add(fd, EpollEvent::new(flags | EpollFlags::EPOLLET, number)) {
+                // A plain file is always ready.
+                Ok(()) | Err(nix::errno::Errno::EPERM) => Ok(()),
+                Err(errno) => Err(errno).context("epoll_ctl"),
+            }
+        };
+        watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
+        watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
+        self.stream = Some(Stream {
+            input: Some(input),
+            output: Some(output),
+            codec: Codec::new(self.framing),
+            readable: true,
+            out: Vec::new(),
+            sent: 0,
+            patience: Patience::default(),
+        });
+        Ok(())
+    }
+
+    /// The input has come to its end, or to nonsense.
+    fn input_ended(&mut self, why: Result<(), String>) {
+        let broken = why.is_err();
+        if let Err(why) = why {
+            say::error!("{}: {why}", self.what);
+        }
+        if self.outlives_input && !broken {
+            if let Some(stream) = &mut self.stream {
+                stream.input = None;
+                stream.readable = false;
+            }
+            return;
+        }
+        self.stream = None;
+        self.over = self.listener.is_none();
+        self.accept();
+    }
+
+    /// Takes the next stream, unless there is one: then it waits for its turn.
+    fn accept(&mut self) {
+        let Some(listener) = self.listener.as_ref().filter(|_| self.stream.is_none()) else {
+            return;
+        };
+        if let Some((input, output)) = listener.accept()
+            && let Err(error) = self.begin(input, output)
+        {
+            say::note!("{}: {error:#}", self.what);
+        }
+    }
+}
+
+impl Stream {
+    /// Writes what it can.
+    fn flush(&mut self, what: &str) {
+        while self.sent < self.out.len() && !self.patience.is_blocked() {
+            let Some(output) = &self.output else { break };
+            match bytes::write(output, &self.out[self.sent..]) {
+                Ok(count) => {
+                    self.sent += count;
+                    self.patience.moved();
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.patience.blocked(),
+                Err(errno) => {
+                    if errno != Errno::PIPE && errno != Errno::CONNRESET {
+                        say::note!("{what}: {errno}, no more frames go there");
+                    }
+                    self.output = None;
+                }
+            }
+        }
+        if self.sent == self.out.len() || self.output.is_none() {
+            self.out.clear();
+            self.sent = 0;
+        } else if self.sent >= GATHERED {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+impl Edge for StreamEdge {
+    fn features(&self) -> u64 {
+        Codec::features(self.framing)
+    }
+
+    fn plugged(&mut self, _features: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.readable || stream.codec.has_frame())
+    }
+
+    fn has_room(&mut self) -> bool {
+        let Some(stream) = &self.stream else { return true };
+        stream.output.is_none()
+            || stream.out.len() - stream.sent < GATHERED
+            || stream.patience.is_over()
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        loop {
+            let stream = self.stream.as_mut().ok_or(NotNow)?;
+            match stream.codec.read(room) {
+                Ok(Some(len)) => return Ok(len),
+                Ok(None) if !stream.readable => return Err(NotNow),
+                Ok(None) => {}
+                Err(why) => {
+                    self.input_ended(Err(why));
+                    return Err(NotNow);
+                }
+            }
+            let Some(input) = &stream.input else { return Err(NotNow) };
+            match bytes::read(input, stream.codec.room()) {
+                Ok(0) => {
+                    let why = stream.codec.finish();
+                    self.input_ended(why);
+                }
+                Ok(count) => stream.codec.filled(count),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => stream.readable = false,
+                Err(Errno::CONNRESET) => self.input_ended(Ok(())),
+                Err(errno) => self.input_ended(Err(errno.to_string())),
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        let Some(stream) = &mut self.stream else { return Err(NotTaken::Refused) };
+        if stream.output.is_none() {
+            return Err(NotTaken::Refused);
+        }
+        if stream.out.len() - stream.sent >= GATHERED {
+            stream.flush(&self.what);
+        }
+        if stream.out.len() - stream.sent >= GATHERED {
+            return Err(stream.patience.turn_away(&self.what));
+        }
+        match stream.codec.write(frame, &mut stream.out) {
+            true => Ok(()),
+            false => Err(NotTaken::Refused),
+        }
+    }
+
+    fn taken(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.flush(&self.what);
+        }
+    }
+
+    fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+    }
+
+    fn woken(&mut self) {
+        let mut events = [EpollEvent::empty(); 3];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match (event.data(), &mut self.stream) {
+                (INPUT, Some(stream)) => stream.readable = stream.input.is_some(),
+                (OUTPUT, Some(stream)) => {
+                    stream.patience.unblocked();
+                    if event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+                        stream.output = None;
+                    }
+                    stream.flush(&self.what);
+                }
+                (LISTENER, _) => self.accept(),
+                _ => {}
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.stream.as_ref()?.patience.deadline()
+    }
+
+    fn close(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        stream.flush(&self.what);
+        while let (true, Some(output)) = (stream.patience.is_blocked(), &stream.output) {
+            let mut fds = [PollFd::new(output, PollFlags::OUT)];
+            match rustix::event::poll(&mut fds, Some(&LAST)) {
+                Ok(0) => {
+                    let left = stream.out.len() - stream.sent;
+                    say::note!("{}: the last {left} bytes were not taken", self.what);
+                    break;
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+            stream.patience.unblocked();
+            stream.flush(&self.what);
+        }
+        stream.output = None;
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+}

@@ -1,0 +1,102 @@
+//! `stdpkt balance`: spreads the flows of the left link over several FIFOs.
+
+mod check;
+mod director;
+mod flows;
+mod fragments;
+mod spread;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use cable::{CablePlan, Fallback};
+use clap::{Args, ValueEnum};
+use shmring::{PipeEnd, Role};
+
+use super::{Patch, left, offer};
+use crate::run::plan::with_way_out;
+use crate::run::signals::Signals;
+use check::Checks;
+use director::Director;
+use spread::Spread;
+
+/// `stdpkt balance`.
+#[derive(Debug, Args)]
+pub struct BalanceArgs {
+    /// FIFOs, one for each target, both ways over each. Targets share an IP
+    /// address; which one gets a flow depends on its addresses and ports
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// What stays together
+    #[arg(long, value_enum, default_value = "flow")]
+    pub by: By,
+
+    /// Share of the new flows that this target gets, compared with the others, which have
+    /// 1 each (repeatable)
+    #[arg(long, value_name = "PATH=N", value_parser = weight)]
+    pub weight: Vec<(PathBuf, u32)>,
+
+    /// No new flows for this target; it keeps those that it has (repeatable)
+    #[arg(long, value_name = "PATH")]
+    pub drain: Vec<PathBuf>,
+
+    /// Run CMD in a shell every second for each target, with its PATH in STDPKT_TARGET.
+    /// While CMD fails, or takes more than 5 s, that target gets no new flows
+    #[arg(long, value_name = "CMD")]
+    pub check: Option<String>,
+}
+
+/// What goes to one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// What has the same addresses and ports, as a connection has
+    Flow,
+    /// All between two addresses: for FTP, netperf and others that take several
+    /// connections for one thing
+    Addresses,
+}
+
+fn weight(text: &str) -> Result<(PathBuf, u32), String> {
+    let parts = text.rsplit_once('=').filter(|(path, _)| !path.is_empty());
+    let weight = parts.and_then(|(path, weight)| Some((path.into(), weight.parse().ok()?)));
+    weight.filter(|(_, weight)| (1..=1000).contains(weight)).ok_or_else(|| {
+        "not a target and a weight of 1 to 1000, write it like f1=3 (no new flows at all: --drain)"
+            .to_owned()
+    })
+}
+
+/// Spreads flows until the left neighbour ends.
+///
+/// # Errors
+/// One line that names the FIFO or link.
+pub fn run(args: &BalanceArgs) -> Result<u8> {
+    let mut director = Director::new(args.by);
+    for path in &args.paths {
+        director.add(path.clone(), args.check.is_some())?;
+    }
+    args.weight.iter().try_for_each(|(path, weight)| director.set_weight(path, *weight))?;
+    args.drain.iter().try_for_each(|path| director.drain(path))?;
+    let mut plans = vec![left()?];
+    for path in &args.paths {
+        plans.push(CablePlan {
+            end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?,
+            offer: offer("balance"),
+            vital: false,
+            expects_both_ways: true,
+            fallback: Fallback::Never,
+        });
+    }
+    let checks = |command: &String| Checks::new(command.clone(), args.paths.len(), Instant::now());
+    let checks = args.check.as_ref().map(checks).transpose()?;
+    let mut spread = Spread::new(director, checks);
+    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut spread);
+    if spread.lost > 0 {
+        say::note!("{} frames found no target that takes them", spread.lost);
+    }
+    status
+}

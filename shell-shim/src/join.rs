@@ -1,0 +1,198 @@
+//! `stdpkt join`: something that is no function at the end of a link.
+
+mod driver;
+
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use anyhow::{Result, anyhow, bail};
+use cable::{Cable, CablePlan, Edge, Jack, Switch};
+use clap::Args;
+use edges::program::Program;
+use edges::spec::{EdgeSpec, Format, Place};
+use frames::MAX_FRAME;
+use shmring::{Offer, PipeEnd, RuntimeDir};
+
+use crate::filters::{left, offer, right};
+use crate::run::signals::Signals;
+use crate::stack::keeper::not_started;
+use driver::Joint;
+
+/// Bytes of ring each way between two edges.
+const RING: usize = 1 << 20;
+
+/// `stdpkt join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// What is joined to the link: FORMAT, of CMD's standard input and output, or
+    /// FORMAT:PLACE. FORMAT is frames, qemu, vde or packet, PLACE unix:PATH,
+    /// dgram:RX:TX, fd:N or stdio. Two make a cable between them
+    #[arg(value_name = "EDGE", value_parser = EdgeSpec::parse, num_args = 0..=2)]
+    pub edges: Vec<EdgeSpec>,
+
+    /// What is joined to the left link, standard input
+    #[arg(long, value_name = "EDGE", value_parser = EdgeSpec::parse, conflicts_with = "edges")]
+    pub left: Option<EdgeSpec>,
+
+    /// What is joined to the right link, standard output
+    #[arg(long, value_name = "EDGE", value_parser = EdgeSpec::parse, conflicts_with = "edges")]
+    pub right: Option<EdgeSpec>,
+
+    /// A program that reads frames from its standard input and writes others to its
+    /// standard output
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// Where the cables of the edges go.
+#[derive(Debug)]
+enum Plan {
+    /// From one edge to the other.
+    Between(EdgeSpec, EdgeSpec),
+    /// To standard input, standard output, or both.
+    Links { left: Option<EdgeSpec>, right: Option<EdgeSpec> },
+}
+
+/// Joins until a link, an edge or CMD ends; returns the exit status.
+///
+/// # Errors
+/// One line that names the edge or link and the way out.
+pub fn run(args: &JoinArgs) -> Result<u8> {
+    let is_link = |fd: &dyn AsFd| {
+        let fd = fd.as_fd().try_clone_to_owned();
+        fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())
+    };
+    let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
+    let dir = RuntimeDir::for_user()?;
+    // What can be refused is refused before CMD starts.
+    let mut program = None;
+    let mut open = |spec: &EdgeSpec| match spec {
+        EdgeSpec { format: Format::Framed(framing), place: Place::Command } => {
+            let mut words = args.command.iter();
+            let name =
+                words.next().ok_or_else(|| anyhow!("CMD is missing: stdpkt join {spec} -- CMD"))?;
+            let mut command = Command::new(name);
+            command.args(words);
+            let (started, edge) = Program::start(command, *framing)?
+                .map_err(|error| not_started(name.as_ref(), error.raw_os_error().unwrap_or(0)))?;
+            program = Some(started);
+            Ok::<Box<dyn Edge>, anyhow::Error>(Box::new(edge))
+        }
+        spec => spec.open(),
+    };
+    let mut jacks = Vec::new();
+    match plan {
+        Plan::Between(one, other) => {
+            let names = [one.to_string(), other.to_string()];
+            let (one, other) = (open(&one)?, open(&other)?);
+            let features = one.features() & other.features();
+            let labels = [names[0].as_str(), names[1].as_str()];
+            let (here, there) = shmring::pair(RING, MAX_FRAME, features, labels)?;
+            for ((edge, link), name) in [(one, here), (other, there)].into_iter().zip(&names) {
+                jacks.push(Jack::new(name.clone(), edge, vec![Cable::local(link, name)?]));
+            }
+        }
+        Plan::Links { left: on_left, right: on_right } => {
+            let plans = [(on_left, left as fn() -> Result<CablePlan>), (on_right, right)];
+            for (spec, plan) in plans.into_iter().filter_map(|(spec, plan)| Some((spec?, plan))) {
+                let plan = plan()?;
+                let (name, edge) = (spec.to_string(), open(&spec)?);
+                let offer = Offer { features: edge.features(), ..offer(&name) };
+                let cable = Cable::new(CablePlan { offer, ..plan }, &dir)?;
+                jacks.push(Jack::new(name, edge, vec![cable]));
+            }
+        }
+    }
+    // Only now: CMD inherits no blocked signals.
+    let signals = Signals::new()?;
+    Joint::new(jacks, signals, program).run(Switch::new(dir)?)
+}
+
+fn plan(args: &JoinArgs, stdin_is_link: bool, stdout_is_link: bool) -> Result<Plan> {
+    let specs = || args.edges.iter().chain(&args.left).chain(&args.right);
+    let of_command = specs().filter(|spec| spec.place == Place::Command).count();
+    match (of_command, args.command.first()) {
+        (0, Some(_)) => bail!(
+            "CMD carries no frames: give an edge without a place, as in stdpkt join frames -- CMD"
+        ),
+        (0, None) | (1, Some(_)) => {}
+        (_, None) => bail!(
+            "CMD is missing: stdpkt join frames -- CMD, or give the edge a place, as in frames:unix:PATH"
+        ),
+        (_, Some(_)) => {
+            bail!("both edges are CMD's: give one of them a place, as in frames:unix:PATH")
+        }
+    }
+    let on_stdio = specs().any(|spec| spec.place == Place::Stdio);
+    let (stdin_is_link, stdout_is_link) = (stdin_is_link && !on_stdio, stdout_is_link && !on_stdio);
+    match (&args.edges[..], &args.left, &args.right) {
+        ([one, other], _, _) => Ok(Plan::Between(one.clone(), other.clone())),
+        ([only], _, _) => match (stdin_is_link, stdout_is_link) {
+            (true, false) => Ok(Plan::Links { left: Some(only.clone()), right: None }),
+            (false, true) => Ok(Plan::Links { left: None, right: Some(only.clone()) }),
+            (true, true) => bail!(
+                "{only} could be joined to standard input or to standard output: say --left {only} or --right {only}"
+            ),
+            (false, false) if on_stdio => bail!(
+                "{only} takes standard input and output: name a second edge that it is joined to"
+            ),
+            (false, false) => bail!(
+                "neither standard input nor standard output is a link: put `|` and a function before or behind this, or name a second edge"
+            ),
+        },
+        ([], Some(left), Some(right)) if !(stdin_is_link && stdout_is_link) => {
+            Ok(Plan::Between(left.clone(), right.clone()))
+        }
+        ([], None, None) => bail!("name what is to be joined, as in stdpkt join frames -- CMD"),
+        (_, left, right) => Ok(Plan::Links { left: left.clone(), right: right.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: JoinArgs,
+    }
+
+    fn planned(line: &str, stdin: bool, stdout: bool) -> Result<Plan> {
+        let words = ["join"].into_iter().chain(line.split_whitespace());
+        plan(&Line::try_parse_from(words)?.args, stdin, stdout)
+    }
+
+    #[test]
+    fn the_place_in_the_chain_says_which_link() {
+        let links = |line, stdin, stdout| match planned(line, stdin, stdout).unwrap() {
+            Plan::Links { left, right } => (left.is_some(), right.is_some()),
+            Plan::Between(..) => panic!("{line}"),
+        };
+        assert_eq!(links("qemu:unix:s", true, false), (true, false));
+        assert_eq!(links("qemu:unix:s", false, true), (false, true));
+        assert_eq!(links("--right frames -- cat", true, true), (false, true));
+        assert_eq!(links("--left qemu:unix:a --right qemu:unix:b", true, true), (true, true));
+        for line in ["frames:stdio qemu:unix:s", "--left qemu:unix:a --right qemu:unix:b"] {
+            assert!(matches!(planned(line, false, true).unwrap(), Plan::Between(..)), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_names_the_way_out() {
+        for (line, stdin, stdout, part) in [
+            ("", true, true, "name what is to be joined"),
+            ("frames", true, false, "CMD is missing"),
+            ("qemu:unix:s -- cat", true, false, "CMD carries no frames"),
+            ("frames vde -- cat", false, false, "both edges are CMD's"),
+            ("qemu:unix:s", true, true, "--left qemu:unix:s"),
+            ("qemu:unix:s", false, false, "put `|`"),
+            ("frames:stdio", true, true, "second edge"),
+        ] {
+            let error = planned(line, stdin, stdout).unwrap_err().to_string();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The life of a joint: frames between edges and links, until one of them ends.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
+use edges::program::Program;
+use nix::sys::epoll::EpollFlags;
+use rustix::process::Signal;
+
+use crate::run::function::{GRACE, TERM};
+use crate::run::signals::Signals;
+
+/// What CMD wrote before it ended has this long to be taken.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Edges, their cables, and the program of one of them.
+pub struct Joint {
+    jacks: Vec<Jack<Box<dyn Edge>>>,
+    signals: Signals,
+    program: Option<Program>,
+    ending: Option<Ending>,
+}
+
+/// The end has begun.
+enum Ending {
+    /// CMD has ended with this status: what it wrote is still delivered.
+    Program { status: u8, until: Instant },
+    /// The link has ended, and CMD is waited for; what to do to it, and when.
+    Link { status: u8, at: Instant, signal: Signal },
+}
+
+/// Numbers of the descriptors to wait for; those of the edges follow.
+const SIGNALS: u32 = 0;
+const PROGRAM: u32 = 1;
+const EDGES: u32 = 2;
+
+impl Joint {
+    /// A joint that nobody drives yet.
+    pub fn new(
+        jacks: Vec<Jack<Box<dyn Edge>>>,
+        signals: Signals,
+        program: Option<Program>,
+    ) -> Joint {
+        Joint { jacks, signals, program, ending: None }
+    }
+
+    /// Lives until a link, an edge or CMD ends; returns the exit status.
+    ///
+    /// # Errors
+    /// One line that names the edge or link.
+    pub fn run(mut self, mut switch: Switch) -> Result<u8> {
+        let status = switch.run(&mut self)?;
+        self.jacks.iter_mut().for_each(Jack::close);
+        Ok(status)
+    }
+
+    /// A link or an edge has ended, or a signal says so.
+    fn end(&mut self, status: u8) {
+        if self.ending.is_none() {
+            // CMD sees the end of its input once it has read what came before.
+            self.jacks.iter_mut().for_each(Jack::close_edge);
+            let at = Instant::now() + GRACE;
+            self.ending = Some(Ending::Link { status, at, signal: Signal::TERM });
+        }
+    }
+}
+
+impl Driver for Joint {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        self.jacks.iter_mut().flat_map(|jack| &mut jack.cables)
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        let busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        if self.jacks.iter().any(|jack| jack.edge().is_over()) {
+            self.end(0);
+        }
+        Ok(busy)
+    }
+
+    fn arm(&mut self) -> bool {
+        self.jacks.iter_mut().all(Jack::arm)
+    }
+
+    fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
+        if let Some(program) = &self.program {
+            watch(PROGRAM, program.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        }
+        (EDGES..)
+            .zip(&self.jacks)
+            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))
+    }
+
+    fn ready(&mut self, number: u32) -> Result<Option<u8>> {
+        match (number, &mut self.program) {
+            (SIGNALS, program) => {
+                while let Some(signal) = self.signals.next()? {
+                    // From the terminal it has it already.
+                    if let (false, Some(program), Some(number)) =
+                        (signal.from_terminal, &program, Signal::from_named_raw(signal.number))
+                    {
+                        program.signal(number);
+                    }
+                    let status = 128 + signal.number as u8;
+                    if program.is_none() {
+                        return Ok(Some(status));
+                    }
+                    let at = Instant::now() + GRACE;
+                    self.ending.get_or_insert(Ending::Link { status, at, signal: Signal::TERM });
+                }
+            }
+            (PROGRAM, Some(program)) => {
+                if let Some(status) = program.status()? {
+                    match self.ending {
+                        Some(Ending::Link { .. }) => return Ok(Some(status)),
+                        _ => {
+                            let until = Instant::now() + LAST;
+                            self.ending = Some(Ending::Program { status, until });
+                        }
+                    }
+                }
+            }
+            (PROGRAM, None) => {}
+            (edge, _) => self.jacks[(edge - EDGES) as usize].woken(),
+        }
+        Ok(None)
+    }
+
+    fn met(&mut self, cable: u32, met: Result<()>) -> Result<()> {
+        met?;
+        let mut jacks = self.jacks.iter_mut();
+        let jack = jacks.find(|jack| jack.cables.iter().any(|it| it.id() == cable));
+        jack.map_or(Ok(()), Jack::links_came)
+    }
+
+    fn parted(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
+        let mut cables = self.jacks.iter().flat_map(|jack| &jack.cables);
+        if cables.any(|cable| cable.is_vital() && cable.was_up && !cable.is_up()) {
+            self.end(0);
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let ending = self.ending.as_ref().map(|ending| match ending {
+            Ending::Program { until, .. } => *until,
+            Ending::Link { at, .. } => *at,
+        });
+        self.jacks.iter().filter_map(Jack::deadline).chain(ending).min()
+    }
+
+    fn on_time(&mut self) -> Result<()> {
+        if let (Some(Ending::Link { at, signal, .. }), Some(program)) =
+            (&mut self.ending, &self.program)
+            && Instant::now() >= *at
+        {
+            program.signal(*signal);
+            (*at, *signal) = (Instant::now() + TERM, Signal::KILL);
+        }
+        Ok(())
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        match &self.ending {
+            Some(Ending::Program { status, until }) => {
+                let waits = self.jacks.iter_mut().any(Jack::has_frames);
+                (!waits || Instant::now() >= *until).then_some(*status)
+            }
+            Some(Ending::Link { status, .. }) if self.program.is_none() => Some(*status),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The links there are, put together from what either side shows.
+
+use std::collections::HashMap;
+use std::io;
+
+use serde::Serialize;
+use shmring::Counters;
+use shmring::board::{Form, Way};
+use shmring::holders::{Holder, holders};
+use shmring::observe::{self, Post, RingView, Side};
+
+use super::function::{command_of, interface_drops};
+
+/// One direction of a link, or a link that nobody has come to.
+#[derive(Debug, Serialize)]
+pub struct Link {
+    /// `ring`, `pipe` (frames through the pipe, a length before each), `capture`
+    /// (packets through the pipe, as other programs read and write them) or `waiting`.
+    pub form: &'static str,
+    /// The pipe that is the link's address, as `/proc/PID/fd` shows it.
+    pub pipe: String,
+    /// Identity of the ring, or of the pipe that the frames go through.
+    pub inode: u64,
+    /// Room in bytes, of a ring.
+    pub capacity_bytes: Option<u64>,
+    /// Bytes that wait in the ring.
+    pub used_bytes: Option<u64>,
+    /// Who sends.
+    pub from: Option<End>,
+    /// Who receives.
+    pub to: Option<End>,
+    /// Payload bits a second since the last look (`--watch`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_second: Option<f64>,
+}
+
+/// One end of it.
+#[derive(Debug, Serialize)]
+pub struct End {
+    /// Process id, null when it is gone.
+    pub pid: Option<u32>,
+    /// Its command line, CMD only; of another program, its name.
+    pub command: Option<String>,
+    /// Name of the interface, null where it is another program.
+    pub interface: Option<String>,
+    /// What it counted, null where it is another program.
+    pub frames: Option<u64>,
+    /// Bytes of these frames.
+    pub bytes: Option<u64>,
+    /// Frames this end threw away.
+    pub drops: Option<u64>,
+    /// Frames that the interface's stack sent and the link was too slow for, or not
+    /// there; null where the interface is no TAP.
+    pub interface_drops: Option<u64>,
+    /// Times it slept because there was no room (`from`) or no frame (`to`).
+    pub stalls: Option<u64>,
+    /// Times it rang the other's doorbell.
+    pub wakeups: Option<u64>,
+}
+
+impl Link {
+    /// The same from one look to the next.
+    pub fn key(&self) -> (&'static str, u64, Option<u32>) {
+        (self.form, self.inode, self.from.as_ref().or(self.to.as_ref()).and_then(|end| end.pid))
+    }
+
+    /// What has arrived, or else what was sent.
+    pub fn counted(&self, what: impl Fn(&End) -> Option<u64>) -> Option<u64> {
+        let ends = [&self.to, &self.from].into_iter().flatten();
+        ends.filter_map(what).next()
+    }
+
+    /// Frames that were lost on the way, as far as anybody knows.
+    pub fn drops(&self) -> u64 {
+        let ends = [&self.to, &self.from].into_iter().flatten();
+        let own: u64 = ends.filter_map(|end| end.drops).sum();
+        own + self.from.as_ref().and_then(|from| from.interface_drops).unwrap_or(0)
+    }
+}
+
+/// All links that this user may look at, and how many there was no room to show.
+///
+/// # Errors
+/// Those of reading `/proc`.
+pub fn links() -> io::Result<(Vec<Link>, u64)> {
+    let sight = observe::look()?;
+    let mut links: Vec<Link> = sight.rings.into_iter().map(ring).collect();
+    links.extend(posted(sight.posts));
+    links.sort_by(|a, b| (&a.pipe, a.inode, a.form).cmp(&(&b.pipe, b.inode, b.form)));
+    Ok((links, sight.missing))
+}
+
+fn ring(view: RingView) -> Link {
+    Link {
+        form: "ring",
+        pipe: name_of(view.pipe),
+        inode: view.inode,
+        capacity_bytes: Some(view.capacity),
+        used_bytes: Some(view.used),
+        from: Some(side(view.producer)),
+        to: Some(side(view.consumer)),
+        bits_per_second: None,
+    }
+}
+
+/// `fe00:[123]`, the pipe's device and inode.
+fn name_of(pipe: (u64, u64)) -> String {
+    format!("{:x}:[{}]", pipe.0, pipe.1)
+}
+
+/// Puts the two ends of a pipe together, where both are shown.
+fn posted(posts: Vec<Post>) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut by_medium: HashMap<_, [Option<Post>; 2]> = HashMap::new();
+    for post in posts {
+        let posting = &post.posting;
+        if posting.form == Form::Waiting {
+            links.push(waiting(post));
+            continue;
+        }
+        let at = usize::from(posting.way == Way::In);
+        let key = (posting.form == Form::Pipe, posting.medium);
+        let pair = by_medium.entry(key).or_default();
+        // Several may write one pipe: each is a link of its own.
+        if let Some(other) = pair[at].replace(post) {
+            links.push(alone(other));
+        }
+    }
+    for [from, to] in by_medium.into_values() {
+        match (from, to) {
+            (Some(from), Some(to)) => links.push(between(from, to)),
+            (Some(post), None) | (None, Some(post)) => links.push(alone(post)),
+            (None, None) => {}
+        }
+    }
+    links
+}
+
+fn link(form: &'static str, post: &Post) -> Link {
+    Link {
+        form,
+        pipe: name_of(post.posting.pipe),
+        inode: post.posting.medium.1,
+        capacity_bytes: None,
+        used_bytes: None,
+        from: None,
+        to: None,
+        bits_per_second: None,
+    }
+}
+
+fn form(post: &Post) -> &'static str {
+    match post.posting.form {
+        Form::Waiting => "waiting",
+        Form::Pipe => "pipe",
+        Form::Capture => "capture",
+    }
+}
+
+fn waiting(post: Post) -> Link {
+    let link = link("waiting", &post);
+    match post.posting.way {
+        Way::In => Link { to: Some(end(post)), ..link },
+        _ => Link { from: Some(end(post)), ..link },
+    }
+}
+
+fn between(from: Post, to: Post) -> Link {
+    let link = link(form(&from), &from);
+    Link { from: Some(end(from)), to: Some(end(to)), ..link }
+}
+
+/// The other end is another program, or not ours to look at.
+fn alone(post: Post) -> Link {
+    let way = post.posting.way;
+    let others = holders(post.posting.medium).found.into_iter();
+    let mut others = others.filter(|other| other.pid != post.pid);
+    let other = others.find(|other| if way == Way::In { other.writes } else { other.reads });
+    let link = link(form(&post), &post);
+    let (own, other) = (Some(end(post)), other.map(program));
+    match way {
+        Way::In => Link { from: other, to: own, ..link },
+        _ => Link { from: own, to: other, ..link },
+    }
+}
+
+fn program(holder: Holder) -> End {
+    End {
+        pid: Some(holder.pid),
+        command: Some(holder.program),
+        interface: None,
+        frames: None,
+        bytes: None,
+        drops: None,
+        interface_drops: None,
+        stalls: None,
+        wakeups: None,
+    }
+}
+
+fn end(post: Post) -> End {
+    counted(Some(post.pid), post.posting.label, post.counters)
+}
+
+fn side(side: Side) -> End {
+    counted((side.pid != 0).then_some(side.pid), side.label, side.counters)
+}
+
+fn counted(pid: Option<u32>, interface: String, counters: Counters) -> End {
+    End {
+        pid,
+        command: pid.and_then(command_of),
+        interface_drops: pid.and_then(|pid| interface_drops(pid, &interface)),
+        interface: Some(interface),
+        frames: Some(counters.frames),
+        bytes: Some(counters.bytes),
+        drops: Some(counters.drops),
+        stalls: Some(counters.stalls),
+        wakeups: Some(counters.wakeups),
+    }
+}

@@ -1,0 +1,166 @@
+//! Who holds a pipe, as far as `/proc` tells.
+//!
+//! For words to the user and for guesses: what a process shows here it can make
+//! up, and it may be gone a moment later.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+/// Longest name of a program, as the kernel keeps it (`TASK_COMM_LEN` of
+/// linux/sched.h, without the final zero).
+const NAME_LEN: usize = 15;
+
+/// A process that has a pipe open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// The user it belongs to, as our user namespace has it.
+    pub uid: u32,
+    /// Its program's name, at most 15 characters, none of them for control.
+    pub program: String,
+    /// `(st_dev, st_ino)` of what it executes, where that is ours to know.
+    pub exe: Option<(u64, u64)>,
+    /// Whether it can read the pipe.
+    pub reads: bool,
+    /// Whether it can write the pipe.
+    pub writes: bool,
+}
+
+/// The other holders of a pipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holders {
+    /// Those that were found, by process id.
+    pub found: Vec<Holder>,
+    /// Whether there are processes that are not ours to look at.
+    pub hidden: bool,
+}
+
+/// Looks for the processes, this one apart, that have the pipe or FIFO with this
+/// `(st_dev, st_ino)` open. Those of a Unix socket are not found.
+pub fn holders(pipe: (u64, u64)) -> Holders {
+    let mut all = Holders { found: Vec::new(), hidden: false };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Holders { hidden: true, ..all };
+    };
+    for process in processes.flatten() {
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.filter(|&pid| pid != std::process::id()) else { continue };
+        let process = process.path();
+        match access(&process, pipe) {
+            Some((false, false)) => {}
+            Some((reads, writes)) => all.found.extend(describe(pid, &process, reads, writes)),
+            // One that has ended meanwhile hides nothing.
+            None => all.hidden |= process.exists(),
+        }
+    }
+    all.found.sort_by_key(|holder| holder.pid);
+    all
+}
+
+/// What a process executes.
+pub fn exe(pid: u32) -> Option<(u64, u64)> {
+    fs::metadata(format!("/proc/{pid}/exe")).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Whether a process has `pipe` open for reading, and for writing; `None` where
+/// that is not ours to see.
+fn access(process: &Path, pipe: (u64, u64)) -> Option<(bool, bool)> {
+    let anonymous = format!("pipe:[{}]", pipe.1);
+    let (mut reads, mut writes) = (false, false);
+    for fd in fs::read_dir(process.join("fd")).ok()?.flatten().map(|fd| fd.path()) {
+        let Ok(link) = fs::read_link(&fd) else { continue };
+        // Anything else has another kind of name: `socket:[1]`, `anon_inode:[eventfd]`.
+        let may_be = link.as_os_str() == anonymous.as_str() || link.is_absolute();
+        if may_be && identity(&fd) == Some(pipe) {
+            // The link's own mode says how it was opened: bits 0400 and 0200.
+            let mode = fs::symlink_metadata(&fd).map_or(0, |meta| meta.mode());
+            reads |= mode & 0o400 != 0;
+            writes |= mode & 0o200 != 0;
+        }
+    }
+    Some((reads, writes))
+}
+
+/// What is behind a link, without asking a file system that may not answer.
+fn identity(fd: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::statx(CWD, fd, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some((rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino))
+}
+
+/// `None` when it has ended meanwhile.
+fn describe(pid: u32, process: &Path, reads: bool, writes: bool) -> Option<Holder> {
+    let name = fs::read(process.join("comm")).ok()?;
+    let name = String::from_utf8_lossy(&name);
+    let program = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c });
+    Some(Holder {
+        pid,
+        uid: fs::metadata(process).ok()?.uid(),
+        program: program.take(NAME_LEN).collect(),
+        exe: exe(pid),
+        reads,
+        writes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use std::process::{Child, Command, Stdio};
+
+    fn id(fd: impl std::os::fd::AsFd) -> (u64, u64) {
+        let stat = rustix::fs::fstat(fd).unwrap();
+        (stat.st_dev, stat.st_ino)
+    }
+
+    fn find(pipe: (u64, u64), child: &Child) -> Holder {
+        let found = holders(pipe).found;
+        let own = found.iter().find(|holder| holder.pid == child.id());
+        own.unwrap_or_else(|| panic!("{found:?}")).clone()
+    }
+
+    /// Until the child has begun to execute its program, it is a copy of this one.
+    fn wait_for(program: &str, look: impl Fn() -> Holder) -> Holder {
+        for _ in 0..1000 {
+            let holder = look();
+            if holder.program == program {
+                return holder;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("never {program}: {:?}", look());
+    }
+
+    #[test]
+    fn the_reader_of_a_pipe_is_named() {
+        let (read, write) = std::io::pipe().unwrap();
+        let mut child = Command::new("cat").stdin(read).stdout(Stdio::null()).spawn().unwrap();
+        let holder = wait_for("cat", || find(id(&write), &child));
+        assert!(holder.reads && !holder.writes, "{holder:?}");
+        assert_eq!(holder.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(holder.exe, exe(child.id()));
+        let pipe = id(&write);
+        drop(write);
+        child.wait().unwrap();
+        assert_eq!(holders(pipe).found, []);
+    }
+
+    #[test]
+    fn a_fifo_is_known_by_its_inode_whatever_its_name() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("fifo");
+        rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let both = rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let pipe = id(&both);
+        let mut child = Command::new("sleep").arg("1000").stdin(both).spawn().unwrap();
+        fs::rename(&path, scratch.path().join("other")).unwrap();
+        let holder = wait_for("sleep", || find(pipe, &child));
+        assert!(holder.reads && holder.writes, "{holder:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
