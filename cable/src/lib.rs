@@ -15,6 +15,7 @@ mod jack;
 pub mod lane;
 mod neighbour;
 mod notice;
+mod outlet;
 mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
@@ -24,6 +25,7 @@ pub use cable::{Cable, CablePlan, Fallback, Joined, Wake};
 pub use edge::Edge;
 pub use half::{Half, Receiver, Sender};
 pub use jack::Jack;
+pub use outlet::Outlet;
 pub use switch::{Driver, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.

@@ -1,6 +1,8 @@
-//! Frames out of a byte stream, from a writer that does not know of rings.
+//! Frames out of a byte stream: a file, or the bytes of a writer that does not know
+//! of rings. The one reader of captures for all commands.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
@@ -12,9 +14,12 @@ use frames::capture::{CaptureError, Decoder};
 /// Bytes read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
 
-/// A pipe or file whose bytes are a capture.
+/// A pipe or file whose bytes are a capture. Dropped, it says what became of it:
+/// counts of packets that it had to leave out, and what is wrong with the bytes.
 pub struct StreamRx {
     source: OwnedFd,
+    /// Its name for people.
+    what: String,
     decoder: Decoder,
     chunk: Vec<u8>,
     /// The next frame, if `have`.
@@ -25,8 +30,8 @@ pub struct StreamRx {
     state: State,
     error: Option<CaptureError>,
     meter: Meter,
-    /// Packets of [`StreamRx::cut`] that are counted already.
-    cut: u64,
+    /// Packets left out that are counted already.
+    left_out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,7 @@ impl StreamRx {
     pub fn new(source: OwnedFd, what: &str) -> StreamRx {
         StreamRx {
             source,
+            what: what.to_owned(),
             decoder: Decoder::new(what),
             chunk: vec![0; CHUNK],
             frame: Vec::new(),
@@ -51,7 +57,7 @@ impl StreamRx {
             state: State::Open,
             error: None,
             meter: Meter::default(),
-            cut: 0,
+            left_out: 0,
         }
     }
 
@@ -59,7 +65,7 @@ impl StreamRx {
     ///
     /// # Errors
     /// [`RecvError::Empty`], and [`RecvError::Ended`] after the last frame or a
-    /// mistake in the capture, which is [`StreamRx::error`].
+    /// mistake in the capture.
     pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
         while !self.have {
             if self.error.is_some() {
@@ -79,8 +85,8 @@ impl StreamRx {
     pub fn release(&mut self) {
         self.have = false;
         self.meter.passed(self.frame.len());
-        while self.cut < self.decoder.cut() {
-            self.cut += 1;
+        while self.left_out < self.decoder.tally().left_out() {
+            self.left_out += 1;
             self.meter.dropped();
         }
     }
@@ -136,23 +142,21 @@ impl StreamRx {
             && (self.error.is_some() || self.state == State::Ended && self.decoder.is_empty())
     }
 
-    /// Looks for the first frame, without waiting.
-    ///
-    /// # Errors
-    /// What is wrong with the capture.
-    pub fn peek(&mut self) -> Result<(), CaptureError> {
+    /// Looks for the first frame, without waiting; `false` when there will be none
+    /// since the capture is none.
+    pub fn peek(&mut self) -> bool {
         let _ = self.borrow();
-        self.error.clone().map_or(Ok(()), Err)
+        self.have || self.error.is_none()
     }
 
-    /// What was wrong with the capture.
+    /// What is wrong with the capture.
     pub fn error(&self) -> Option<&CaptureError> {
         self.error.as_ref()
     }
 
-    /// Packets left out since their capture did not keep them whole.
-    pub fn cut(&self) -> u64 {
-        self.decoder.cut()
+    /// When the packet of the frame passed, since 1970, if the capture says so.
+    pub fn time(&self) -> Option<Duration> {
+        self.decoder.time()
     }
 
     /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
@@ -167,6 +171,23 @@ impl StreamRx {
     /// The descriptor became readable.
     pub fn woken(&mut self) {
         self.blocked = false;
+    }
+}
+
+impl Drop for StreamRx {
+    fn drop(&mut self) {
+        let tally = self.decoder.tally();
+        match &self.error {
+            Some(error) if tally.is_whole() && tally.taken() == 0 => say::error!("{error}"),
+            Some(error) if tally.is_whole() => {
+                let packets = if tally.taken() == 1 { "packet" } else { "packets" };
+                say::error!("{error}, after {} {packets}", tally.taken());
+            }
+            Some(error) => say::error!("{error}; before that {tally}"),
+            None if tally.is_whole() => {}
+            None if tally.is_broken() => say::error!("{}: {tally}", self.what),
+            None => say::note!("{}: {tally}", self.what),
+        }
     }
 }
 

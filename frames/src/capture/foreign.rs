@@ -38,14 +38,12 @@ const PACKED: [(&[u8], &str, &str); 5] = [
 
 /// What the first bytes look like that are nothing of what can be read.
 pub(super) fn bytes(data: &[u8]) -> String {
-    for (magic, name) in CAPTURES {
-        if data.starts_with(magic) {
-            return format!("a capture of {name}: `editcap -F pcapng FILE - |` before this");
-        }
+    if let Some(capture) = capture(data) {
+        return capture;
     }
     for (magic, name, command) in PACKED {
         if data.starts_with(magic) {
-            return format!("compressed with {name}: `{command} FILE |` before this");
+            return format!("compressed with {name}: put `{command} FILE |` before this command");
         }
     }
     if let Some(stream) = stream(data) {
@@ -59,6 +57,25 @@ pub(super) fn bytes(data: &[u8]) -> String {
     )
 }
 
+/// A capture of another program.
+fn capture(data: &[u8]) -> Option<String> {
+    let known = CAPTURES.into_iter().find(|(magic, _)| data.starts_with(magic));
+    let name = known.map(|(_, name)| name).or_else(|| is_commview(data).then_some("CommView"))?;
+    // Those that tell of each packet what it is have to be told that it is Ethernet.
+    let link = if ["K12 text", "nettl", "CommView"].contains(&name) { "-T ether " } else { "" };
+    Some(format!("a capture of {name}: put `editcap {link}-F pcapng FILE - |` before this command"))
+}
+
+/// Whether there is a date where CommView has it, in either of its formats.
+fn is_commview(data: &[u8]) -> bool {
+    let date = match data {
+        [_, _, _, _, 0, date @ ..] | [_, _, 0, 0, date @ ..] => date,
+        _ => return false,
+    };
+    matches!(date, [low, high, 1..=12, 1..=31, 0..=23, 0..=59, 0..=59, ..]
+        if (1970..2100).contains(&u16::from_le_bytes([*low, *high])))
+}
+
 /// Frames as other programs pass them on.
 fn stream(data: &[u8]) -> Option<&'static str> {
     let after = |at: usize| data.get(at..).is_some_and(is_ethernet);
@@ -68,16 +85,20 @@ fn stream(data: &[u8]) -> Option<&'static str> {
     };
     if is_len(4) && after(4) {
         return Some(
-            "frames with a length of four bytes, big-endian, as of QEMU's -netdev stream and passt",
+            "frames with a length of four bytes, big-endian, as of QEMU's -netdev stream and passt: \
+             write `stdpkt join qemu -- CMD |` for `CMD |`",
         );
     }
     if is_len(2) && after(2) {
-        return Some("frames with a length of two bytes, as of vde_plug");
+        return Some(
+            "frames with a length of two bytes, as of vde_plug: \
+             write `stdpkt join vde -- CMD |` for `CMD |`",
+        );
     }
     if after(0) {
         return Some(
-            "an Ethernet frame with nothing before it, as a TAP gives it: where the next begins \
-             is not in the stream",
+            "an Ethernet frame with nothing before it, as a TAP gives it, so that nobody can tell \
+             where the next begins: let `tcpdump -i TAP -U -w -` read the TAP",
         );
     }
     let has_vnet = |len| {
@@ -90,13 +111,16 @@ fn stream(data: &[u8]) -> Option<&'static str> {
     };
     if has_vnet(VNET_LEN) || has_vnet(VNET_LEN - 2) {
         return Some(
-            "a frame with a virtio-net header and no length before it: where the next begins is \
-             not in the stream",
+            "a frame with a virtio-net header and no length before it, as a TAP gives it, so that \
+             nobody can tell where the next begins: let `tcpdump -i TAP -U -w -` read the TAP",
         );
     }
     let is_ip = |packet: &[u8]| matches!(packet, [0x45..=0x4f, 0 | 4 | 8 | 16.., ..]);
     if is_ip(data) || matches!(data, [0, 0, 8, 0, 0x45, ..] | [0, 0, 0x86, 0xdd, 0x60, ..]) {
-        return Some("an IP packet, as a TUN gives it: where the next begins is not in the stream");
+        return Some(
+            "an IP packet with nothing before it, as a TUN gives it, so that nobody can tell \
+             where the next begins: let `tcpdump -i TUN -U -w -` read the TUN",
+        );
     }
     None
 }
@@ -114,12 +138,15 @@ fn is_ethernet(frame: &[u8]) -> bool {
 
 /// What text looks like that is neither hex text nor a dump, by a line of it.
 pub(super) fn text(line: &[u8]) -> String {
+    if let Some(capture) = capture(line) {
+        return capture;
+    }
     let is_time =
         |word: &[u8]| word.len() >= 8 && word.get(2) == Some(&b':') && word.get(5) == Some(&b':');
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default();
     if is_time(first) && words.next().is_some() {
-        return "text of tcpdump: let it write packets, with `-w -` or `-xx`".to_owned();
+        return "text of tcpdump: let it write packets, with `-U -w -` or `-xx`".to_owned();
     }
     let shown = shown(line);
     format!(

@@ -76,8 +76,13 @@ impl Tally {
         self.taken
     }
 
-    /// Packets that did not, by reason.
-    pub fn left_out(&self) -> impl Iterator<Item = (LeftOut, u64)> {
+    /// Packets that did not.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.values().sum()
+    }
+
+    /// The same by reason.
+    pub fn reasons(&self) -> impl Iterator<Item = (LeftOut, u64)> {
         self.left_out.iter().map(|(why, count)| (*why, *count))
     }
 
@@ -94,8 +99,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left: u64 = self.left_out.values().sum();
-        write!(f, "left out {left} of {} packets: ", self.taken + left)?;
+        let left_out = self.left_out();
+        write!(f, "left out {left_out} of {} packets: ", self.taken + left_out)?;
         for (n, (why, count)) in self.left_out.iter().enumerate() {
             let comma = if n > 0 { ", " } else { "" };
             write!(f, "{comma}{count} {why}")?;

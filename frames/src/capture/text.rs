@@ -113,20 +113,24 @@ pub(super) fn octets(word: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     Ok(())
 }
 
-/// The time since 1970 that a word tells; the inner `None` for EtherPIPE's
+/// The time since 1970 that a word tells; the inner `None` for 0 and EtherPIPE's
 /// counter of 16 hex digits, the outer for what is no time.
 #[expect(clippy::option_option, reason = "a time that tells nothing is not the same as none")]
 pub(super) fn time(word: &[u8]) -> Option<Option<Duration>> {
     let text = std::str::from_utf8(word).ok()?;
-    if word.len() == 16 && word.iter().all(u8::is_ascii_hexdigit) {
-        return Some(None);
+    match word.len() {
+        16 if word.iter().all(u8::is_ascii_hexdigit) => return Some(None),
+        // An address, whose line has lost its time.
+        12 if word.iter().all(u8::is_ascii_hexdigit) => return None,
+        _ => {}
     }
     let (seconds, part) = text.split_once('.').unwrap_or((text, ""));
     let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !seconds.is_empty() && is_decimal(seconds) && is_decimal(part) {
         // Digits beyond nanoseconds do not matter.
         let nanoseconds = format!("{:0<9.9}", part).parse().ok()?;
-        return Some(Some(Duration::new(seconds.parse().ok()?, nanoseconds)));
+        let time = Duration::new(seconds.parse().ok()?, nanoseconds);
+        return Some(Some(time).filter(|time| !time.is_zero()));
     }
     // As awk prints large numbers.
     let seconds = text.parse::<f64>().ok().filter(|_| word[0].is_ascii_digit())?;

@@ -11,13 +11,13 @@ pub mod tee;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
-use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir};
+use shmring::{Channel, Offer, RuntimeDir};
 
-use crate::run::plan::{duplicate, with_way_out};
+use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
-use cable::{Cable, CablePlan, Driver, Fallback, Switch, WatchNumbered};
+use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
 
 /// What a command does with the frames of its cables.
@@ -164,7 +164,7 @@ pub fn offer(label: &str) -> Offer {
 /// # Errors
 /// One line that says what standard input is instead.
 pub fn left() -> Result<CablePlan> {
-    standard(std::io::stdin().as_fd(), "standard input", Role::Reader, "left")
+    Ok(standard(standard_input()?, "left"))
 }
 
 /// The cable on standard output.
@@ -172,20 +172,15 @@ pub fn left() -> Result<CablePlan> {
 /// # Errors
 /// One line that says what standard output is instead.
 pub fn right() -> Result<CablePlan> {
-    standard(std::io::stdout().as_fd(), "standard output", Role::Writer, "right")
+    Ok(standard(standard_output()?, "right"))
 }
 
-fn standard(fd: BorrowedFd<'_>, what: &str, role: Role, label: &str) -> Result<CablePlan> {
-    let fd = duplicate(fd).with_context(|| format!("{what} is closed"))?;
-    let end = PipeEnd::new(fd, what).map_err(with_way_out)?;
-    if end.role() != role && end.role() != Role::Either {
-        anyhow::bail!("{what} is the wrong end of a pipe");
-    }
-    Ok(CablePlan {
-        end: end.with_role(role),
+fn standard(end: Outlet, label: &str) -> CablePlan {
+    CablePlan {
+        end,
         offer: offer(label),
         vital: true,
         expects_both_ways: true,
         fallback: Fallback::IfUnaware,
-    })
+    }
 }

@@ -13,7 +13,7 @@ pub mod signals;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
-use shmring::RuntimeDir;
+use shmring::{PipeEnd, RuntimeDir};
 
 use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
@@ -79,11 +79,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
 
 /// What the keeper has to know of the standard descriptors.
 fn links(plan: &Plan) -> Links {
+    let pipes = plan.plugs.iter().flat_map(Plug::cables).filter_map(|cable| cable.end.pipe());
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
         stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
-        pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
+        pipes: pipes.map(PipeEnd::id).collect(),
         ..Links::default()
     }
 }

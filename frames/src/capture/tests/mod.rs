@@ -154,14 +154,29 @@ fn what_it_looks_like_is_said() {
         [&[0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60][..], &[0; 60]].concat();
     let cases: [(Vec<u8>, &str); 9] = [
         (vec![0xde, 0xad, 0xbe, 0xef], "offset 0: begins with de ad be ef, which is none of"),
-        (frame.clone(), "an Ethernet frame with nothing before it, as a TAP gives it"),
+        (
+            frame.clone(),
+            "an Ethernet frame with nothing before it, as a TAP gives it, so that nobody",
+        ),
         ([&[0; 12], &frame[..]].concat(), "a frame with a virtio-net header and no length"),
         ([&[0; 10], &frame[..]].concat(), "a frame with a virtio-net header and no length"),
-        ([&[0, 0, 0, 75], &frame[..]].concat(), "a length of four bytes, big-endian, as of QEMU"),
-        ([&[0, 75], &frame[..]].concat(), "a length of two bytes, as of vde_plug"),
-        ([&[0x45, 0, 0, 20, 0], &[0; 20][..]].concat(), "an IP packet, as a TUN gives it"),
-        ([&b"snoop\0\0\0"[..], &[0; 80]].concat(), "a capture of snoop: `editcap -F pcapng FILE"),
-        ([&b"\xfd7zXZ\0"[..], &[0; 80]].concat(), "compressed with xz: `xz -dc FILE |`"),
+        (
+            [&[0, 0, 0, 75], &frame[..]].concat(),
+            "as of QEMU's -netdev stream and passt: write `stdpkt join qemu -- CMD |`",
+        ),
+        ([&[0, 75], &frame[..]].concat(), "as of vde_plug: write `stdpkt join vde -- CMD |`"),
+        (
+            [&[0x45, 0, 0, 20, 0], &[0; 20][..]].concat(),
+            "an IP packet with nothing before it, as a TUN gives it",
+        ),
+        (
+            [&b"snoop\0\0\0"[..], &[0; 80]].concat(),
+            "a capture of snoop: put `editcap -F pcapng FILE - |` before this command",
+        ),
+        (
+            [&b"\xfd7zXZ\0"[..], &[0; 80]].concat(),
+            "compressed with xz: put `xz -dc FILE |` before this command",
+        ),
     ];
     for (bytes, part) in cases {
         let error = error(&bytes);

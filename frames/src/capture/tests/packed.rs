@@ -90,7 +90,7 @@ fn a_bomb_is_unpacked_no_further_than_it_is_looked_at() {
         decoder.push(&packed);
         decoder.end();
         assert_eq!(decoder.next(&mut Vec::new()), Ok(false), "{name}");
-        assert_eq!(decoder.tally().left_out().next(), Some((LeftOut::Short, 1 << 20)));
+        assert_eq!(decoder.tally().reasons().next(), Some((LeftOut::Short, 1 << 20)));
         assert!(decoder.capacity() < 10 << 20, "{name}: {}", decoder.capacity());
     }
 }

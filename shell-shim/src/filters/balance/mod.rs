@@ -84,7 +84,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     let mut plans = vec![left()?];
     for path in &args.paths {
         plans.push(CablePlan {
-            end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?,
+            end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?.into(),
             offer: offer("balance"),
             vital: false,
             expects_both_ways: true,

@@ -172,7 +172,7 @@ impl Spread {
                     }
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
+                        say_why(&error);
                         alive = false;
                         break;
                     }
