@@ -8,6 +8,7 @@
 
 pub mod bytes;
 pub mod cable;
+pub mod capture_in;
 pub mod edge;
 mod finished;
 pub mod half;

@@ -1,5 +1,5 @@
 //! Frames out of a byte stream: a file, or the bytes of a writer that does not know
-//! of rings. The one reader of captures for all commands.
+//! of rings.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -9,18 +9,16 @@ use shmring::board::{Entry, Meter};
 use shmring::{Bytes, RecvError};
 
 use super::bytes;
-use frames::capture::{CaptureError, Decoder};
+use super::capture_in::CaptureIn;
+use frames::capture::CaptureError;
 
 /// Bytes read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
 
-/// A pipe or file whose bytes are a capture. Dropped, it says what became of it:
-/// counts of packets that it had to leave out, and what is wrong with the bytes.
+/// A pipe or file whose bytes are a capture.
 pub struct StreamRx {
     source: OwnedFd,
-    /// Its name for people.
-    what: String,
-    decoder: Decoder,
+    decoder: CaptureIn,
     chunk: Vec<u8>,
     /// The next frame, if `have`.
     frame: Vec<u8>,
@@ -28,7 +26,6 @@ pub struct StreamRx {
     /// The pipe was empty and has not said since that there is more.
     blocked: bool,
     state: State,
-    error: Option<CaptureError>,
     meter: Meter,
     /// Packets left out that are counted already.
     left_out: u64,
@@ -48,14 +45,12 @@ impl StreamRx {
     pub fn new(source: OwnedFd, what: &str) -> StreamRx {
         StreamRx {
             source,
-            what: what.to_owned(),
-            decoder: Decoder::new(what),
+            decoder: CaptureIn::new(what),
             chunk: vec![0; CHUNK],
             frame: Vec::new(),
             have: false,
             blocked: false,
             state: State::Open,
-            error: None,
             meter: Meter::default(),
             left_out: 0,
         }
@@ -68,14 +63,11 @@ impl StreamRx {
     /// mistake in the capture.
     pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
         while !self.have {
-            if self.error.is_some() {
-                return Err(RecvError::Ended);
-            }
             match self.decoder.next(&mut self.frame) {
                 Ok(true) => self.have = true,
                 Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
                 Ok(false) => self.fill()?,
-                Err(error) => self.error = Some(error),
+                Err(_) => return Err(RecvError::Ended),
             }
         }
         Ok(Bytes::of_slice(&self.frame))
@@ -113,7 +105,7 @@ impl StreamRx {
                 self.blocked = true;
                 return Err(RecvError::Empty);
             }
-            Err(errno) => self.error = Some(self.decoder.error(errno.to_string())),
+            Err(errno) => self.decoder.fail(errno.to_string()),
         }
         Ok(())
     }
@@ -139,19 +131,19 @@ impl StreamRx {
     /// Whether every frame was taken.
     pub fn is_ended(&self) -> bool {
         !self.have
-            && (self.error.is_some() || self.state == State::Ended && self.decoder.is_empty())
+            && (self.error().is_some() || self.state == State::Ended && self.decoder.is_empty())
     }
 
     /// Looks for the first frame, without waiting; `false` when there will be none
     /// since the capture is none.
     pub fn peek(&mut self) -> bool {
         let _ = self.borrow();
-        self.have || self.error.is_none()
+        self.have || self.error().is_none()
     }
 
     /// What is wrong with the capture.
     pub fn error(&self) -> Option<&CaptureError> {
-        self.error.as_ref()
+        self.decoder.error()
     }
 
     /// When the packet of the frame passed, since 1970, if the capture says so.
@@ -171,23 +163,6 @@ impl StreamRx {
     /// The descriptor became readable.
     pub fn woken(&mut self) {
         self.blocked = false;
-    }
-}
-
-impl Drop for StreamRx {
-    fn drop(&mut self) {
-        let tally = self.decoder.tally();
-        match &self.error {
-            Some(error) if tally.is_whole() && tally.taken() == 0 => say::error!("{error}"),
-            Some(error) if tally.is_whole() => {
-                let packets = if tally.taken() == 1 { "packet" } else { "packets" };
-                say::error!("{error}, after {} {packets}", tally.taken());
-            }
-            Some(error) => say::error!("{error}; before that {tally}"),
-            None if tally.is_whole() => {}
-            None if tally.is_broken() => say::error!("{}: {tally}", self.what),
-            None => say::note!("{}: {tally}", self.what),
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod mistake;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
+use crate::each::EachArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -54,6 +57,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Filter a link by a program, once for each direction
+    Each(EachArgs),
     /// Join a link to something that is no function: a program, a socket
     Join(JoinArgs),
     /// List live links, their functions and counters
@@ -208,58 +213,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "0 to 86400 seconds are possible, write them like 5 or 0.5".to_owned())
 }
 
-/// clap's report in one line: what is wrong and where to read on.
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage"));
-    let first = lines.next().unwrap_or_default();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    // What is missing, allowed or suggested stands on the lines below.
-    let rest: Vec<&str> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-        .collect();
-    let rest = if rest.is_empty() { String::new() } else { format!(" {}", rest.join(" ")) };
-    format!("{first}{rest} (see stdpkt --help)")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(line: &str) -> Result<Cli, String> {
-        let words = line.split_whitespace();
-        Cli::try_parse_from(words).map_err(|error| one_line(&error))
-    }
-
-    fn error(line: &str) -> String {
-        let error = parse(line).expect_err(line);
-        assert_eq!(error.lines().count(), 1, "{error}");
-        error
-    }
 
     #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn errors_are_one_line_and_name_the_option() {
-        assert_eq!(
-            error("stdpkt run --left 192.168.0.300/24"),
-            "invalid value '192.168.0.300/24' for '--left <CIDR[,at=EDGE]>': not an address with prefix \
-             length, write it like 192.168.0.1/24 (see stdpkt --help)"
-        );
-        assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));
-        assert!(error("stdpkt run --gateway x").contains("'--gateway <IP>'"));
-        assert!(
-            error("stdpkt run --route 10.0.0.1/8=1.2.3.4").contains("did you mean 10.0.0.0/8?")
-        );
-        assert!(error("stdpkt run --channel tcp").contains("possible values: shm, fifo"));
-        assert!(error("stdpkt run --mtu many").contains("--mtu"));
-        assert!(error("stdpkt run --ring 1").contains("64k"));
-        assert!(error("stdpkt walk").contains("walk"));
-        assert!(error("stdpkt run --link x").contains("--link"));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Decoder {
     /// Bytes to be passed over that are still to come.
     skip: u64,
     ended: bool,
+    /// What was wrong with it.
+    error: Option<CaptureError>,
     tally: Tally,
     time: Option<Duration>,
 }
@@ -99,6 +101,7 @@ impl Decoder {
             kind: None,
             skip: 0,
             ended: false,
+            error: None,
             tally: Tally::default(),
             time: None,
         }
@@ -148,6 +151,9 @@ impl Decoder {
     /// [`CaptureError`]; there is no way on from there.
     pub fn next(&mut self, frame: &mut Vec<u8>) -> Result<bool, CaptureError> {
         loop {
+            if let Some(error) = &self.error {
+                return Err(error.clone());
+            }
             frame.clear();
             match self.step(frame) {
                 Ok(Next::Again) => {}
@@ -158,15 +164,40 @@ impl Decoder {
                 }
                 Ok(Next::More) => return Ok(false),
                 Err((place, why)) => {
-                    return Err(CaptureError { what: self.what.clone(), place, why });
+                    self.error = Some(CaptureError { what: self.what.clone(), place, why });
                 }
             }
         }
     }
 
-    /// Something wrong at the place that has been reached.
-    pub fn error(&self, why: String) -> CaptureError {
-        CaptureError { what: self.what.clone(), place: self.place(), why }
+    /// Something went wrong at the place that has been reached.
+    pub fn fail(&mut self, why: String) {
+        self.error = Some(CaptureError { what: self.what.clone(), place: self.place(), why });
+    }
+
+    /// What was wrong with the stream.
+    pub fn error(&self) -> Option<&CaptureError> {
+        self.error.as_ref()
+    }
+
+    /// What there is to say of the stream once it has ended, in one line: what is
+    /// wrong with it and how many packets were left out. `Err` if it is broken.
+    ///
+    /// # Errors
+    /// The line.
+    pub fn ending(&self) -> Result<Option<String>, String> {
+        let tally = &self.tally;
+        match &self.error {
+            Some(error) if tally.is_whole() && tally.taken() == 0 => Err(error.to_string()),
+            Some(error) if tally.is_whole() => {
+                let packets = if tally.taken() == 1 { "packet" } else { "packets" };
+                Err(format!("{error}, after {} {packets}", tally.taken()))
+            }
+            Some(error) => Err(format!("{error}; before that {tally}")),
+            None if tally.is_whole() => Ok(None),
+            None if tally.is_broken() => Err(format!("{}: {tally}", self.what)),
+            None => Ok(Some(format!("{}: {tally}", self.what))),
+        }
     }
 
     /// Bytes of memory for what is not yet decoded.

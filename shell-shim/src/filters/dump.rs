@@ -28,6 +28,18 @@ pub enum FormatArg {
     Hexdump,
 }
 
+impl FormatArg {
+    /// In the words of [`frames`].
+    pub fn format(self) -> Format {
+        match self {
+            FormatArg::Pcap => Format::Pcap,
+            FormatArg::Pcapng => Format::Pcapng,
+            FormatArg::Hex => Format::Hex,
+            FormatArg::Hexdump => Format::Hexdump { time: false },
+        }
+    }
+}
+
 /// `stdpkt dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
@@ -58,9 +70,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
         }
         FormatArg::Hexdump => Format::Hexdump { time: args.time },
         _ if args.time => bail!("--time: only with --format hexdump, the others have it"),
-        FormatArg::Pcap => Format::Pcap,
-        FormatArg::Pcapng => Format::Pcapng,
-        FormatArg::Hex => Format::Hex,
+        format => format.format(),
     };
     let plan = CablePlan { expects_both_ways: false, ..left()? };
     let mut dump = Dump {

@@ -8,10 +8,11 @@ pub mod filter;
 pub mod mirror;
 pub mod tee;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
 use shmring::{Channel, Offer, RuntimeDir};
 
@@ -76,6 +77,7 @@ impl Patch {
         plans: Vec<CablePlan>,
         signals: Option<Signals>,
     ) -> Result<Patch> {
+        check_distinct(&plans)?;
         let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
         Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
     }
@@ -89,6 +91,18 @@ impl Patch {
         let Patch { cables, signals, mut switch } = self;
         switch.run(&mut Worker { cables, signals, work })
     }
+}
+
+/// A command that is joined to itself would send its own frames round and round.
+fn check_distinct(plans: &[CablePlan]) -> Result<()> {
+    let mut seen = HashMap::new();
+    // A socket may well be both standard input and output.
+    for end in plans.iter().filter_map(|plan| plan.end.pipe()).filter(|end| !end.is_socket()) {
+        if let Some(other) = seen.insert(end.id(), end.what()) {
+            bail!("{other} and {} are one: give each link a FIFO of its own", end.what());
+        }
+    }
+    Ok(())
 }
 
 /// Drives a [`Switch`].

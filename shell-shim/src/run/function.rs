@@ -12,6 +12,7 @@ use shmring::LinkError;
 
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
+use crate::told;
 use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
@@ -117,7 +118,7 @@ impl Driver for Function {
         if gone && self.command.is_empty() && self.ending.is_none() {
             // Perhaps a chain that lived too short to be linked. As in
             // `false | cat`, a failure is in the status of who failed.
-            say::error!("{name}: {error:#}");
+            told::say_of_neighbour(format_args!("{name}: {error:#}"));
             self.end(0);
         }
         if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) }
@@ -137,7 +138,10 @@ impl Driver for Function {
             self.take_signals()?;
         }
         if cut && !self.running && !self.command.is_empty() {
-            say::error!("the neighbour ended before {} could start", self.command[0]);
+            told::say_of_neighbour(format_args!(
+                "the neighbour ended before {} could start",
+                self.command[0]
+            ));
             self.end(crate::FAILED);
         } else if cut || idle {
             self.end(0);
@@ -183,7 +187,8 @@ impl Function {
     /// # Errors
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
-        let status = switch.run(&mut self)?;
+        // Before the neighbours lose their links.
+        let status = switch.run(&mut self).inspect_err(|_| told::mark())?;
         self.end(status);
         Ok(status)
     }

@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
     let mut keeper = Keeper::start(links)?;
+    args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     drop((kept, input));
     let signals = Signals::new()?;
     (&typed).write_all(script.as_bytes()).context("--setup")?;

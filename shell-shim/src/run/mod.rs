@@ -10,8 +10,6 @@ pub mod lkl;
 pub mod plan;
 pub mod signals;
 
-use std::os::fd::AsFd;
-
 use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
@@ -57,6 +55,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
     if let Some(keeper) = &mut keeper {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
+        // Not only when a neighbour has come.
+        args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
@@ -83,14 +83,7 @@ fn links(plan: &Plan) -> Links {
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
         pipes: pipes.map(PipeEnd::id).collect(),
         ..Links::default()
     }
-}
-
-/// Whether two descriptors are the same file.
-fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
-    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
-    id(&a).is_some() && id(&a) == id(&b)
 }

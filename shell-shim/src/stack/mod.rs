@@ -9,6 +9,7 @@
 //!
 //! The first two need a process with a single thread.
 
+pub mod addresses;
 pub mod keeper;
 pub mod lkl;
 pub mod namespace;

@@ -7,6 +7,7 @@ mod chain;
 mod etherpipe;
 mod flows;
 mod reading;
+mod targets;
 mod text;
 mod transport;
 mod trouble;

@@ -194,6 +194,7 @@ impl Spread {
     ) -> Passed {
         if let Some(kind) = question(head) {
             self.questions[kind] = bytes.to_vec();
+            self.director.asks(now);
         }
         match self.director.forward(head, now) {
             Way::Hold(part) => {

@@ -10,13 +10,11 @@
 //! descriptor that was open before, but the socket and those of the user.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -26,12 +24,12 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use rustix::io::FdFlags;
 
 use super::wire::{Request, send_reply};
-use super::{Links, view};
+use super::{Links, search, view};
 
 /// Serves the function at the other end of `socket` until it is gone.
 ///
@@ -72,6 +70,11 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
                     command.args(argv);
                     awaited = start(socket, command, mask)?;
                 }
+                Ok(Request::Look(program)) => {
+                    let found = search::look_for(&program);
+                    let errno = found.map_or_else(|errno| errno.raw_os_error(), |()| 0);
+                    send_reply(socket, errno).context("reply")?;
+                }
                 // It is not reaped yet, so the pid is still its own.
                 Ok(Request::Signal(number)) => {
                     if let (Some(pid), Ok(signal)) = (awaited, Signal::try_from(number)) {
@@ -96,9 +99,6 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
 /// the user that are not links: a copy here would keep a neighbour from seeing the link's end.
 fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
-    if links.stderr {
-        dup2_stderr(&null)?;
-    }
     if links.stdout {
         dup2_stdout(io::stderr())?;
     }
@@ -145,7 +145,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
-    command.env("PATH", search_path());
+    command.env("PATH", search::search_path());
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {
@@ -154,21 +154,6 @@ fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Opti
     };
     send_reply(socket, errno).context("reply")?;
     Ok(pid)
-}
-
-/// The user's PATH, and behind it the directories of `iptables` and the like,
-/// which Debian gives to root alone: inside the function this user is root.
-fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    for dir in ["/usr/sbin", "/sbin"] {
-        if !std::env::split_paths(&path).any(|known| known == Path::new(dir)) {
-            if !path.is_empty() {
-                path.push(":");
-            }
-            path.push(dir);
-        }
-    }
-    path
 }
 
 /// Buries the dead, strangers' orphans among them, and tells how the awaited
