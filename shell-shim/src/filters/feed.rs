@@ -10,6 +10,7 @@ use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
 use crate::FAILED;
+use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
 
@@ -46,8 +47,8 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
     if !feed.source.peek() {
         return Ok(FAILED);
     }
-    let status = Patch::new(vec![CablePlan { expects_both_ways: false, ..right()? }], None)?
-        .run(&mut feed)?;
+    let plan = CablePlan { expects_both_ways: false, ..right()? };
+    let status = Patch::new(vec![plan], Some(Signals::new()?))?.run(&mut feed)?;
     if feed.too_long > 0 {
         say::note!("{what}: left out {} packets too long for the link", feed.too_long);
     }

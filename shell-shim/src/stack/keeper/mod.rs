@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod init;
+mod rest;
 mod search;
 mod view;
 mod wire;
@@ -21,6 +22,7 @@ mod wire;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -153,7 +155,8 @@ impl Keeper {
     }
 
     /// Waits for the command and returns its exit status, 128 + n after death
-    /// by signal n. To be called once a command.
+    /// by signal n. What it left behind is gone then, too; what setup commands
+    /// left behind lives on. To be called once a command.
     ///
     /// # Errors
     /// When the keeper was killed.
@@ -228,6 +231,14 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
+        libc::ENOENT if search::look_for(program).is_ok() => (
+            "may not be run: the interpreter that its first line names, or its loader, is not there"
+                .to_owned(),
+            126,
+        ),
+        libc::ENOENT if program.as_bytes().contains(&b'/') => {
+            ("there is no such file: check the path".to_owned(), 127)
+        }
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
         libc::EACCES if search::is_nowhere(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
