@@ -29,6 +29,7 @@ mod encode;
 mod foreign;
 mod framed;
 mod hexdump;
+mod link_name;
 mod linktype;
 mod pcap;
 mod pcapng;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::linktype;
+use super::link_name::link_name;
 use crate::{MAX_FRAME, VNET_LEN};
 
 /// Why a packet did not become a frame.
@@ -41,11 +41,11 @@ impl fmt::Display for LeftOut {
             LeftOut::Long => write!(f, "longer than {} bytes", MAX_FRAME - VNET_LEN),
             LeftOut::LinkType(number) => {
                 write!(f, "of link type {number}")?;
-                linktype::name(*number).map_or(Ok(()), |name| write!(f, " ({name})"))
+                link_name(*number).map_or(Ok(()), |name| write!(f, " ({name})"))
             }
             LeftOut::NoIp(number) => {
                 write!(f, "of link type {number}")?;
-                linktype::name(*number).map_or(Ok(()), |name| write!(f, " ({name})"))?;
+                link_name(*number).map_or(Ok(()), |name| write!(f, " ({name})"))?;
                 write!(f, " without IP in them")
             }
             LeftOut::NoPacket => write!(f, "records that are no packets"),
