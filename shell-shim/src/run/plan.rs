@@ -76,8 +76,12 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     if interfaces.is_empty() {
         bail!("a function needs an interface: give --left, --right or --link");
     }
-    let network =
-        Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
+    let network = Network {
+        interfaces,
+        routes: args.route.clone(),
+        gateways: args.gateway.clone(),
+        bridge: args.bridge,
+    };
     network.check()?;
     check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&plugs))?;
     Ok(Plan { network, plugs, owns })
@@ -122,7 +126,7 @@ impl Builder<'_> {
             (_, Some(edge), None) => self.edge(edge)?,
             (_, Some(_), Some(_)) => bail!("an interface is joined to one edge: give at= once"),
         };
-        self.add(name, specs.iter().map(|spec| spec.ip).collect(), plug)
+        self.add(name, specs.iter().filter_map(|spec| spec.ip).collect(), plug)
     }
 
     fn add(&mut self, name: &str, addresses: Vec<IpNet>, plug: Plug) -> Result<()> {
