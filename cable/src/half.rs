@@ -213,11 +213,7 @@ impl Receiver {
     #[cold]
     fn advance(&mut self) -> bool {
         let Some(next) = self.next.pop_front() else { return false };
-        if let Source::Stream(stream) = std::mem::replace(&mut self.source, next)
-            && let Some(error) = stream.error()
-        {
-            say::error!("{error}");
-        }
+        self.source = next;
         true
     }
 

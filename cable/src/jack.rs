@@ -226,7 +226,7 @@ fn deliver<E: Edge>(
             Ok(Err(NotTaken::Refused)) => rx.count_drop(),
             Err(RecvError::Empty) => break,
             Err(error) => {
-                say_why(&error, rx);
+                say_why(&error);
                 alive = false;
                 break;
             }

@@ -57,7 +57,7 @@ impl Lane {
                     Ok(Err(_)) => rx.count_drop(),
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
+                        say_why(&error);
                         alive = false;
                         break;
                     }
@@ -105,19 +105,18 @@ pub fn take_out_ended(from: &mut Cable) {
             && let Err(error) = rx.receive(|_| (false, ()))
             && error != RecvError::Empty
         {
-            say_why(&error, rx);
+            say_why(&error);
             joined.rx = None;
         }
         joined.is_alive()
     });
 }
 
-/// Says why a receiver ended, if there is something to say.
-pub fn say_why(error: &RecvError, rx: &super::Receiver) {
-    match rx.as_stream().and_then(|stream| stream.error()) {
-        Some(error) => say::error!("{error}"),
-        None if *error == RecvError::Ended => {}
-        None => say::error!("{error}, the link is closed"),
+/// Says why a receiver ended, if there is something to say. Of captures they say it
+/// themselves.
+pub fn say_why(error: &RecvError) {
+    if *error != RecvError::Ended {
+        say::error!("{error}, the link is closed");
     }
 }
 

@@ -45,7 +45,10 @@ fn sends_frames(words: &[OsString]) -> bool {
             word.starts_with("--right") || word.contains("/dev/stdout") || word.contains("/fd/1")
         }),
         "dump" => !options.any(|word| {
-            word.ends_with("hex") || word.starts_with("-w") || word.starts_with("--write")
+            word.ends_with("hex")
+                || word.ends_with("hexdump")
+                || word.starts_with("-w")
+                || word.starts_with("--write")
         }),
         option => !option.starts_with('-'),
     }
@@ -65,6 +68,7 @@ mod tests {
             ("stdpkt tee x", true),
             ("stdpkt dump", true),
             ("stdpkt dump --format hex", false),
+            ("stdpkt dump --format=hexdump", false),
             ("stdpkt dump -w x", false),
             ("stdpkt ls", false),
             ("stdpkt perf server", false),

@@ -9,6 +9,7 @@ mod support;
 
 mod channels;
 mod descriptors;
+mod edges;
 mod endings;
 mod fifos;
 mod filters;
