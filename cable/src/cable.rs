@@ -12,7 +12,9 @@ use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeD
 use super::half::{Half, Joined, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
+use super::outlet::Outlet;
 use super::shown::Shown;
+use super::stream_rx::StreamRx;
 use frames::FEATURES;
 use upgrade::Out;
 
@@ -21,10 +23,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// A pipe to be used as a cable.
+/// A pipe to be used as a cable, or what is in the place of one.
 pub struct CablePlan {
     /// The pipe.
-    pub end: PipeEnd,
+    pub end: Outlet,
     /// What to offer the neighbour.
     pub offer: Offer,
     /// Whether the function ends when nobody holds the other end any more, as that of
@@ -54,9 +56,8 @@ pub struct Cable {
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
-    /// The link of a cable whose other end is in this process, until it is taken
-    /// into use.
-    local: Option<Link>,
+    /// What there is from the start, until it is taken into use.
+    first: Option<Joined>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
     /// Of the newest link.
@@ -97,6 +98,15 @@ impl Cable {
     pub fn new(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
         let CablePlan { end, offer, vital, expects_both_ways, fallback } = plan;
         let what = end.what().to_owned();
+        let end = match end {
+            Outlet::Pipe(end) => end,
+            Outlet::File { file, .. } => {
+                let shown = Shown::of_file(&what, &offer.label)?;
+                let stream = Receiver::stream(StreamRx::new(file, &what));
+                let first = Joined::new(None, Some(stream));
+                return Ok(Cable::ready(Parts { offer, vital, what }, shown, first));
+            }
+        };
         let look_at = look_at(fallback, &end);
         let notice = Notice::new(&end, &offer.label, expects_both_ways);
         let shown = Shown::new(&end, &offer.label)?;
@@ -112,8 +122,15 @@ impl Cable {
     /// Where there is no memory for what `stdpkt ls` shows.
     pub fn local(link: Link, what: &str) -> Result<Cable> {
         let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
-        let cable = Cable::of(parts, Notice::none(), Shown::local(what)?);
-        Ok(Cable { local: Some(link), look_at: Some(Instant::now()), ..cable })
+        let plugged = link.tx.is_some().then_some(link.features);
+        let first = Joined::new(link.tx.map(Sender::Link), link.rx.map(Receiver::link));
+        Ok(Cable { plugged, ..Cable::ready(parts, Shown::local(what)?, first) })
+    }
+
+    /// A cable of which all that will ever come is there.
+    fn ready(parts: Parts, shown: Shown, first: Joined) -> Cable {
+        let cable = Cable::of(parts, Notice::none(), shown);
+        Cable { first: Some(first), look_at: Some(Instant::now()), ..cable }
     }
 
     /// Without anybody to come.
@@ -122,7 +139,7 @@ impl Cable {
             id: 0,
             parts,
             rendezvous: None,
-            local: None,
+            first: None,
             links: Vec::new(),
             serial: 0,
             ended: false,
@@ -260,8 +277,8 @@ impl Cable {
             return Ok(());
         }
         self.look_at = None;
-        if let Some(link) = self.local.take() {
-            return self.join(link, wake);
+        if let Some(first) = self.first.take() {
+            return self.add(first, wake);
         }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {

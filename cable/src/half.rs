@@ -30,15 +30,15 @@ impl Joined {
         self.broken
     }
 
-    /// No more frames come in: says why, if there is something to say.
+    /// No more frames come in: says why, if there is something to say. Of captures
+    /// they say it themselves.
     pub fn end_rx(&mut self, error: &RecvError) {
         let Some(rx) = self.rx.take() else { return };
-        match rx.as_stream().and_then(|stream| stream.error()) {
-            None if *error == RecvError::Ended => return,
-            None => say::error!("{error}, the link is closed"),
-            Some(error) => say::error!("{error}"),
+        if *error != RecvError::Ended {
+            say::error!("{error}, the link is closed");
+            self.broken = true;
         }
-        self.broken = true;
+        self.broken |= rx.as_stream().is_some_and(|stream| stream.error().is_some());
     }
 
     /// No more frames can be sent.
@@ -245,11 +245,7 @@ impl Receiver {
     #[cold]
     fn advance(&mut self) -> bool {
         let Some(next) = self.next.pop_front() else { return false };
-        if let Source::Stream(stream) = std::mem::replace(&mut self.source, next)
-            && let Some(error) = stream.error()
-        {
-            say::error!("{error}");
-        }
+        self.source = next;
         true
     }
 

@@ -70,7 +70,7 @@ impl Cable {
         self.out = Out::Free;
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
+        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)));
         self.notice.sends_capture(reader);
         self.add(Joined::new(Some(stream), None), wake)
     }
@@ -87,7 +87,8 @@ impl Cable {
     /// the beginning but went away.
     pub(super) fn stream_on(&mut self, wake: &mut Wake<'_>) -> Result<bool> {
         let Some(rendezvous) = self.rendezvous.take() else { return Ok(false) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
+        let pipe = rendezvous.end().reopen_to_write()?;
+        let stream = StreamTx::new(pipe, self.what(), PROLOGUE.len());
         if stream.is_closed() {
             return Ok(false);
         }
