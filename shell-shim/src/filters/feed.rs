@@ -135,7 +135,6 @@ impl Work for Feed {
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
-        let gone = cables[0].was_up && !cables[0].is_up();
-        gone || (cables[0].was_up && self.source.is_ended())
+        cables[0].is_gone() || (cables[0].was_up && self.source.is_ended())
     }
 }
