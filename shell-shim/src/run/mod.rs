@@ -14,7 +14,7 @@ pub mod signals;
 mod values;
 
 use anyhow::{Context, Result, bail};
-use shmring::RuntimeDir;
+use shmring::{PipeEnd, RuntimeDir};
 
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::whose::Whose;
@@ -98,10 +98,11 @@ pub fn run(args: RunArgs) -> Result<u8> {
 
 /// What the keeper has to know of the standard descriptors.
 fn links(plan: &Plan) -> Links {
+    let pipes = plan.plugs.iter().flat_map(Plug::cables).filter_map(|cable| cable.end.pipe());
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
+        pipes: pipes.map(PipeEnd::id).collect(),
         ..Links::default()
     }
 }

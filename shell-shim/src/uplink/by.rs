@@ -15,12 +15,11 @@ use edges::messages::MessageEdge;
 use edges::program::Program;
 use edges::stream::StreamEdge;
 use edges::unix::{Socket, meet, twice};
-use frames::Framing;
+use frames::{Framing, mac_of};
 use rustix::fs::{OFlags, inotify};
 use rustix::net::SocketType;
 
 use super::{START, UplinkArgs};
-use crate::run::plan::mac_of;
 
 /// A program that routes.
 pub struct Uplink {
