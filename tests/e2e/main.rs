@@ -14,6 +14,7 @@ mod endings;
 mod fifos;
 mod filters;
 mod goodput;
+mod groups;
 mod idle;
 mod isolation;
 mod kills;

@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use shmring::RecvError;
 
 use super::{Patch, Work, left};
-use cable::lane::say_why;
 use cable::stream_tx::{Malformed, now};
 use cable::{BATCH, Cable, CablePlan};
 use frames::Packets;
@@ -151,7 +150,7 @@ impl Work for Dump {
                     Ok(()) => busy = true,
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error);
+                        joined.end_rx(&error);
                         return false;
                     }
                 }
@@ -176,6 +175,6 @@ impl Work for Dump {
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
-        self.ended || cables[0].was_up && !cables[0].is_up()
+        self.ended || cables[0].is_gone()
     }
 }

@@ -276,7 +276,6 @@ impl Work for Feed {
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
-        let gone = cables[0].was_up && !cables[0].is_up();
-        gone || self.over
+        cables[0].is_gone() || self.over
     }
 }

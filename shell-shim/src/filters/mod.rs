@@ -51,7 +51,7 @@ pub trait Work {
 
     /// Whether there is nothing left to do.
     fn is_over(&self, cables: &[Cable]) -> bool {
-        cables.iter().any(|cable| cable.is_vital() && cable.was_up && !cable.is_up())
+        cables.iter().any(Cable::is_gone)
     }
 }
 

@@ -4,7 +4,6 @@
 mod balance;
 mod capture;
 mod chain;
-mod corpus;
 mod etherpipe;
 mod flows;
 mod reading;
