@@ -111,12 +111,13 @@ fn a_target_nobody_holds_does_not_stop_the_others() {
 #[test]
 fn a_signal_leaves_a_whole_capture() {
     need_functions!("bash", "tcpdump");
-    let filters = ["tee x.pcap", "filter udp or not udp"];
+    let filters = ["tee x.pcap", "filter ether proto 0x88b5"];
     for filter in filters {
         let scene = scene();
-        // More than a pipe holds, for a reader that takes its time.
-        let make = "cp in.pcap big; for n in {1..200}; do tail -c +25 in.pcap; done >>big; \
-                    for n in {1..4}; do tail -c +25 big >more; cat more >>big; done";
+        // Packets that a pipe may take in part, and more of them than it holds, for a
+        // reader that takes its time.
+        let make = "printf -v octets ' %02x' {1..250}{,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,}; \
+                    for n in {1..60}; do echo \"0 020000000002 020000000001 88B5$octets\"; done >big";
         ok(&scene, make);
         let script =
             format!("stdpkt feed big | stdpkt {filter} | (touch up; sleep 1; exec cat) >f");
@@ -129,7 +130,7 @@ fn a_signal_leaves_a_whole_capture() {
         play.end();
         let read = bash(&scene, "tcpdump -nr f | wc -l");
         assert!(!read.err.contains("truncated"), "{read:?}");
-        assert!(read.out.trim().parse::<u32>().is_ok_and(|count| count > 100), "{read:?}");
+        assert!(read.out.trim().parse::<u32>().is_ok_and(|count| count > 3), "{read:?}");
         scene.assert_nothing_left();
     }
 }
