@@ -163,7 +163,7 @@ impl View {
 
     fn row(&self, link: &Link) -> Row<'static> {
         let Rate { packets, bits } = self.rates.of(link).unwrap_or_default();
-        let spark = self.history.get(&link.key()).map(|history| spark(history)).unwrap_or_default();
+        let spark = self.history.get(&link.key()).map(spark).unwrap_or_default();
         let right = |text: String| Line::from(text).right_aligned();
         let mut row = Row::new(vec![
             Line::from(name(link.from.as_ref())),
