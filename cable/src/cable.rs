@@ -13,6 +13,7 @@ use super::half::{Half, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
 use super::shown::Shown;
+use super::stream_tx::StreamTx;
 use frames::FEATURES;
 use upgrade::Out;
 
@@ -288,12 +289,12 @@ impl Cable {
         self.notice.joined(&link);
         // The byte streams of this pipe have done their part; what came in is first.
         let stream = self.end_streams();
-        let link_rx = link.rx.map(Receiver::link);
+        let link_rx = link.rx.map(Receiver::new);
         let rx = match (stream, link_rx) {
             (Some(stream), Some(link)) => Some(stream.then(link)),
             (stream, link) => link.or(stream),
         };
-        let joined = Joined { tx: link.tx.map(Sender::Link), rx };
+        let joined = Joined { tx: link.tx, rx };
         self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, wake)
     }
@@ -304,15 +305,13 @@ impl Cable {
         let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         if let Some(tx) = &joined.tx {
-            let stream = matches!(tx, Sender::Stream(_));
-            let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
-            wake(serial, Half::Tx, tx.as_fd(), flags)?;
+            wake(serial, Half::Tx, tx.as_fd(), edge)?;
         }
         if let Some(rx) = &joined.rx {
             wake(serial, Half::Rx, rx.as_fd(), edge)?;
         }
         let bytes_in = joined.rx.as_ref().is_some_and(Receiver::is_stream);
-        if matches!(joined.tx, Some(Sender::Stream(_))) || bytes_in {
+        if is_capture(&joined.tx) || bytes_in {
             self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;
@@ -330,7 +329,12 @@ impl Cable {
             return Ok(());
         };
         match half {
-            Half::Tx => joined.tx.as_mut().map_or(Ok(()), Sender::woken)?,
+            Half::Tx => {
+                if let Some(tx) = &mut joined.tx {
+                    tx.woken()?;
+                    tx.publish();
+                }
+            }
             Half::Rx => joined.rx.as_mut().map_or(Ok(()), Receiver::woken)?,
         }
         self.greet();
@@ -391,6 +395,11 @@ impl Cable {
             stream.finish();
         }
     }
+}
+
+/// Whether frames go into a pipe as a capture.
+fn is_capture(tx: &Option<Sender>) -> bool {
+    tx.as_ref().is_some_and(|tx| tx.stream::<StreamTx>().is_some())
 }
 
 fn rendezvous(end: PipeEnd, dir: &RuntimeDir, offer: &Offer) -> Result<Rendezvous> {

@@ -202,7 +202,7 @@ fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst
     let mut staged = 0;
     for _ in 0..BATCH {
         let mut len = 0;
-        let filled = tx.send(MAX_FRAME, |room| {
+        let filled = tx.put(MAX_FRAME, |room| {
             len = edge.fill(room)?;
             Ok(len)
         });

@@ -1,10 +1,11 @@
 //! Frames out of a byte stream, from a writer that does not know of rings.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
-use shmring::{Bytes, RecvError};
+use shmring::{Bytes, Counters, Inlet, RecvError};
 
 use super::bytes;
 use frames::capture::{CaptureError, Decoder};
@@ -55,46 +56,6 @@ impl StreamRx {
         }
     }
 
-    /// The next frame; [`StreamRx::release`] makes the one after it the next.
-    ///
-    /// # Errors
-    /// [`RecvError::Empty`], and [`RecvError::Ended`] after the last frame or a
-    /// mistake in the capture, which is [`StreamRx::error`].
-    pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
-        while !self.have {
-            if self.error.is_some() {
-                return Err(RecvError::Ended);
-            }
-            match self.decoder.next(&mut self.frame) {
-                Ok(true) => self.have = true,
-                Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
-                Ok(false) => self.fill()?,
-                Err(error) => self.error = Some(error),
-            }
-        }
-        Ok(Bytes::of_slice(&self.frame))
-    }
-
-    /// Done with the frame.
-    pub fn release(&mut self) {
-        self.have = false;
-        self.meter.passed(self.frame.len());
-        while self.cut < self.decoder.cut() {
-            self.cut += 1;
-            self.meter.dropped();
-        }
-    }
-
-    /// Counts a frame that was not delivered.
-    pub fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    /// Shows what it counts.
-    pub fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
     fn fill(&mut self) -> Result<(), RecvError> {
         if self.blocked || self.state == State::Held {
             return Err(RecvError::Empty);
@@ -141,7 +102,7 @@ impl StreamRx {
     /// # Errors
     /// What is wrong with the capture.
     pub fn peek(&mut self) -> Result<(), CaptureError> {
-        let _ = self.borrow();
+        let _ = self.next_len();
         self.error.clone().map_or(Ok(()), Err)
     }
 
@@ -154,19 +115,66 @@ impl StreamRx {
     pub fn cut(&self) -> u64 {
         self.decoder.cut()
     }
+}
 
-    /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
-    pub fn arm(&mut self) -> bool {
-        let sleep = self.borrow().err() == Some(RecvError::Empty);
+impl Inlet for StreamRx {
+    /// After a mistake in the capture, which is [`StreamRx::error`], it has ended.
+    fn next_len(&mut self) -> Result<usize, RecvError> {
+        while !self.have {
+            if self.error.is_some() {
+                return Err(RecvError::Ended);
+            }
+            match self.decoder.next(&mut self.frame) {
+                Ok(true) => self.have = true,
+                Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
+                Ok(false) => self.fill()?,
+                Err(error) => self.error = Some(error),
+            }
+        }
+        Ok(self.frame.len())
+    }
+
+    fn frame(&self) -> Bytes<'_> {
+        Bytes::of_slice(&self.frame)
+    }
+
+    fn release(&mut self) {
+        self.have = false;
+        self.meter.passed(self.frame.len());
+        while self.cut < self.decoder.cut() {
+            self.cut += 1;
+            self.meter.dropped();
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len() == Err(RecvError::Empty);
         if sleep {
             self.meter.stalled();
         }
         sleep
     }
 
-    /// The descriptor became readable.
-    pub fn woken(&mut self) {
+    fn woken(&mut self) -> io::Result<()> {
         self.blocked = false;
+        Ok(())
+    }
+
+    fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    fn counters(&self) -> Counters {
+        self.meter.counters()
+    }
+
+    fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    fn medium(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.source)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

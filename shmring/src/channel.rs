@@ -1,5 +1,6 @@
-//! One face for the two channels, so that a function need not know which it has.
+//! One face for all that carries frames, so that a function need not know which it has.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -7,25 +8,111 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use crate::address::PipeEnd;
+use crate::board::Entry;
 use crate::error::{RecvError, SendError};
 use crate::framed::{FramedRx, FramedTx};
 use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
 use crate::slot::{Bytes, BytesMut};
 
-/// The sending half of a link: a ring's producer or a pipe.
-pub enum Tx {
-    /// [`Channel::Shm`](crate::Channel::Shm).
-    Ring(Producer),
-    /// [`Channel::Fifo`](crate::Channel::Fifo).
-    Pipe(FramedTx),
+/// A byte stream that frames go into. None of the methods waits. The descriptor is
+/// readable when it is worth calling [`Outlet::woken`].
+pub trait Outlet: AsFd + Any + Send {
+    /// Makes sure of room for a frame of up to `len` bytes.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    fn reserve(&mut self, len: usize) -> Result<(), SendError>;
+
+    /// The first `len` bytes of the room that was reserved.
+    fn room(&mut self, len: usize) -> BytesMut<'_>;
+
+    /// Sends the first `len` bytes of the room.
+    fn commit(&mut self, len: usize);
+
+    /// See [`Producer::arm`].
+    fn arm(&mut self) -> bool;
+
+    /// See [`Producer::woken`].
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`.
+    fn woken(&mut self) -> io::Result<()>;
+
+    /// Whether the neighbour is gone, as far as this side has looked.
+    fn is_closed(&self) -> bool;
+
+    /// Longest frame in bytes.
+    fn max_frame(&self) -> usize;
+
+    /// Counts a frame that could not be sent.
+    fn count_drop(&mut self);
+
+    /// What was counted.
+    fn counters(&self) -> Counters;
+
+    /// Shows what it counts to whoever looks at this process.
+    fn show(&mut self, entry: Entry);
+
+    /// `(st_dev, st_ino)` of what the bytes go into.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    fn medium(&self) -> io::Result<(u64, u64)>;
 }
 
-/// Calls the same method of whichever channel it is.
+/// A byte stream that frames come out of, as [`Outlet`].
+pub trait Inlet: AsFd + Any + Send {
+    /// Length of the next frame, in bytes.
+    ///
+    /// # Errors
+    /// [`RecvError`].
+    fn next_len(&mut self) -> Result<usize, RecvError>;
+
+    /// That frame.
+    fn frame(&self) -> Bytes<'_>;
+
+    /// Done with it.
+    fn release(&mut self);
+
+    /// See [`Consumer::arm`].
+    fn arm(&mut self) -> bool;
+
+    /// See [`Consumer::woken`].
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`.
+    fn woken(&mut self) -> io::Result<()>;
+
+    /// Counts a frame that was released without being delivered.
+    fn count_drop(&mut self);
+
+    /// What was counted.
+    fn counters(&self) -> Counters;
+
+    /// Shows what it counts to whoever looks at this process.
+    fn show(&mut self, entry: Entry);
+
+    /// `(st_dev, st_ino)` of where the bytes come from.
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    fn medium(&self) -> io::Result<(u64, u64)>;
+}
+
+/// The sending half of a link.
+pub enum Tx {
+    /// A ring: [`Channel::Shm`](crate::Channel::Shm).
+    Ring(Producer),
+    /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
+    Stream(Box<dyn Outlet>),
+}
+
+/// Calls the same method of whichever it is.
 macro_rules! either {
     ($kind:ident, $self:expr, $half:ident => $call:expr) => {
         match $self {
             $kind::Ring($half) => $call,
-            $kind::Pipe($half) => $call,
+            $kind::Stream($half) => $call,
         }
     };
 }
@@ -38,7 +125,37 @@ impl Tx {
     /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
     pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Tx> {
         let pipe = end.reopen(OFlags::WRONLY)?;
-        Ok(Tx::Pipe(FramedTx::new(pipe, None, max_frame)?))
+        Ok(Tx::Stream(Box::new(FramedTx::new(pipe, None, max_frame)?)))
+    }
+
+    /// The byte stream, if it is one of this kind.
+    pub fn stream<T: Outlet>(&self) -> Option<&T> {
+        let Tx::Stream(outlet) = self else { return None };
+        let any: &dyn Any = &**outlet;
+        any.downcast_ref()
+    }
+
+    /// Likewise, to change it.
+    pub fn stream_mut<T: Outlet>(&mut self) -> Option<&mut T> {
+        let Tx::Stream(outlet) = self else { return None };
+        let any: &mut dyn Any = &mut **outlet;
+        any.downcast_mut()
+    }
+
+    /// Gives `fill` room for a frame of up to `len` bytes and sends what it says it
+    /// filled, without waiting; sends nothing when it fails. A ring shows frames with
+    /// the next [`Tx::publish`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    #[inline]
+    pub fn put<E>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut BytesMut<'_>) -> Result<usize, E>,
+    ) -> Result<Result<(), E>, SendError> {
+        let mut room = self.reserve(len)?;
+        Ok(room.fill(fill).map(|filled| room.stage(filled)))
     }
 
     /// See [`Producer::reserve`].
@@ -49,14 +166,15 @@ impl Tx {
     pub fn reserve(&mut self, len: usize) -> Result<Room<'_>, SendError> {
         match self {
             Tx::Ring(producer) => producer.reserve(len).map(Room::Ring),
-            Tx::Pipe(pipe) => {
-                pipe.reserve(len)?;
-                Ok(Room::Pipe { pipe, len })
+            Tx::Stream(outlet) => {
+                outlet.reserve(len)?;
+                Ok(Room::Stream { outlet: &mut **outlet, len })
             }
         }
     }
 
-    /// See [`Producer::publish`]; a pipe's frames are visible at once.
+    /// See [`Producer::publish`]; a byte stream's frames are visible at once.
+    #[inline]
     pub fn publish(&mut self) {
         if let Tx::Ring(producer) = self {
             producer.publish();
@@ -83,11 +201,11 @@ impl Tx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Tx::Ring(producer) => producer.wait(timeout),
-            Tx::Pipe(pipe) => {
-                if pipe.arm() {
-                    poll(&*pipe, timeout)?;
+            Tx::Stream(outlet) => {
+                if outlet.arm() {
+                    poll(outlet.as_fd(), timeout)?;
                 }
-                pipe.woken()
+                outlet.woken()
             }
         }
     }
@@ -123,10 +241,10 @@ impl AsFd for Tx {
 pub enum Room<'a> {
     /// In the ring.
     Ring(Reservation<'a>),
-    /// In the buffer before the pipe.
-    Pipe {
+    /// In the buffer before a byte stream.
+    Stream {
         /// Where it will go.
-        pipe: &'a mut FramedTx,
+        outlet: &'a mut dyn Outlet,
         /// Bytes reserved.
         len: usize,
     },
@@ -134,13 +252,11 @@ pub enum Room<'a> {
 
 impl Room<'_> {
     /// Fills the room: `fill` gets the bytes and returns what it likes.
+    #[inline]
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut BytesMut<'_>) -> T) -> T {
         match self {
             Room::Ring(reservation) => fill(reservation.bytes()),
-            Room::Pipe { pipe, len } => {
-                let mut bytes = pipe.reserve(*len).expect("reserved by Tx::reserve");
-                fill(&mut bytes)
-            }
+            Room::Stream { outlet, len } => fill(&mut outlet.room(*len)),
         }
     }
 
@@ -152,20 +268,20 @@ impl Room<'_> {
     pub fn stage(self, len: usize) {
         match self {
             Room::Ring(reservation) => reservation.stage(len),
-            Room::Pipe { pipe, len: reserved } => {
+            Room::Stream { outlet, len: reserved } => {
                 assert!(len <= reserved, "{len} bytes staged, {reserved} reserved");
-                pipe.commit(len);
+                outlet.commit(len);
             }
         }
     }
 }
 
-/// The receiving half of a link: a ring's consumer or a pipe.
+/// The receiving half of a link.
 pub enum Rx {
-    /// [`Channel::Shm`](crate::Channel::Shm).
+    /// A ring: [`Channel::Shm`](crate::Channel::Shm).
     Ring(Consumer),
-    /// [`Channel::Fifo`](crate::Channel::Fifo).
-    Pipe(FramedRx),
+    /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
+    Stream(Box<dyn Inlet>),
 }
 
 impl Rx {
@@ -176,7 +292,36 @@ impl Rx {
     /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
     pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Rx> {
         let pipe = end.reopen(OFlags::RDONLY)?;
-        Ok(Rx::Pipe(FramedRx::new(pipe, None, max_frame)?))
+        Ok(Rx::Stream(Box::new(FramedRx::new(pipe, None, max_frame)?)))
+    }
+
+    /// The byte stream, if it is one of this kind.
+    pub fn stream<T: Inlet>(&self) -> Option<&T> {
+        let Rx::Stream(inlet) = self else { return None };
+        let any: &dyn Any = &**inlet;
+        any.downcast_ref()
+    }
+
+    /// Likewise, to change it.
+    pub fn stream_mut<T: Inlet>(&mut self) -> Option<&mut T> {
+        let Rx::Stream(inlet) = self else { return None };
+        let any: &mut dyn Any = &mut **inlet;
+        any.downcast_mut()
+    }
+
+    /// Shows `take` the next frame, without waiting; it is gone if that returns `true`
+    /// and stays the next one otherwise.
+    ///
+    /// # Errors
+    /// [`RecvError`].
+    #[inline]
+    pub fn take<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> Result<T, RecvError> {
+        let mut frame = self.borrow()?;
+        let (done, result) = take(frame.bytes());
+        if done {
+            frame.release();
+        }
+        Ok(result)
     }
 
     /// See [`Consumer::borrow`].
@@ -187,14 +332,15 @@ impl Rx {
     pub fn borrow(&mut self) -> Result<Borrowed<'_>, RecvError> {
         match self {
             Rx::Ring(consumer) => consumer.borrow().map(Borrowed::Ring),
-            Rx::Pipe(pipe) => {
-                let len = pipe.borrow()?.len();
-                Ok(Borrowed::Pipe { pipe, len })
+            Rx::Stream(inlet) => {
+                inlet.next_len()?;
+                Ok(Borrowed::Stream(&mut **inlet))
             }
         }
     }
 
     /// See [`Consumer::return_room`].
+    #[inline]
     pub fn return_room(&mut self) {
         if let Rx::Ring(consumer) = self {
             consumer.return_room();
@@ -228,11 +374,11 @@ impl Rx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Rx::Ring(consumer) => consumer.wait(timeout),
-            Rx::Pipe(pipe) => {
-                if pipe.arm() {
-                    poll(&*pipe, timeout)?;
+            Rx::Stream(inlet) => {
+                if inlet.arm() {
+                    poll(inlet.as_fd(), timeout)?;
                 }
-                pipe.woken()
+                inlet.woken()
             }
         }
     }
@@ -258,21 +404,17 @@ impl AsFd for Rx {
 pub enum Borrowed<'a> {
     /// In the ring.
     Ring(Frame<'a>),
-    /// In the buffer behind the pipe.
-    Pipe {
-        /// Where it came from.
-        pipe: &'a mut FramedRx,
-        /// Its length in bytes.
-        len: usize,
-    },
+    /// In the buffer behind a byte stream.
+    Stream(&'a mut dyn Inlet),
 }
 
 impl Borrowed<'_> {
     /// The frame itself.
+    #[inline]
     pub fn bytes(&mut self) -> Bytes<'_> {
         match self {
             Borrowed::Ring(frame) => frame.bytes(),
-            Borrowed::Pipe { pipe, .. } => pipe.borrow().expect("borrowed by Rx::borrow"),
+            Borrowed::Stream(inlet) => inlet.frame(),
         }
     }
 
@@ -281,7 +423,7 @@ impl Borrowed<'_> {
     pub fn release(self) {
         match self {
             Borrowed::Ring(frame) => frame.release(),
-            Borrowed::Pipe { pipe, len } => pipe.release(len),
+            Borrowed::Stream(inlet) => inlet.release(),
         }
     }
 }

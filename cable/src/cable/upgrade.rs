@@ -1,7 +1,7 @@
 //! Byte streams before rings: each side's part in the move from one to the other.
 
 use anyhow::Result;
-use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role};
+use shmring::{Event, LinkError, Outlet, PROLOGUE, Rendezvous, Role, Rx, Tx};
 
 use super::{Cable, Fallback, Joined, Wake};
 use crate::half::{Receiver, Sender};
@@ -70,7 +70,7 @@ impl Cable {
         self.out = Out::Free;
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
+        let stream = Tx::Stream(Box::new(StreamTx::new(pipe, 0)?));
         self.notice.sends_capture(reader);
         self.add(Joined { tx: Some(stream), rx: None }, wake)
     }
@@ -87,11 +87,11 @@ impl Cable {
     /// reader did not take the beginning but went away.
     pub(super) fn stream_on(&mut self, gone: LinkError, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
+        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len())?;
         if stream.is_closed() {
             return Err(gone.into());
         }
-        let tx = Some(Sender::Stream(Box::new(stream)));
+        let tx = Some(Tx::Stream(Box::new(stream)));
         self.notice.sends_capture(Kind::Other);
         self.add(Joined { tx, rx: None }, wake)
     }
@@ -101,7 +101,7 @@ impl Cable {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, self.what());
         self.notice.receives_capture();
-        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, wake)
+        self.add(Joined { tx: None, rx: Some(Receiver::new(Rx::Stream(Box::new(stream)))) }, wake)
     }
 
     /// Ends the byte streams, since there is a link; what came in is still to be taken.
@@ -109,7 +109,7 @@ impl Cable {
         self.out = Out::Free;
         let mut ended = None;
         self.links.retain_mut(|(_, joined)| {
-            joined.tx.take_if(|tx| matches!(tx, Sender::Stream(_)));
+            joined.tx.take_if(|tx| tx.stream::<StreamTx>().is_some());
             ended = joined.rx.take_if(|rx| rx.is_stream()).or(ended.take());
             joined.is_alive()
         });
@@ -120,10 +120,7 @@ impl Cable {
     }
 
     pub(super) fn stream_out(&mut self) -> Option<&mut StreamTx> {
-        self.links().find_map(|joined| match &mut joined.tx {
-            Some(Sender::Stream(stream)) => Some(&mut **stream),
-            _ => None,
-        })
+        self.links().find_map(|joined| joined.tx.as_mut()?.stream_mut())
     }
 
     fn stream_in(&mut self) -> Option<&mut StreamRx> {

@@ -73,7 +73,7 @@ impl Feed {
                 Err(_) => break,
             };
             let len = bytes.len();
-            let sent = tx.send(len, |room| {
+            let sent = tx.put(len, |room| {
                 room.copy_from_bytes(0, bytes);
                 Ok::<_, ()>(len)
             });
