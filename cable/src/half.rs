@@ -11,6 +11,26 @@ use super::stream_rx::StreamRx;
 /// Where frames go: to a neighbour that knows of rings, or to one that reads captures.
 pub type Sender = Tx;
 
+/// The halves of a live link.
+pub struct Joined {
+    /// Frames out.
+    pub tx: Option<Sender>,
+    /// Frames in.
+    pub rx: Option<Receiver>,
+}
+
+impl Joined {
+    /// Takes out the sending half if the neighbour takes no more.
+    pub fn drop_closed(&mut self) {
+        self.tx.take_if(|tx| tx.is_closed());
+    }
+
+    /// Whether there is a half left.
+    pub fn is_alive(&self) -> bool {
+        self.tx.is_some() || self.rx.is_some()
+    }
+}
+
 /// Which half of a link a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Half {
@@ -62,6 +82,11 @@ impl Receiver {
                 Err(end) => self.advance(end)?,
             }
         }
+    }
+
+    /// Whether there is a frame to be taken, now.
+    pub fn has_frame(&mut self) -> bool {
+        self.receive(|_| (false, ())).is_ok()
     }
 
     /// The source is at its end and the next one takes over, if there is one.

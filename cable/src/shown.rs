@@ -6,8 +6,7 @@ use anyhow::{Context, Result};
 use shmring::board::{Board, Entry, Form, Posting, Way};
 use shmring::{PipeEnd, Role, Rx, Tx};
 
-use super::cable::Joined;
-use super::half::Receiver;
+use super::half::{Joined, Receiver};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 

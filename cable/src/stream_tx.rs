@@ -101,19 +101,6 @@ impl StreamTx {
         is_empty
     }
 
-    /// Writes what is left, however long the reader takes.
-    pub fn finish(&mut self) {
-        while !self.is_empty() && !self.is_closed() {
-            let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
-            if !matches!(rustix::event::poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
-                return;
-            }
-            self.blocked = false;
-            self.look();
-            self.flush();
-        }
-    }
-
     /// With nothing to write, only poll(2) tells that the reader is gone: by an error
     /// of a pipe, a hang-up of a socket.
     fn look(&mut self) {
@@ -172,6 +159,10 @@ impl Outlet for StreamTx {
         self.blocked = false;
         self.look();
         Ok(())
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        self.flush() || self.is_closed()
     }
 
     fn is_closed(&self) -> bool {

@@ -206,6 +206,10 @@ impl Edge for Tap {
         self.readable && self.gathers_until.is_none()
     }
 
+    fn is_empty(&mut self) -> bool {
+        !self.readable
+    }
+
     #[inline]
     fn has_room(&mut self) -> bool {
         self.writable

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod each;
 pub mod filters;
 pub mod host;
 pub mod join;
@@ -13,6 +14,7 @@ pub mod perf;
 pub mod run;
 pub mod stack;
 pub mod told;
+pub mod voice;
 
 use std::process::ExitCode;
 
@@ -26,14 +28,16 @@ const NOT_FOUND: u8 = 127;
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    voice::choose(&words);
+    let cli = match cli::Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             say::text(error.to_string());
             return ExitCode::from(FAILED);
         }
         Err(error) if error.use_stderr() => {
-            say::error!("{}", cli::mistake::one_line(&error, std::env::args_os()));
+            say::error!("{}", cli::mistake::one_line(&error, words));
             told::mark();
             return ExitCode::from(FAILED);
         }
@@ -68,6 +72,7 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),

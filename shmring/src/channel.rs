@@ -38,6 +38,10 @@ pub trait Outlet: AsFd + Any + Send {
     /// Those of `epoll_wait(2)`.
     fn woken(&mut self) -> io::Result<()>;
 
+    /// Whether the neighbour gets all that was sent even if this side ends now, or
+    /// does not want it any more.
+    fn is_flushed(&mut self) -> bool;
+
     /// Whether the neighbour is gone, as far as this side has looked.
     fn is_closed(&self) -> bool;
 
@@ -178,6 +182,15 @@ impl Tx {
     pub fn publish(&mut self) {
         if let Tx::Ring(producer) = self {
             producer.publish();
+        }
+    }
+
+    /// Whether the neighbour gets all that was sent and published even if this side
+    /// ends now. A pipe may not have had room for the last frame yet.
+    pub fn is_flushed(&mut self) -> bool {
+        match self {
+            Tx::Ring(_) => true,
+            Tx::Stream(outlet) => outlet.is_flushed(),
         }
     }
 

@@ -160,7 +160,14 @@ impl Outlet for FramedTx {
 
     fn woken(&mut self) -> std::io::Result<()> {
         self.blocked = false;
-        Ok(self.waiter.clear()?)
+        self.waiter.clear()?;
+        self.flush(); // there may not be another frame to push this one
+        Ok(())
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        self.flush();
+        self.sent == self.len || self.is_closed()
     }
 
     fn is_closed(&self) -> bool {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use shmring::{PipeEnd, RecvError, SendError};
+use shmring::{Inlet, PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
+use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
 
@@ -42,8 +43,11 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
     };
     let mut feed = Feed { source: StreamRx::new(source, &what), blocked: false, too_long: 0 };
     feed.source.peek()?; // what is no capture is refused before anybody waits for it
-    let status = Patch::new(vec![CablePlan { expects_both_ways: false, ..right()? }], None)?
-        .run(&mut feed)?;
+    let status = Patch::new(
+        vec![CablePlan { expects_both_ways: false, ..right()? }],
+        Some(Signals::new()?),
+    )?
+    .run(&mut feed)?;
     if feed.source.cut() > 0 {
         say::note!("{what}: left out {} packets that were not kept whole", feed.source.cut());
     }
@@ -67,12 +71,8 @@ impl Feed {
     fn send(&mut self, tx: &mut Sender, busy: &mut bool) {
         self.blocked = false;
         for _ in 0..BATCH {
-            let bytes = match self.source.borrow() {
-                Ok(bytes) => bytes,
-                Err(RecvError::Empty) => break,
-                Err(_) => break,
-            };
-            let len = bytes.len();
+            let Ok(len) = self.source.next_len() else { break };
+            let bytes = self.source.frame();
             let sent = tx.put(len, |room| {
                 room.copy_from_bytes(0, bytes);
                 Ok::<_, ()>(len)
@@ -132,7 +132,7 @@ impl Work for Feed {
     }
 
     fn ready(&mut self) {
-        self.source.woken();
+        let _ = self.source.woken(); // cannot fail: there is nothing but a flag
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {

@@ -13,10 +13,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::dup;
 use shmring::{Rendezvous, Role, RuntimeDir};
 
+use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
-use crate::cli::{ChannelArg, RunArgs};
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
+use super::args::{ChannelArg, RunArgs, StackArg};
 use super::link_spec::{At, EndSpec, LinkSpec};
-use crate::cli::{ChannelArg, RunArgs, StackArg};
 use crate::stack::network::{Interface, Network};
 use cable::{CablePlan, Edge, Fallback};
 use edges::spec::{EdgeSpec, Place};

@@ -14,6 +14,9 @@ use super::addresses;
 /// not count.
 pub const MTU: RangeInclusive<u32> = 68..=65_535 - 14;
 
+/// The largest IP packet of an interface unless the user says otherwise, in bytes.
+pub const DEFAULT_MTU: u32 = 1500;
+
 /// Below this an interface has no IPv6 (`IPV6_MIN_MTU`, RFC 8200), in bytes.
 pub const IPV6_MIN_MTU: u32 = 1280;
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::error::LinkError;
 use crate::handshake::{Channel, Kind, LEN, Malformed, Message, Offer, Reason};
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
+use crate::sync::{AtomicU32, Ordering};
 use crate::{peer, scm};
 
 /// Connections that have not finished their handshake; more push out the oldest.

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod init;
+mod rest;
 mod search;
 mod view;
 mod wire;
@@ -43,15 +44,13 @@ const NAMESPACES: CloneFlags =
 
 /// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
-/// instead (where that is a link too, to `/dev/null`).
+/// instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// Standard input is a link.
     pub stdin: bool,
     /// Standard output is a link.
     pub stdout: bool,
-    /// Standard error is a link, as after `2>&1 |`.
-    pub stderr: bool,
     /// Descriptors that the command inherits besides the standard ones.
     pub kept: Vec<RawFd>,
     /// Read instead of `/dev/null` where standard input is a link.
@@ -155,7 +154,8 @@ impl Keeper {
     }
 
     /// Waits for the command and returns its exit status, 128 + n after death
-    /// by signal n. To be called once a command.
+    /// by signal n. What it left behind is gone then, too; what setup commands
+    /// left behind lives on. To be called once a command.
     ///
     /// # Errors
     /// When the keeper was killed.
