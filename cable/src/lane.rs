@@ -27,8 +27,9 @@ impl Lane {
             // Frames wait for the first neighbour; a later gap loses them, as a
             // cable that is not plugged in does.
             self.blocked = waiting;
-            if !waiting {
-                self.discard(from, &mut busy);
+            match waiting {
+                true => take_out_ended(from),
+                false => self.discard(from, &mut busy),
             }
             return busy;
         };
@@ -95,6 +96,20 @@ impl Lane {
         }
         from.links().filter_map(|joined| joined.rx.as_mut()).all(|rx| rx.arm())
     }
+}
+
+/// Takes out the links that have ended and hold no more frames, where nobody takes frames yet.
+pub fn take_out_ended(from: &mut Cable) {
+    from.retain(|joined| {
+        if let Some(rx) = &mut joined.rx
+            && let Err(error) = rx.receive(|_| (false, ()))
+            && error != RecvError::Empty
+        {
+            say_why(&error, rx);
+            joined.rx = None;
+        }
+        joined.is_alive()
+    });
 }
 
 /// Says why a receiver ended, if there is something to say.

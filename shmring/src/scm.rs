@@ -33,7 +33,8 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> R
 /// Receives one message of at most `bytes.len()` bytes; its length is 0 at the end.
 ///
 /// # Errors
-/// `EAGAIN` when there is none, `EMSGSIZE` when message or descriptors were cut.
+/// `EAGAIN` when there is none, `EMSGSIZE` when message or descriptors were cut,
+/// `EMFILE` when this process may not have the descriptors.
 pub(crate) fn recv(socket: impl AsFd, bytes: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
     receive(socket, bytes, RecvFlags::empty())
 }
@@ -53,6 +54,10 @@ fn receive(socket: impl AsFd, bytes: &mut [u8], flags: RecvFlags) -> Result<(usi
         if let RecvAncillaryMessage::ScmRights(rights) = part {
             fds.extend(rights);
         }
+    }
+    // The kernel leaves out what finds no room in the table of descriptors.
+    if message.flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS {
+        return Err(Errno::MFILE);
     }
     if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(Errno::MSGSIZE);

@@ -108,7 +108,9 @@ fn fifos_that_are_none() {
     refused(&format!("echo >plain; {}", link("plain")), 125, &["plain", "plain file", "mkfifo"]);
     refused(&link("."), 125, &["directory", "mkfifo"]);
     refused(&link("/dev/null"), 125, &["/dev/null", "character device", "mkfifo"]);
-    refused(&link("nowhere/f"), 125, &["nowhere/f", "mkfifo"]);
+    let made = "`mkdir -p nowhere; mkfifo nowhere/f`";
+    refused(&link("nowhere/f"), 125, &["nowhere/f", made]);
+    refused(&link("/dev/fd/77"), 125, &["/dev/fd/77", "no such descriptor"]);
     refused(&format!("mkfifo f; {}", link("f:f")), 125, &["f joins", "itself"]);
 }
 
@@ -235,12 +237,13 @@ fn programs_that_cannot_be_started() {
         ("./no/such/path", 127, ["./no/such/path", "path"]),
         ("./plain", 126, ["./plain", "executable"]),
         ("/", 126, ["/", "executable"]),
+        ("./lost", 126, ["./lost", "interpreter"]),
         ("''", 127, ["no such program", "install"]),
     ] {
         let scene = Scene::new();
         // Noticed at once, before a neighbour comes: this one never does.
         let script = format!(
-            "echo >plain; mkfifo p; sleep 1000 <p & \
+            "echo >plain; echo '#!/no/such' >lost; chmod +x lost; mkfifo p; sleep 1000 <p & \
              stdpkt run --right 10.0.0.1/24 -- {cmd} >p; status=$?; kill $!; exit $status"
         );
         let outcome = scene.start_in(&["bash"], &script).end();

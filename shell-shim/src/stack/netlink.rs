@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -66,8 +66,14 @@ fn talk(conversation: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
     runtime.block_on(async {
         let (connection, handle, _) = new_connection().context("rtnetlink: no socket")?;
-        tokio::spawn(connection);
-        conversation(handle).await
+        let connection = tokio::spawn(connection);
+        conversation(handle).await?;
+        // A request that could not be sent ends the connection, which looks like the
+        // end of an answer.
+        if connection.is_finished() {
+            bail!("rtnetlink: a request could not be sent, as when memory runs out");
+        }
+        Ok(())
     })
 }
 

@@ -4,7 +4,7 @@
                             UDP 8001: answered with the name, as long as the question
   hold HOST COUNT FILE      keeps COUNT connections until FILE is there; makes FILE.held when all are open
   get HOST COUNT BYTES      COUNT connections at a time with BYTES each
-  ask HOST LEN...           UDP questions of these lengths from one port
+  ask HOST COUNT LEN...     UDP questions of these lengths from each of COUNT ports
 """
 import asyncio, os, socket, sys
 
@@ -62,7 +62,7 @@ async def hold(host, count, until):
                     writer.write(b"x")
                     if not await asyncio.wait_for(reader.read(1), 20):
                         raise OSError("closed")
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(0.5)
                 print("kept", name)
             except (OSError, asyncio.TimeoutError) as error:
                 print("lost", name, error)
@@ -85,16 +85,17 @@ async def get(host, count, size):
     await asyncio.gather(*(one() for _ in range(count)))
 
 
-def ask(host, *lengths):
+def ask(host, count, *lengths):
     family, kind, _, _, address = socket.getaddrinfo(host, 8001, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind) as port:
-        port.settimeout(20)
-        answers = []
-        for length in map(int, lengths):
-            port.sendto(bytes(length), address)
-            answer = port.recv(65536)
-            answers.append(f"{answer.decode().strip()}:{len(answer)}")
-        print("answers", *answers)
+    for _ in range(int(count)):
+        with socket.socket(family, kind) as port:
+            port.settimeout(20)
+            answers = []
+            for length in map(int, lengths):
+                port.sendto(bytes(length), address)
+                answer = port.recv(65536)
+                answers.append(f"{answer.decode().strip()}:{len(answer)}")
+            print("answers", *answers)
 
 
 role, arguments = sys.argv[1], sys.argv[2:]

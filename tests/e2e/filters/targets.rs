@@ -1,5 +1,9 @@
 //! Which targets get new flows: weights, drained ones, checks, those that do not answer.
 
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::Value;
+
 use super::flows::{names, play, scene};
 use crate::support::need::{need, need_functions};
 
@@ -20,6 +24,41 @@ fn weights_are_shares_and_a_drained_target_has_none() {
     assert_eq!((from.len(), count("f3")), (100, 0), "{run:#?}");
     // 80 of them, give or take what chance may do to one run of many millions.
     assert!(count("f1") > 55 && count("f2") > 1, "{run:#?}");
+}
+
+#[test]
+fn ls_shows_the_flows_of_each_target() {
+    need_functions!("bash", "python3");
+    let scene = scene();
+    let run = play(
+        &scene,
+        "mkfifo f1 f2 f3 f4
+         for n in 1 2 3; do serve f$n f$n; pids=\"$pids $pid\"; done
+         stdpkt run --right 10.1.0.1/24 -- bash -c 'meet 10.1.0.2 f1 f2
+             python3 flows.py hold 10.1.0.2 40 end' \
+         | stdpkt balance --drain f3 f1 f2 f3 f4 & chain=$!
+         until [ -e end.held ]; do kill -0 $chain || exit; sleep 0.05; done
+         stdpkt ls --json > ls.json; stdpkt ls > ls.txt
+         touch end; wait $chain; kill $pids; wait",
+    );
+    let read = |file: &str| std::fs::read_to_string(scene.path(file)).expect("ls");
+    let links: Vec<Value> = serde_json::from_str(&read("ls.json")).expect("JSON");
+    let flows = |name: &str| {
+        let pipe = std::fs::metadata(scene.path(name)).expect("a FIFO");
+        let pipe = format!("{:x}:[{}]", pipe.dev(), pipe.ino());
+        let of = links
+            .iter()
+            .filter(|link| link["pipe"] == pipe.as_str() && link["flows"] != Value::Null);
+        let of: Vec<_> = of.map(|link| &link["flows"]).collect();
+        assert_eq!(of.len(), 1, "{name}: {links:#?} {run:#?}");
+        let number = |field: &str| of[0][field].as_u64().expect("a number");
+        (number("now"), number("total"), number("forgotten"), of[0]["takes_new"] == true)
+    };
+    let [one, two] = ["f1", "f2"].map(flows);
+    assert!(one.0 + two.0 >= 40 && one.1 >= one.0 && two.1 >= two.0, "{one:?} {two:?}");
+    assert_eq!((one.2, one.3, two.2, two.3), (0, true, 0, true));
+    assert_eq!([flows("f3"), flows("f4")], [(0, 0, 0, false); 2]);
+    assert!(read("ls.txt").contains("FLOWS") && read("ls.txt").contains("0, no new"));
 }
 
 #[test]

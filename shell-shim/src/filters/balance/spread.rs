@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use anyhow::Result;
-use cable::lane::{Lane, say_why};
+use cable::lane::{Lane, say_why, take_out_ended};
 use cable::{BATCH, Cable, Sender};
 use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
+use shmring::board::Tally;
 use shmring::{Bytes, RecvError, SendError};
 
 use super::check::Checks;
@@ -38,6 +39,8 @@ pub struct Spread {
     pub director: Director,
     pub checks: Option<Checks>,
     back: Vec<Lane>,
+    /// What `stdpkt ls` shows of each target.
+    tallies: Vec<Tally>,
     stall: Stall,
     /// Frames that no target got, or not all that should.
     pub lost: u64,
@@ -66,6 +69,7 @@ impl Work for Spread {
                 true
             });
         }
+        self.tell(now);
         Ok(busy)
     }
 
@@ -99,11 +103,21 @@ impl Work for Spread {
 }
 
 impl Spread {
-    /// Spreads over the targets of `director`, checked by `checks`.
-    pub fn new(director: Director, checks: Option<Checks>) -> Spread {
+    /// Spreads over the targets of `director`, checked by `checks`, counted in `tallies`.
+    pub fn new(director: Director, checks: Option<Checks>, tallies: Vec<Tally>) -> Spread {
         let back = vec![Lane::default(); director.targets.len()];
         let questions = Default::default();
-        Spread { director, checks, back, stall: Stall::None, lost: 0, questions }
+        Spread { director, checks, back, tallies, stall: Stall::None, lost: 0, questions }
+    }
+
+    /// Shows the flows of each target: those of now, all, those that were forgotten for
+    /// want of room, and whether it gets new ones.
+    fn tell(&mut self, now: Instant) {
+        for (at, tally) in self.tallies.iter_mut().enumerate() {
+            let (count, target) = (self.director.flows.count(at), &self.director.targets[at]);
+            let takes_new = target.is_in() && target.is_well(now);
+            tally.show([count.now, count.total, count.evicted, takes_new.into(), 0]);
+        }
     }
 
     /// Sees who has come and gone. Who has just come may have another hardware address
@@ -135,6 +149,7 @@ impl Spread {
         self.stall = Stall::None;
         let mut busy = false;
         if !self.director.has_begun() {
+            take_out_ended(left);
             self.stall = Stall::Targets(None);
             return false;
         }

@@ -22,6 +22,7 @@ mod wire;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result, bail};
@@ -186,6 +187,11 @@ impl Keeper {
 
     /// Why the keeper ended. One that could not begin has said so.
     fn gone(&mut self, error: &io::Error) -> anyhow::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        // It lives, and would be waited for in vain.
+        if !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+            return anyhow::anyhow!("the function's keeper cannot be asked: {error}");
+        }
         match self.wait() {
             Some(WaitStatus::Signaled(_, signal, _)) => anyhow::anyhow!(
                 "the function's keeper was killed by {signal}, as when memory runs out: start the function again"
@@ -230,6 +236,14 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
+        libc::ENOENT if search::look_for(program).is_ok() => (
+            "may not be run: the interpreter that its first line names, or its loader, is not there"
+                .to_owned(),
+            126,
+        ),
+        libc::ENOENT if program.as_bytes().contains(&b'/') => {
+            ("there is no such file: check the path".to_owned(), 127)
+        }
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
         libc::EACCES if search::is_nowhere(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
