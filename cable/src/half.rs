@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use shmring::{Bytes, RecvError, Rx, Tx};
+use shmring::{Bytes, RecvError, Rx, SendError, Tx};
 
 use super::stream_rx::StreamRx;
 
@@ -17,9 +17,41 @@ pub struct Joined {
     pub tx: Option<Sender>,
     /// Frames in.
     pub rx: Option<Receiver>,
+    /// The neighbour wrote what it may not.
+    broken: bool,
 }
 
 impl Joined {
+    /// Of a link that has just come up.
+    pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
+        Joined { tx, rx, broken: false }
+    }
+
+    /// Whether the neighbour wrote what it may not.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// No more frames come in: says why, if there is something to say. Of captures
+    /// they say it themselves.
+    pub fn end_rx(&mut self, error: &RecvError) {
+        let Some(rx) = self.rx.take() else { return };
+        if *error != RecvError::Ended {
+            say::error!("{error}, the link is closed");
+            self.broken = true;
+        }
+        self.broken |= rx.as_stream().is_some_and(|stream| stream.error().is_some());
+    }
+
+    /// No more frames can be sent.
+    pub fn end_tx(&mut self, name: &str, error: &SendError) {
+        self.tx = None;
+        if *error != SendError::Closed {
+            say::error!("{name}: {error}, the link is closed");
+            self.broken = true;
+        }
+    }
+
     /// Takes out the sending half if the neighbour takes no more.
     pub fn drop_closed(&mut self) {
         self.tx.take_if(|tx| tx.is_closed());
@@ -51,6 +83,11 @@ impl Receiver {
     /// Frames of one source.
     pub fn new(rx: Rx) -> Receiver {
         Receiver { source: rx, next: VecDeque::new() }
+    }
+
+    /// Those of a capture.
+    pub fn capture(stream: StreamRx) -> Receiver {
+        Receiver::new(Rx::Stream(Box::new(stream)))
     }
 
     /// First the frames of this one, then those of another.
@@ -92,11 +129,7 @@ impl Receiver {
     /// The source is at its end and the next one takes over, if there is one.
     #[cold]
     fn advance(&mut self, end: RecvError) -> Result<(), RecvError> {
-        let next = self.next.pop_front().ok_or(end)?;
-        let old = std::mem::replace(&mut self.source, next);
-        if let Some(error) = old.stream().and_then(StreamRx::error) {
-            say::error!("{error}");
-        }
+        self.source = self.next.pop_front().ok_or(end)?;
         Ok(())
     }
 

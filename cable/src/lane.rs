@@ -37,7 +37,7 @@ impl Lane {
         from.retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
             let mut staged = 0;
-            let mut alive = true;
+            let mut end = None;
             for _ in 0..BATCH {
                 let moved = rx.receive(|bytes| match pass(tx, bytes, &mut look) {
                     Ok(len) => (true, Ok(len)),
@@ -57,8 +57,7 @@ impl Lane {
                     Ok(Err(_)) => rx.count_drop(),
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
-                        alive = false;
+                        end = Some(error);
                         break;
                     }
                 }
@@ -68,10 +67,8 @@ impl Lane {
                 }
             }
             rx.return_room();
-            if !alive {
-                joined.rx = None;
-            }
-            alive || joined.tx.is_some()
+            end.iter().for_each(|error| joined.end_rx(error));
+            joined.is_alive()
         });
         tx.publish();
         busy
@@ -105,20 +102,10 @@ pub fn take_out_ended(from: &mut Cable) {
             && let Err(error) = rx.receive(|_| (false, ()))
             && error != RecvError::Empty
         {
-            say_why(&error, rx);
-            joined.rx = None;
+            joined.end_rx(&error);
         }
         joined.is_alive()
     });
-}
-
-/// Says why a receiver ended, if there is something to say.
-pub fn say_why(error: &RecvError, rx: &super::Receiver) {
-    match rx.as_stream().and_then(|stream| stream.error()) {
-        Some(error) => say::error!("{error}"),
-        None if *error == RecvError::Ended => {}
-        None => say::error!("{error}, the link is closed"),
-    }
 }
 
 fn pass(

@@ -9,19 +9,22 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
-use shmring::{BytesMut, Counters, Outlet, SendError};
+use shmring::{BytesMut, Counters, SendError, StreamOut};
 
 use super::bytes;
 use frames::capture::{Encoder, Format};
-use frames::{MAX_FRAME, Packets};
+use frames::{MAX_FRAME, Packets, WireError};
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// A pipe that frames go into as a capture of complete packets.
+/// A pipe that frames go into as a capture of complete packets. Dropped, it says how
+/// many have no such form.
 pub struct StreamTx {
     pipe: OwnedFd,
     /// An epoll instance: readable when the pipe has room again, or no reader.
     ready: OwnedFd,
+    /// Its name for people.
+    what: String,
     encoder: Encoder,
     packets: Packets,
     frame: Vec<u8>,
@@ -32,6 +35,7 @@ pub struct StreamTx {
     blocked: bool,
     state: State,
     meter: Meter,
+    malformed: Malformed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +52,7 @@ impl StreamTx {
     ///
     /// # Errors
     /// Those of epoll_create1(2).
-    pub fn new(pipe: OwnedFd, sent: usize) -> io::Result<StreamTx> {
+    pub fn new(pipe: OwnedFd, what: &str, sent: usize) -> io::Result<StreamTx> {
         let ready = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&ready, &pipe, EventData::new_u64(0), EventFlags::OUT | EventFlags::ET)?;
         let encoder = Encoder(Format::Pcap);
@@ -57,6 +61,7 @@ impl StreamTx {
         let mut stream = StreamTx {
             pipe,
             ready,
+            what: what.to_owned(),
             encoder,
             packets: Packets::default(),
             frame: vec![0; MAX_FRAME],
@@ -65,6 +70,7 @@ impl StreamTx {
             blocked: false,
             state: State::Open,
             meter: Meter::default(),
+            malformed: Malformed::default(),
         };
         stream.flush();
         Ok(stream)
@@ -113,7 +119,7 @@ impl StreamTx {
     }
 }
 
-impl Outlet for StreamTx {
+impl StreamOut for StreamTx {
     fn reserve(&mut self, len: usize) -> Result<(), SendError> {
         if len > MAX_FRAME {
             return Err(SendError::TooLong { len, max: MAX_FRAME });
@@ -135,7 +141,10 @@ impl Outlet for StreamTx {
         let StreamTx { encoder, packets, frame, out, .. } = self;
         match packets.each(&frame[..len], |packet| encoder.packet(time, packet, out)) {
             Ok(_) => self.meter.passed(len),
-            Err(_) => self.meter.dropped(), // as a network card would
+            Err(error) => {
+                self.meter.dropped(); // as a network card would
+                self.malformed.count(error);
+            }
         }
         self.flush();
     }
@@ -188,6 +197,35 @@ impl Outlet for StreamTx {
     fn medium(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.pipe)?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+}
+
+/// Frames that have no form on a wire.
+#[derive(Debug, Default)]
+pub struct Malformed {
+    count: u64,
+    /// What was wrong with the first.
+    first: Option<WireError>,
+}
+
+impl Malformed {
+    /// One more.
+    pub fn count(&mut self, error: WireError) {
+        self.count += 1;
+        self.first.get_or_insert(error);
+    }
+
+    /// Says how many there were on the way to `what`, if there were any.
+    pub fn tell(&self, what: &str) {
+        if let Some(first) = &self.first {
+            say::note!("{what}: left out {} malformed frames, the first {first}", self.count);
+        }
+    }
+}
+
+impl Drop for StreamTx {
+    fn drop(&mut self) {
+        self.malformed.tell(&self.what);
     }
 }
 

@@ -15,8 +15,8 @@ use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
 use crate::slot::{Bytes, BytesMut};
 
 /// A byte stream that frames go into. None of the methods waits. The descriptor is
-/// readable when it is worth calling [`Outlet::woken`].
-pub trait Outlet: AsFd + Any + Send {
+/// readable when it is worth calling [`StreamOut::woken`].
+pub trait StreamOut: AsFd + Any + Send {
     /// Makes sure of room for a frame of up to `len` bytes.
     ///
     /// # Errors
@@ -64,8 +64,8 @@ pub trait Outlet: AsFd + Any + Send {
     fn medium(&self) -> io::Result<(u64, u64)>;
 }
 
-/// A byte stream that frames come out of, as [`Outlet`].
-pub trait Inlet: AsFd + Any + Send {
+/// A byte stream that frames come out of, as [`StreamOut`].
+pub trait StreamIn: AsFd + Any + Send {
     /// Length of the next frame, in bytes.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ pub enum Tx {
     /// A ring: [`Channel::Shm`](crate::Channel::Shm).
     Ring(Producer),
     /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
-    Stream(Box<dyn Outlet>),
+    Stream(Box<dyn StreamOut>),
 }
 
 /// Calls the same method of whichever it is.
@@ -133,16 +133,16 @@ impl Tx {
     }
 
     /// The byte stream, if it is one of this kind.
-    pub fn stream<T: Outlet>(&self) -> Option<&T> {
-        let Tx::Stream(outlet) = self else { return None };
-        let any: &dyn Any = &**outlet;
+    pub fn stream<T: StreamOut>(&self) -> Option<&T> {
+        let Tx::Stream(stream) = self else { return None };
+        let any: &dyn Any = &**stream;
         any.downcast_ref()
     }
 
     /// Likewise, to change it.
-    pub fn stream_mut<T: Outlet>(&mut self) -> Option<&mut T> {
-        let Tx::Stream(outlet) = self else { return None };
-        let any: &mut dyn Any = &mut **outlet;
+    pub fn stream_mut<T: StreamOut>(&mut self) -> Option<&mut T> {
+        let Tx::Stream(stream) = self else { return None };
+        let any: &mut dyn Any = &mut **stream;
         any.downcast_mut()
     }
 
@@ -170,9 +170,9 @@ impl Tx {
     pub fn reserve(&mut self, len: usize) -> Result<Room<'_>, SendError> {
         match self {
             Tx::Ring(producer) => producer.reserve(len).map(Room::Ring),
-            Tx::Stream(outlet) => {
-                outlet.reserve(len)?;
-                Ok(Room::Stream { outlet: &mut **outlet, len })
+            Tx::Stream(stream) => {
+                stream.reserve(len)?;
+                Ok(Room::Stream { stream: &mut **stream, len })
             }
         }
     }
@@ -190,7 +190,7 @@ impl Tx {
     pub fn is_flushed(&mut self) -> bool {
         match self {
             Tx::Ring(_) => true,
-            Tx::Stream(outlet) => outlet.is_flushed(),
+            Tx::Stream(stream) => stream.is_flushed(),
         }
     }
 
@@ -214,11 +214,11 @@ impl Tx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Tx::Ring(producer) => producer.wait(timeout),
-            Tx::Stream(outlet) => {
-                if outlet.arm() {
-                    poll(outlet.as_fd(), timeout)?;
+            Tx::Stream(stream) => {
+                if stream.arm() {
+                    poll(stream.as_fd(), timeout)?;
                 }
-                outlet.woken()
+                stream.woken()
             }
         }
     }
@@ -257,7 +257,7 @@ pub enum Room<'a> {
     /// In the buffer before a byte stream.
     Stream {
         /// Where it will go.
-        outlet: &'a mut dyn Outlet,
+        stream: &'a mut dyn StreamOut,
         /// Bytes reserved.
         len: usize,
     },
@@ -269,7 +269,7 @@ impl Room<'_> {
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut BytesMut<'_>) -> T) -> T {
         match self {
             Room::Ring(reservation) => fill(reservation.bytes()),
-            Room::Stream { outlet, len } => fill(&mut outlet.room(*len)),
+            Room::Stream { stream, len } => fill(&mut stream.room(*len)),
         }
     }
 
@@ -281,9 +281,9 @@ impl Room<'_> {
     pub fn stage(self, len: usize) {
         match self {
             Room::Ring(reservation) => reservation.stage(len),
-            Room::Stream { outlet, len: reserved } => {
+            Room::Stream { stream, len: reserved } => {
                 assert!(len <= reserved, "{len} bytes staged, {reserved} reserved");
-                outlet.commit(len);
+                stream.commit(len);
             }
         }
     }
@@ -294,7 +294,7 @@ pub enum Rx {
     /// A ring: [`Channel::Shm`](crate::Channel::Shm).
     Ring(Consumer),
     /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
-    Stream(Box<dyn Inlet>),
+    Stream(Box<dyn StreamIn>),
 }
 
 impl Rx {
@@ -309,16 +309,16 @@ impl Rx {
     }
 
     /// The byte stream, if it is one of this kind.
-    pub fn stream<T: Inlet>(&self) -> Option<&T> {
-        let Rx::Stream(inlet) = self else { return None };
-        let any: &dyn Any = &**inlet;
+    pub fn stream<T: StreamIn>(&self) -> Option<&T> {
+        let Rx::Stream(stream) = self else { return None };
+        let any: &dyn Any = &**stream;
         any.downcast_ref()
     }
 
     /// Likewise, to change it.
-    pub fn stream_mut<T: Inlet>(&mut self) -> Option<&mut T> {
-        let Rx::Stream(inlet) = self else { return None };
-        let any: &mut dyn Any = &mut **inlet;
+    pub fn stream_mut<T: StreamIn>(&mut self) -> Option<&mut T> {
+        let Rx::Stream(stream) = self else { return None };
+        let any: &mut dyn Any = &mut **stream;
         any.downcast_mut()
     }
 
@@ -345,9 +345,9 @@ impl Rx {
     pub fn borrow(&mut self) -> Result<Borrowed<'_>, RecvError> {
         match self {
             Rx::Ring(consumer) => consumer.borrow().map(Borrowed::Ring),
-            Rx::Stream(inlet) => {
-                inlet.next_len()?;
-                Ok(Borrowed::Stream(&mut **inlet))
+            Rx::Stream(stream) => {
+                stream.next_len()?;
+                Ok(Borrowed::Stream(&mut **stream))
             }
         }
     }
@@ -387,11 +387,11 @@ impl Rx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Rx::Ring(consumer) => consumer.wait(timeout),
-            Rx::Stream(inlet) => {
-                if inlet.arm() {
-                    poll(inlet.as_fd(), timeout)?;
+            Rx::Stream(stream) => {
+                if stream.arm() {
+                    poll(stream.as_fd(), timeout)?;
                 }
-                inlet.woken()
+                stream.woken()
             }
         }
     }
@@ -418,7 +418,7 @@ pub enum Borrowed<'a> {
     /// In the ring.
     Ring(Frame<'a>),
     /// In the buffer behind a byte stream.
-    Stream(&'a mut dyn Inlet),
+    Stream(&'a mut dyn StreamIn),
 }
 
 impl Borrowed<'_> {
@@ -427,7 +427,7 @@ impl Borrowed<'_> {
     pub fn bytes(&mut self) -> Bytes<'_> {
         match self {
             Borrowed::Ring(frame) => frame.bytes(),
-            Borrowed::Stream(inlet) => inlet.frame(),
+            Borrowed::Stream(stream) => stream.frame(),
         }
     }
 
@@ -436,7 +436,7 @@ impl Borrowed<'_> {
     pub fn release(self) {
         match self {
             Borrowed::Ring(frame) => frame.release(),
-            Borrowed::Stream(inlet) => inlet.release(),
+            Borrowed::Stream(stream) => stream.release(),
         }
     }
 }

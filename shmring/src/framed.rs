@@ -13,7 +13,7 @@ use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
 use crate::board::{Entry, Meter};
-use crate::channel::{Inlet, Outlet};
+use crate::channel::{StreamIn, StreamOut};
 use crate::error::{RecvError, SendError};
 use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
@@ -123,7 +123,7 @@ impl FramedTx {
     }
 }
 
-impl Outlet for FramedTx {
+impl StreamOut for FramedTx {
     fn reserve(&mut self, len: usize) -> std::result::Result<(), SendError> {
         if len > self.max_frame {
             return Err(SendError::TooLong { len, max: self.max_frame });
@@ -210,7 +210,7 @@ pub struct FramedRx {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
-    /// Length of the frame at `begin`, after [`Inlet::next_len`].
+    /// Length of the frame at `begin`, after [`StreamIn::next_len`].
     next: usize,
     /// The pipe was empty and has not said since that there is more.
     blocked: bool,
@@ -284,7 +284,7 @@ impl FramedRx {
     }
 }
 
-impl Inlet for FramedRx {
+impl StreamIn for FramedRx {
     fn next_len(&mut self) -> std::result::Result<usize, RecvError> {
         loop {
             match self.whole()? {

@@ -88,7 +88,7 @@ mod sync;
 #[cfg(not(loom))]
 pub use address::{PipeEnd, Role};
 #[cfg(not(loom))]
-pub use channel::{Borrowed, Inlet, Outlet, Room, Rx, Tx};
+pub use channel::{Borrowed, Room, Rx, StreamIn, StreamOut, Tx};
 #[cfg(not(loom))]
 pub use error::LinkError;
 pub use error::{RecvError, SendError};

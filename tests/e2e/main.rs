@@ -9,10 +9,12 @@ mod support;
 
 mod channels;
 mod descriptors;
+mod edges;
 mod endings;
 mod fifos;
 mod filters;
 mod goodput;
+mod groups;
 mod idle;
 mod isolation;
 mod kills;

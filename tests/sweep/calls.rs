@@ -127,7 +127,6 @@ pub static CALLS: &[Call] = &[
     call("sendto", libc::SYS_sendto, &[ENOBUFS, ENOMEM, EINTR]),
     call("recvmsg", libc::SYS_recvmsg, &[ENOMEM, EINTR]),
     call("recvfrom", libc::SYS_recvfrom, &[ENOMEM, EINTR]),
-    call("getsockopt", libc::SYS_getsockopt, &[ENOMEM, EINVAL]),
     call("setsockopt", libc::SYS_setsockopt, &[ENOMEM, EPERM]),
     call("getsockname", libc::SYS_getsockname, &[ENOBUFS]),
     call("getpeername", libc::SYS_getpeername, &[ENOBUFS]),

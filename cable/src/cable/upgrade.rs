@@ -1,7 +1,7 @@
 //! Byte streams before rings: each side's part in the move from one to the other.
 
 use anyhow::Result;
-use shmring::{Event, LinkError, Outlet, PROLOGUE, Rendezvous, Role, Rx, Tx};
+use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role, StreamOut, Tx};
 
 use super::{Cable, Fallback, Wake};
 use crate::half::{Joined, Receiver};
@@ -70,9 +70,9 @@ impl Cable {
         self.out = Out::Free;
         // Fails when the last reader has just gone; the rendezvous will say so.
         let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Tx::Stream(Box::new(StreamTx::new(pipe, 0)?));
+        let stream = Tx::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)?));
         self.notice.sends_capture(reader);
-        self.add(Joined { tx: Some(stream), rx: None }, wake)
+        self.add(Joined::new(Some(stream), None), wake)
     }
 
     /// Whether the beginning of a capture went through a socket, and nothing else yet.
@@ -83,17 +83,19 @@ impl Cable {
             && end.is_some_and(|end| end.is_socket() && end.role() == Role::Writer)
     }
 
-    /// Sends frames as the rest of that capture. `gone` is what to say if the
-    /// reader did not take the beginning but went away.
-    pub(super) fn stream_on(&mut self, gone: LinkError, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len())?;
+    /// Sends frames as the rest of that capture. `false` if the reader did not take
+    /// the beginning but went away.
+    pub(super) fn stream_on(&mut self, wake: &mut Wake<'_>) -> Result<bool> {
+        let Some(rendezvous) = self.rendezvous.take() else { return Ok(false) };
+        let pipe = rendezvous.end().reopen_to_write()?;
+        let stream = StreamTx::new(pipe, self.what(), PROLOGUE.len())?;
         if stream.is_closed() {
-            return Err(gone.into());
+            return Ok(false);
         }
         let tx = Some(Tx::Stream(Box::new(stream)));
         self.notice.sends_capture(Kind::Other);
-        self.add(Joined { tx, rx: None }, wake)
+        self.add(Joined::new(tx, None), wake)?;
+        Ok(true)
     }
 
     /// Takes bytes in the pipe for a capture.
@@ -101,7 +103,7 @@ impl Cable {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, self.what());
         self.notice.receives_capture();
-        self.add(Joined { tx: None, rx: Some(Receiver::new(Rx::Stream(Box::new(stream)))) }, wake)
+        self.add(Joined::new(None, Some(Receiver::capture(stream))), wake)
     }
 
     /// Ends the byte streams, since there is a link; what came in is still to be taken.

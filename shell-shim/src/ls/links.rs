@@ -19,6 +19,8 @@ pub struct Link {
     pub form: &'static str,
     /// The pipe that is the link's address, as `/proc/PID/fd` shows it.
     pub pipe: String,
+    /// What the functions at its ends call that pipe; null for a ring, which has no name.
+    pub what: Option<String>,
     /// Identity of the ring, or of the pipe that the frames go through.
     pub inode: u64,
     /// Room in bytes, of a ring.
@@ -113,6 +115,7 @@ fn ring(view: RingView) -> Link {
     Link {
         form: "ring",
         pipe: name_of(view.pipe),
+        what: None,
         inode: view.inode,
         capacity_bytes: Some(view.capacity),
         used_bytes: Some(view.used),
@@ -172,6 +175,7 @@ fn link(form: &'static str, post: &Post) -> Link {
     Link {
         form,
         pipe: name_of(post.posting.pipe),
+        what: Some(post.posting.what.clone()),
         inode: post.posting.medium.1,
         capacity_bytes: None,
         used_bytes: None,

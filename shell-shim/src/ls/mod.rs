@@ -16,8 +16,8 @@ use links::{End, Link, links};
 /// `stdpkt ls`.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// One JSON array, an element for each direction of a link: form, pipe, inode,
-    /// capacity_bytes, used_bytes, and for `from` and `to` each pid, command, interface,
+    /// One JSON array, an element for each direction of a link: form, pipe, what,
+    /// inode, capacity_bytes, used_bytes, and for `from` and `to` each pid, command, interface,
     /// frames, bytes, drops, interface_drops, stalls, wakeups; towards a target of a
     /// balancer flows: now, total, forgotten, takes_new
     #[arg(long)]

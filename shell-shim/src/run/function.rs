@@ -148,7 +148,7 @@ impl Driver for Function {
             return Ok(());
         }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
-        let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
+        let cut = cables().any(Cable::is_gone);
         let idle = !self.running
             && self.command.is_empty()
             && !cables().any(|c| c.is_vital())

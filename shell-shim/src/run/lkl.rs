@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
-use shmring::{Rendezvous, Role, RuntimeDir};
+use shmring::{PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
@@ -21,7 +21,7 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::CablePlan;
+use cable::{CablePlan, Outlet};
 
 /// Runs a function to its end; returns its exit status.
 ///
@@ -90,12 +90,13 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     drop(keeper);
     // A CMD that was killed left its addresses behind. Who comes next takes a
     // dead one over, and removes its own when it goes.
-    for cable in plugs
-        .into_iter()
-        .flat_map(Plug::into_cables)
-        .filter(|cable| cable.end.role() != Role::Writer)
-    {
-        drop(Rendezvous::new(cable.end, &dir, cable.offer));
+    for cable in plugs.into_iter().flat_map(Plug::into_cables) {
+        match cable.end {
+            Outlet::Pipe(end) if end.role() != Role::Writer => {
+                drop(Rendezvous::new(end, &dir, cable.offer));
+            }
+            _ => {}
+        }
     }
     Ok(status)
 }
@@ -149,7 +150,7 @@ fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) 
     let path = format!("/dev/fd/{}", inherited.as_raw_fd());
     kept.push(inherited);
     // A Unix socket that ksh93 has shut down to one direction looks ended from the start.
-    if !cable.end.is_socket() {
+    if !cable.end.pipe().is_some_and(PipeEnd::is_socket) {
         ends.push(standard);
     }
     Ok(path)

@@ -103,7 +103,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
         let end = PipeEnd::open(path, Role::Either).map_err(with_way_out)?;
         tallies.push(tally(&end)?);
         plans.push(CablePlan {
-            end,
+            end: end.into(),
             offer: offer(LABEL),
             vital: false,
             expects_both_ways: true,

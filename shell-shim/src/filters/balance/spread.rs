@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use anyhow::Result;
-use cable::lane::{Lane, say_why, take_out_ended};
+use cable::lane::{Lane, take_out_ended};
 use cable::{BATCH, Cable, Sender};
 use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
@@ -168,7 +168,6 @@ impl Spread {
         let mut head = [0; FLOW_HEAD];
         left.retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
-            let mut alive = true;
             for _ in 0..BATCH {
                 let moved = rx.receive(|bytes| {
                     let len = bytes.copy_to(VNET_LEN, &mut head);
@@ -188,14 +187,13 @@ impl Spread {
                     }
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
-                        alive = false;
-                        break;
+                        joined.end_rx(&error);
+                        return false;
                     }
                 }
             }
             rx.return_room();
-            alive
+            true
         });
         busy
     }
