@@ -177,6 +177,12 @@ impl Cable {
         self.parts.vital && self.was_up && !self.is_up() && self.rendezvous.is_none()
     }
 
+    /// Whether it is the half of a link that frames come in by, as in `at=RX:TX`.
+    pub fn only_receives(&self) -> bool {
+        let reads = |it: &Rendezvous| it.end().role() == Role::Reader;
+        !self.parts.offer.duplex && self.rendezvous.as_ref().is_none_or(reads)
+    }
+
     /// Whether there is a neighbour.
     pub fn is_up(&self) -> bool {
         !self.links.is_empty()

@@ -155,6 +155,14 @@ impl<E: Edge> Jack<E> {
         if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
     }
 
+    /// Whether frames get away: each pipe has had a link. Where they come in by a pipe
+    /// of their own, that is not waited for: what is sent waits where it goes, and what
+    /// comes in may be text, of which there is none before somebody has sent.
+    pub fn is_ready(&self) -> bool {
+        let sends = self.cables.iter().any(|cable| !cable.only_receives());
+        self.cables.iter().all(|cable| cable.was_up || sends && cable.only_receives())
+    }
+
     /// Frames that links took from the edge so far.
     pub fn sent(&self) -> u64 {
         self.sent

@@ -95,8 +95,12 @@ impl StreamTx {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.blocked = true,
-                // EPIPE: the reader has what it wanted.
-                Err(_) => self.state = State::Closed,
+                // The reader has what it wanted.
+                Err(Errno::PIPE | Errno::CONNRESET) => self.state = State::Closed,
+                Err(errno) => {
+                    say::error!("{}: the capture cannot be written: {errno}", self.what);
+                    self.state = State::Closed;
+                }
             }
         }
         let is_empty = self.is_empty();

@@ -24,6 +24,7 @@ mod ls;
 mod nat;
 mod one_way;
 mod order;
+mod property;
 mod refusals;
 mod refused_by_host;
 mod revive;

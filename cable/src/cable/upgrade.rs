@@ -1,6 +1,7 @@
 //! Byte streams before rings: each side's part in the move from one to the other.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::io::Errno;
 use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role, StreamOut, Tx};
 
 use super::{Cable, Fallback, Wake};
@@ -68,8 +69,12 @@ impl Cable {
             return Ok(());
         }
         self.out = Out::Free;
-        // Fails when the last reader has just gone; the rendezvous will say so.
-        let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
+        let pipe = match rendezvous.end().reopen_to_write() {
+            Ok(pipe) => pipe,
+            // The last reader has just gone; the rendezvous will say so.
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(()),
+            Err(error) => return Err(error).with_context(|| format!("{}: open", self.what())),
+        };
         let stream = Tx::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)?));
         self.notice.sends_capture(reader);
         self.add(Joined::new(Some(stream), None), wake)

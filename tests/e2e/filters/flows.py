@@ -5,8 +5,10 @@
   hold HOST COUNT FILE      keeps COUNT connections until FILE is there; makes FILE.held when all are open
   get HOST COUNT BYTES      COUNT connections at a time with BYTES each
   ask HOST COUNT LEN...     UDP questions of these lengths from each of COUNT ports
+  flood HOST NAME           3 MB of UDP to the server NAME from a port that it has answered, when the
+                            file `stopped` is there; then makes `flooded`
 """
-import asyncio, os, socket, sys
+import asyncio, os, socket, sys, time
 
 
 async def serve(name):
@@ -98,6 +100,22 @@ def ask(host, count, *lengths):
             print("answers", *answers)
 
 
+def flood(host, name):
+    while True:
+        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        port.settimeout(20)
+        port.sendto(bytes(40), (host, 8001))
+        if port.recv(100).decode().strip() == name:
+            break
+    open("found", "w").close()
+    while not os.path.exists("stopped"):
+        time.sleep(0.05)
+    for _ in range(100):
+        port.sendto(bytes(30000), (host, 8001))
+        time.sleep(0.002)
+    open("flooded", "w").close()
+
+
 role, arguments = sys.argv[1], sys.argv[2:]
 if role == "serve":
     asyncio.run(serve(*arguments))
@@ -107,3 +125,5 @@ elif role == "get":
     asyncio.run(get(arguments[0], int(arguments[1]), int(arguments[2])))
 elif role == "ask":
     ask(*arguments)
+elif role == "flood":
+    flood(*arguments)

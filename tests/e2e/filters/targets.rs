@@ -109,6 +109,8 @@ fn a_check_that_hangs_has_failed_and_is_ended() {
     assert_eq!(names(&run, "got 9 from"), ["f1"; 20], "{run:#?}");
 }
 
+/// It neither answers nor takes what fills its ring, and the others do not wait for it; when it
+/// goes on it gets flows again.
 #[test]
 fn connections_are_tried_with_another_where_a_target_is_stopped() {
     need_functions!("bash", "python3");
@@ -117,18 +119,24 @@ fn connections_are_tried_with_another_where_a_target_is_stopped() {
         &scene,
         "mkfifo f1 f2 f3
          for n in 1 2 3; do serve f$n f$n; pids=\"$pids $pid\"; [ $n = 1 ] && one=$pid; done
-         stdpkt run --right 10.1.0.1/24 -- bash -c 'meet 10.1.0.2 f1 f2 f3
-             touch first; until [ -e stopped ]; do sleep 0.05; done
-             python3 flows.py get 10.1.0.2 30 8; python3 flows.py get 10.1.0.2 30 7' \
-         | stdpkt balance f1 f2 f3 & chain=$!
-         until [ -e first ]; do kill -0 $chain || exit; sleep 0.05; done
-         kill -STOP $one; touch stopped; wait $chain
-         kill -CONT $one; kill $pids; wait",
+         cat > client.sh <<'END'
+meet 10.1.0.2 f1 f2 f3; python3 flows.py flood 10.1.0.2 f1 &
+until [ -e flooded ]; do sleep 0.05; done
+python3 flows.py get 10.1.0.2 30 8; python3 flows.py get 10.1.0.2 30 7
+touch last; until [ -e going ]; do sleep 0.05; done
+meet 10.1.0.2 f1; echo again >&2
+END
+         stdpkt run --right 10.1.0.1/24 -- bash client.sh | stdpkt balance f1 f2 f3 & chain=$!
+         until [ -e found ]; do kill -0 $chain || exit; sleep 0.05; done
+         kill -STOP $one; touch stopped; until [ -e last ]; do kill -0 $chain || exit; sleep 0.05; done
+         kill -CONT $one; touch going; wait $chain
+         kill $pids; wait",
     );
     for word in ["got 8 from", "got 7 from"] {
         let from = names(&run, word);
         assert_eq!((from.len(), from.contains(&"f1")), (30, false), "{word}: {run:#?}");
     }
+    assert!(run.err.lines().any(|line| line == "again"), "{run:#?}");
 }
 
 /// The balancer is killed and another takes its place: flows are where they were by their hash.

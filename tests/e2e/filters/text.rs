@@ -1,7 +1,7 @@
 //! Captures and text, in and out, without a network stack.
 
 use super::{bash, ok, scene};
-use crate::support::need::need;
+use crate::support::need::{need, need_functions};
 
 #[test]
 fn each_format_goes_round() {
@@ -100,4 +100,23 @@ fn what_is_no_capture_is_refused_in_one_line() {
     assert!(dir.err.starts_with("stdpkt: dir, offset 0: Is a directory"), "{dir:#?}");
     let none = bash(&scene, "stdpkt feed nowhere | cat");
     assert!(none.err.starts_with("stdpkt: nowhere: No such file"), "{}", none.err);
+}
+
+#[test]
+fn text_may_go_both_ways() {
+    need_functions!("bash", "ping", "sed");
+    let scene = scene();
+    // Nobody sends before CMD starts, and text has no header that would come first.
+    let text = "stdpkt dump --format hex | sed -u ''";
+    let end = |name: &str, n: u32, rest: &str| {
+        format!("stdpkt run --link {name},at=/dev/stdin:/dev/stdout,ip=10.0.0.{n}/24 {rest}")
+    };
+    let script = format!(
+        "mkfifo back; {} <back | {text} | {} | {text} >back",
+        end("a", 1, "-- ping -c3 -i0.1 -W5 10.0.0.2"),
+        end("b", 2, "-- sleep 1000"),
+    );
+    let outcome = bash(&scene, &script);
+    assert!(outcome.err.contains(" 3 received"), "{outcome:?}");
+    scene.assert_nothing_left();
 }

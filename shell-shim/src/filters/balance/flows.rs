@@ -88,13 +88,10 @@ impl Flows {
 
     /// The target of a flow, and how far it is.
     pub fn get(&self, flow: &Flow) -> Option<(usize, State)> {
-        let state = self.state(flow)?;
-        self.maps[state as usize].get(flow).map(|entry| (entry.target, state))
-    }
-
-    fn state(&self, flow: &Flow) -> Option<State> {
         // The most frequent first.
-        STATES.into_iter().rev().find(|state| self.maps[*state as usize].contains_key(flow))
+        STATES.into_iter().rev().find_map(|state| {
+            self.maps[state as usize].get(flow).map(|entry| (entry.target, state))
+        })
     }
 
     /// Remembers a flow whose first packet this is.
@@ -117,8 +114,9 @@ impl Flows {
     /// Takes note of a further packet. `lasting` flows are as connections are, though
     /// their TCP cannot be seen.
     pub fn note(&mut self, flow: &Flow, part: &Part, lasting: bool, now: Instant) {
-        let Some(state) = self.state(flow) else { return };
-        let Some(entry) = self.maps[state as usize].to_back(flow) else { return };
+        let mut maps = STATES.into_iter().zip(&mut self.maps).rev();
+        let found = maps.find_map(|(state, map)| Some((state, map.to_back(flow)?)));
+        let Some((state, entry)) = found else { return };
         entry.seen = now;
         let answers = entry.begun_by_low != part.from_low;
         // Where answers take another way than through here, this shows that there was one.

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::Result;
 use cable::lane::{Lane, take_out_ended};
 use cable::{BATCH, Cable, Sender};
-use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
+use frames::{MAX_FRAME, VNET_LEN};
 use shmring::board::Tally;
 use shmring::{Bytes, RecvError, SendError};
 
@@ -37,7 +37,7 @@ enum Passed {
 /// Cables, the left one first, and how frames go between them.
 pub struct Spread {
     pub director: Director,
-    pub checks: Option<Checks>,
+    checks: Option<Checks>,
     back: Vec<Lane>,
     /// What `stdpkt ls` shows of each target.
     tallies: Vec<Tally>,
@@ -120,11 +120,14 @@ impl Spread {
         }
     }
 
-    /// Sees who has come and gone. Who has just come may have another hardware address
+    /// Sees who has come and gone, and who takes frames again. Who has just come may have another hardware address
     /// than its predecessor, if any (one started alike has the same), and tells it in
     /// answer to the question it missed.
     fn greet(&mut self, targets: &mut [Cable], now: Instant) {
         for (at, cable) in targets.iter_mut().enumerate() {
+            if self.director.targets[at].full_since.is_some() && has_room(cable) {
+                self.director.targets[at].full_since = None;
+            }
             let is_new = cable.take_plugged().is_some();
             let up = cable.sender().is_some_and(|tx| !tx.is_closed());
             if !is_new && up == self.director.targets[at].up {
@@ -269,6 +272,11 @@ impl Spread {
         }
         Passed::Yes
     }
+}
+
+/// Whether there is room for any frame.
+fn has_room(cable: &mut Cable) -> bool {
+    cable.sender().is_some_and(|tx| tx.send(MAX_FRAME, |_| Err(())).is_ok())
 }
 
 /// Whether a packet asks for a hardware address: 0 by ARP, 1 by neighbour discovery.
