@@ -276,7 +276,7 @@ impl Spread {
 
 /// Whether there is room for any frame.
 fn has_room(cable: &mut Cable) -> bool {
-    cable.sender().is_some_and(|tx| tx.send(MAX_FRAME, |_| Err(())).is_ok())
+    cable.sender().is_some_and(|tx| tx.put(MAX_FRAME, |_| Err(())).is_ok())
 }
 
 /// Whether a packet asks for a hardware address: 0 by ARP, 1 by neighbour discovery.
