@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod plan;
 mod upgrade;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,38 +18,13 @@ use super::shown::Shown;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
+pub use plan::{CablePlan, Fallback};
 use upgrade::Out;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
-
-/// A pipe to be used as a cable, or what is in the place of one.
-pub struct CablePlan {
-    /// The pipe.
-    pub end: Outlet,
-    /// What to offer the neighbour.
-    pub offer: Offer,
-    /// Whether the function ends when nobody holds the other end any more, as that of
-    /// a `|`. A FIFO that was opened by its path may always get a new neighbour.
-    pub vital: bool,
-    /// Whether to tell the user of a link that carries frames one way only.
-    pub expects_both_ways: bool,
-    /// What to do when no neighbour turns up that knows of rings.
-    pub fallback: Fallback,
-}
-
-/// When frames go into the pipe itself as a capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    /// Never: a FIFO waits for whom it is meant for.
-    Never,
-    /// When the reader is another program, or nothing is known of it in time.
-    IfUnaware,
-    /// From the start, until a neighbour turns up.
-    AtOnce,
-}
 
 /// A pipe, the rendezvous on it, and the links that came of it.
 pub struct Cable {

@@ -13,10 +13,10 @@ use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
 use crate::board::{Entry, Meter};
-use crate::channel::{StreamIn, StreamOut};
 use crate::error::{RecvError, SendError};
 use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
+use crate::stream::{StreamIn, StreamOut};
 
 const PREFIX: usize = 4;
 

@@ -83,12 +83,14 @@ mod scm;
 #[cfg_attr(loom, path = "model/slot.rs")]
 mod slot;
 mod spin;
+#[cfg(not(loom))]
+mod stream;
 mod sync;
 
 #[cfg(not(loom))]
 pub use address::{PipeEnd, Role};
 #[cfg(not(loom))]
-pub use channel::{Borrowed, Room, Rx, StreamIn, StreamOut, Tx};
+pub use channel::{Borrowed, Room, Rx, Tx};
 #[cfg(not(loom))]
 pub use error::LinkError;
 pub use error::{RecvError, SendError};
@@ -107,3 +109,5 @@ pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
 pub use spin::Spin;
+#[cfg(not(loom))]
+pub use stream::{StreamIn, StreamOut};
