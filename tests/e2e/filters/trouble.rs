@@ -62,6 +62,48 @@ fn a_file_that_cannot_be_written_is_named_at_once() {
         "echo text > x; stdpkt feed in.pcap | stdpkt tee -a x | stdpkt dump > /dev/null",
     );
     assert!(run.err.contains("stdpkt: x: not a capture that -a can append to"), "{}", run.err);
+    assert_eq!(std::fs::read(scene.path("x")).expect("x"), b"text\n");
+}
+
+#[test]
+fn nothing_is_appended_to_what_is_no_whole_capture_of_ours() {
+    need!("bash", "editcap", "tcpdump");
+    let scene = scene();
+    for (make, said) in [
+        ("printf x > x", "not a capture that -a can append to"),
+        ("head -c 3 in.pcap > x", "not a capture that -a can append to"),
+        ("head -c 23 in.pcap > x", "not a capture that -a can append to"),
+        ("editcap -F nsecpcap in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        ("editcap -F pcapng in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        ("editcap -T rawip -F pcap in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        (
+            "editcap -s 60 -F pcap in.pcap x 2>/dev/null; printf '\\140\\0\\0\\0' | dd of=x bs=1 seek=16 conv=notrunc 2>/dev/null",
+            "not a capture that -a can append to",
+        ),
+        (
+            "head -c 200 in.pcap > x",
+            "ends in the middle of a packet: cut it with `truncate -s 126`",
+        ),
+    ] {
+        let script = format!(
+            "{make}; cp x before; stdpkt feed in.pcap | stdpkt tee -a x | cat > /dev/null; cmp x before"
+        );
+        let run = bash(&scene, &script);
+        assert!(run.err.contains(&format!("stdpkt: x: {said}")), "{make}: {run:#?}");
+        assert!(!run.err.contains("differ"), "{make}: {run:#?}");
+    }
+    for make in ["rm -f x", ": > x", "cp in.pcap x", "truncate -s 126 x"] {
+        let count = "tcpdump -nr x 2>/dev/null | wc -l";
+        let script =
+            format!("{make}; stdpkt feed in.pcap | stdpkt tee -a x | cat > /dev/null; {count}");
+        let run = bash(&scene, &script);
+        let want = match make {
+            "cp in.pcap x" => "24\n",
+            "truncate -s 126 x" => "13\n",
+            _ => "12\n",
+        };
+        assert_eq!((run.out.as_str(), run.status), (want, 0), "{make}: {run:#?}");
+    }
 }
 
 #[test]
