@@ -1,6 +1,7 @@
 #!/bin/sh
 # Instructions for one frame of 64 bytes: over a ring (reserve, commit, borrow,
-# release), and from edge to edge over cables, where all of it has to be inlined.
+# release), and from an edge, as a TAP is one, to a link and from a link to an edge,
+# where all of it has to be inlined.
 # Counted, not timed, so that it says the same on any busy machine. Compares
 # with the committed baseline and fails where it is off by more than 5 %;
 # `ci/bench-smoke.sh --update` writes the baseline anew.
@@ -9,18 +10,28 @@ cd "$(dirname "$0")/.."
 baseline=ci/bench-smoke.baseline
 cargo build --release -q -p stdpkt-benches --bin one-frame
 
+# of_one NAME WAY [OPTION]: the difference of two counts, as start and end of the
+# program do not count.
+of_one() {
+    name=$1 way=$2
+    shift 2
+    few=$(count 10000 "$@")
+    many=$(count 110000 "$@")
+    echo "$name $(((many - few) / 100000))"
+}
+
 count() {
-    valgrind --tool=callgrind --callgrind-out-file=/dev/null target/release/one-frame "$@" 2>&1 |
+    frames=$1
+    shift
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$@" \
+        target/release/one-frame "$frames" "$way" 2>&1 |
         sed -n 's/.*Collected : *\([0-9]*\).*/\1/p'
 }
 
 measure() {
-    for way in ring jack; do
-        # The difference: start and end of the program do not count.
-        few=$(count 10000 $way)
-        many=$(count 110000 $way)
-        echo "$way $(((many - few) / 100000))"
-    done
+    of_one ring ring
+    of_one edge-to-link jack --toggle-collect='one_frame::edge_to_link*'
+    of_one link-to-edge jack --toggle-collect='one_frame::link_to_edge*'
 }
 
 now=$(measure)

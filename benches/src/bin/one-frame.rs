@@ -1,6 +1,7 @@
 //! `one-frame COUNT [WAY]`: takes a frame of 64 bytes from one side to the other
 //! COUNT times in one thread, for a tool that counts instructions. WAY is `ring`
-//! (reserve, commit, borrow, release) or `jack` (from edge to edge over cables).
+//! (reserve, commit, borrow, release) or `jack` (from edge to edge over cables, of which
+//! [`edge_to_link`] and [`link_to_edge`] are what each side does).
 
 use anyhow::{Context, Result, bail};
 use cable::edge::{NotNow, NotTaken, Watch};
@@ -34,10 +35,9 @@ fn ring(count: u64) -> Result<()> {
     Ok(())
 }
 
-/// Has frames of 64 bytes, and takes some.
+/// Has frames of 64 bytes, and takes all.
 struct Memory {
     left: u64,
-    taken: u64,
 }
 
 impl Edge for Memory {
@@ -70,7 +70,6 @@ impl Edge for Memory {
         let mut copy = [0; 64];
         frame.copy_to(0, &mut copy);
         std::hint::black_box(&copy);
-        self.taken += 1;
         Ok(())
     }
 
@@ -86,12 +85,22 @@ fn jack(count: u64) -> Result<()> {
     let jack = |link, left| -> Result<Jack<Memory>> {
         let mut cable = Cable::local(link, "memory")?;
         cable.on_time(&mut |_, _, _, _| Ok(()))?;
-        Ok(Jack::new("memory".to_owned(), Memory { left, taken: 0 }, vec![cable]))
+        Ok(Jack::new("memory".to_owned(), Memory { left }, vec![cable]))
     };
     let (mut from, mut to) = (jack(here, count)?, jack(there, 0)?);
-    while to.edge().taken < count {
-        from.turn();
-        to.turn();
+    while link_to_edge(&mut to) < count {
+        edge_to_link(&mut from);
     }
     Ok(())
+}
+
+#[inline(never)]
+fn edge_to_link(jack: &mut Jack<Memory>) {
+    jack.turn();
+}
+
+#[inline(never)]
+fn link_to_edge(jack: &mut Jack<Memory>) -> u64 {
+    jack.turn();
+    jack.taken()
 }
