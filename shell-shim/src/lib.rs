@@ -10,6 +10,7 @@ pub mod filters;
 pub mod host;
 pub mod join;
 pub mod ls;
+pub mod name;
 pub mod perf;
 pub mod run;
 pub mod stack;

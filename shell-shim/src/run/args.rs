@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::link_spec::{EndSpec, LinkSpec};
 use super::values::{ip, route, seconds, size};
+use crate::name::NameArg;
 use crate::stack::network::{DEFAULT_MTU, Route};
 use crate::stack::whose::Whose;
 
@@ -104,6 +105,10 @@ pub struct RunArgs {
     /// sockets still hold is given up
     #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
     pub linger: Duration,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 
     /// Say also what the function goes without here
     #[arg(short, long)]

@@ -36,6 +36,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     if args.verbose {
         say::set_verbose();
     }
+    args.name.introduce(&args.command, usual_name(&args));
     match args.stack {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
@@ -94,6 +95,15 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
     Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
+}
+
+/// What a function without CMD is called.
+fn usual_name(args: &RunArgs) -> &'static str {
+    match (args.bridge, args.forward) {
+        (true, _) => "switch",
+        (_, true) => "router",
+        _ => "host",
+    }
 }
 
 /// What the keeper has to know of the standard descriptors.
