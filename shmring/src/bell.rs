@@ -12,7 +12,7 @@
 //! The second thing a sleeper waits for is the hang-up of the Unix socket over
 //! which the link was agreed; the kernel reports it however the neighbour ended.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,9 +37,27 @@ impl Ringer {
         Ok((Ringer(bell), hearing))
     }
 
+    /// One that another process rang before, if it is of that kind.
+    pub fn again(bell: OwnedFd) -> Option<Ringer> {
+        let link = rustix::fs::readlinkat(
+            rustix::fs::CWD,
+            format!("/proc/self/fd/{}", bell.as_raw_fd()),
+            Vec::new(),
+        );
+        let is_eventfd = link.is_ok_and(|link| link.to_bytes() == b"anon_inode:[eventfd]");
+        let flags = rustix::fs::fcntl_getfl(&bell).ok()?;
+        (is_eventfd && flags.contains(rustix::fs::OFlags::NONBLOCK)).then_some(Ringer(bell))
+    }
+
     pub fn ring(&self) {
         // Cannot block (private and non-blocking) and cannot fail before 2^64 rings.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Ringer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -110,6 +128,11 @@ impl Waiter {
 
     pub fn ring(&self) {
         self.link.ringer.ring();
+    }
+
+    /// What it shares with the link's other half.
+    pub fn fds(&self) -> &LinkFds {
+        &self.link
     }
 
     /// A pipe of this link came to its end: the socket will hang up, too.

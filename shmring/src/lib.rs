@@ -59,6 +59,8 @@ mod front;
 #[doc(hidden)]
 pub mod fuzz;
 #[cfg(not(loom))]
+pub mod handover;
+#[cfg(not(loom))]
 mod handshake;
 #[cfg(not(loom))]
 pub mod holders;

@@ -19,6 +19,8 @@
 // `head .. tail_seen`; all four are private values that were checked when they
 // were taken from shared memory.
 
+mod resume;
+
 use std::hint::spin_loop;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -30,6 +32,8 @@ use crate::region::Region;
 use crate::slot::{Bytes, BytesMut};
 use crate::spin::Spin;
 use crate::sync::{Ordering, fence};
+#[cfg(not(loom))]
+pub(crate) use resume::Indices;
 
 /// How far ahead of the record being looked at the next ones are fetched, in
 /// bytes: further than what a neighbour's cache line takes to arrive.
@@ -79,6 +83,17 @@ impl Counters {
         block.wakeups.store(self.wakeups, Ordering::Relaxed);
     }
 
+    /// What a side says that it counted.
+    pub(crate) fn load(block: &SideBlock) -> Counters {
+        Counters {
+            frames: block.frames.load(Ordering::Relaxed),
+            bytes: block.bytes.load(Ordering::Relaxed),
+            drops: block.drops.load(Ordering::Relaxed),
+            stalls: block.stalls.load(Ordering::Relaxed),
+            wakeups: block.wakeups.load(Ordering::Relaxed),
+        }
+    }
+
     /// Only what changes with each frame: a store costs, even to a line of one's
     /// own, while those before it wait for the neighbour's lines.
     #[inline]
@@ -118,6 +133,8 @@ pub struct Producer {
     head_seen: u64,
     corrupt: Option<&'static str>,
     counters: Counters,
+    /// Another process has this end: its drop closes nothing.
+    left: bool,
 }
 
 impl Producer {
@@ -133,6 +150,7 @@ impl Producer {
             head_seen: 0,
             corrupt: None,
             counters: Counters::default(),
+            left: false,
         }
     }
 
@@ -292,6 +310,9 @@ impl AsFd for Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         self.publish();
         // CLOSE
         self.region.header().producer_closed.store(1, Ordering::Release);
@@ -362,6 +383,8 @@ pub struct Consumer {
     counters: Counters,
     /// `counters.frames` at the last wait.
     frames_at_wait: u64,
+    /// Another process has this end: its drop closes nothing.
+    left: bool,
 }
 
 impl Consumer {
@@ -378,6 +401,7 @@ impl Consumer {
             corrupt: None,
             counters: Counters::default(),
             frames_at_wait: 0,
+            left: false,
         }
     }
 
@@ -621,6 +645,9 @@ impl AsFd for Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         self.return_room();
         // CLOSE
         self.region.header().consumer_closed.store(1, Ordering::Release);

@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// Most descriptors in one message of ours; a neighbour that sends more loses them.
-const MAX_FDS: usize = 4;
+const MAX_FDS: usize = 5;
 
 /// Sends one message.
 ///

@@ -47,6 +47,16 @@ impl Waiter {
         Waiter { link: self.link.clone(), half: 1, ..*self }
     }
 
+    /// The same half in another process, which comes before this one goes. It hears
+    /// nothing of what was rung before, which is less than the kernel promises.
+    pub fn successor(&self) -> Waiter {
+        let half = 1 - self.half;
+        let mut sides = self.link.sides.lock().unwrap();
+        sides[self.side].halves += 1;
+        sides[self.side].rung[half] = false;
+        Waiter { link: self.link.clone(), side: self.side, half, hung_up: false }
+    }
+
     pub fn ring(&self) {
         self.link.sides.lock().unwrap()[1 - self.side].rung = [true; 2];
         self.link.changed.notify_all();

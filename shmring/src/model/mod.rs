@@ -7,6 +7,7 @@
 
 mod death;
 mod flow;
+mod handover;
 
 use crate::bell::Waiter;
 use crate::error::{RecvError, SendError};

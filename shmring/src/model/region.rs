@@ -36,6 +36,11 @@ impl Region {
         (Region(ring.clone()), Region(ring))
     }
 
+    /// The same side once more.
+    pub fn again(&self) -> Region {
+        Region(self.0.clone())
+    }
+
     pub fn header(&self) -> &Header {
         &self.0.header
     }

@@ -1,0 +1,211 @@
+//! A side of a link goes from one process to another, and the neighbour notices nothing
+//! but who it is.
+//!
+//! All that a side of a link consists of are descriptors: the memory of its rings, the
+//! bell that it rings (an eventfd; the epoll instance over it is with the neighbour, and
+//! stays registered), the neighbour's bell, and the socket whose hang-up is its life. A
+//! small [record](self) of where this side stands goes with them; it is compared with the
+//! memory, which the neighbour can write, too, and a difference ends the hand-over.
+//!
+//! [`Giving`] sends any number of links at once, [`Taking`] receives them:
+//!
+//! | step | giver | taker |
+//! |---|---|---|
+//! | 1 | publishes, gives room back, touches the rings no more | |
+//! | 2 | `LINK` for each link, with its descriptors, then `ALL` | maps, compares |
+//! | 3 | | `TAKEN`: from now on it owns them, all or none |
+//! | 4 | forgets them | says who it is ([`Peer`]'s pid, `stdpkt ls`) |
+//!
+//! Exactly one of the two owns the links, whenever either is killed: they are the
+//! taker's as soon as `TAKEN` lies in the giver's socket, or the giver is dead. A giver
+//! that does not want to wait any longer first shuts its socket for receiving
+//! ([`Giving::withdraw`]), after which no `TAKEN` can get there, and then looks whether one has.
+//! A taker whose `TAKEN` finds the socket shut waits for `WITHDRAWN`, or for the end of
+//! the giver, after which the links are its own.
+//!
+//! What was reserved and not staged is lost. Everything else is delivered once, in order.
+
+mod give;
+mod record;
+mod take;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::bell::{LinkFds, Ringer, Waiter, is_doorbell};
+use crate::channel::{Rx, Tx};
+use crate::error::LinkError;
+use crate::handshake::Channel;
+use crate::link::Link;
+use crate::peer;
+use crate::region::{Geometry, Region, RegionError};
+use crate::ring::{Consumer, Producer};
+pub use give::{Giving, Outcome};
+use record::{HalfRecord, Record};
+pub use take::Taking;
+
+/// A link and where it came up.
+pub struct Handed {
+    /// This side of it.
+    pub link: Link,
+    /// `(st_dev, st_ino)` of the pipe.
+    pub pipe: (u64, u64),
+}
+
+impl Handed {
+    /// Whether it can be handed over.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn is_possible(&self) -> Result<(), &'static str> {
+        match (&self.link.tx, &self.link.rx) {
+            (None, None) => Err("its link is over"),
+            (Some(Tx::Stream(_)), _) | (_, Some(Rx::Stream(_))) => {
+                Err("its frames go through the pipe itself, and what is under way cannot be moved")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Comes to rest and says where it stands.
+    fn record(&mut self) -> Result<Record, &'static str> {
+        self.is_possible()?;
+        let mut record = Record {
+            pipe: self.pipe,
+            max_frame: self.link.max_frame,
+            features: self.link.features,
+            peer: self.link.peer.clone(),
+            tx: None,
+            rx: None,
+        };
+        if let Some(Tx::Ring(tx)) = &mut self.link.tx {
+            let indices = tx.rest()?;
+            record.tx = Some(HalfRecord { capacity: tx.capacity(), indices });
+        }
+        if let Some(Rx::Ring(rx)) = &mut self.link.rx {
+            let indices = rx.rest()?;
+            record.rx = Some(HalfRecord { capacity: rx.capacity(), indices });
+        }
+        Ok(record)
+    }
+
+    /// What goes along with the record.
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        let (tx, rx) = match (&self.link.tx, &self.link.rx) {
+            (Some(Tx::Ring(tx)), Some(Rx::Ring(rx))) => (Some(tx), Some(rx)),
+            (Some(Tx::Ring(tx)), _) => (Some(tx), None),
+            (_, Some(Rx::Ring(rx))) => (None, Some(rx)),
+            _ => (None, None),
+        };
+        let shared = tx.map(Producer::link_fds).or(rx.map(Consumer::link_fds));
+        let shared = shared.map(|it| [it.socket.as_fd(), it.ringer.as_fd(), it.hearing.as_fd()]);
+        let memory = tx.map(Producer::memory).into_iter().chain(rx.map(Consumer::memory));
+        shared.into_iter().flatten().chain(memory).collect()
+    }
+
+    /// Makes a link again of what came.
+    fn adopt(record: &Record, fds: Vec<OwnedFd>) -> Result<Handed, HandoverError> {
+        let broken = HandoverError::Broken;
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().ok_or(broken("a descriptor is missing"));
+        let (socket, bell, hearing) = (next()?, next()?, next()?);
+        if !peer::is_our_user(&socket) {
+            return Err(broken("the neighbour is of another user"));
+        }
+        if !is_doorbell(&hearing) {
+            return Err(broken("the neighbour's doorbell is none"));
+        }
+        let ringer = Ringer::again(bell).ok_or(broken("the doorbell is none"))?;
+        let shared = Arc::new(LinkFds::new(socket, ringer, hearing));
+        let max_frame = record.max_frame;
+        let mut end = |half: &HalfRecord| -> Result<(Region, Waiter), HandoverError> {
+            let geometry = Geometry { capacity: half.capacity, max_frame, pipe: record.pipe };
+            let region = Region::attach(next()?, geometry).map_err(|error| match error {
+                RegionError::Refused(why) => broken(why),
+                RegionError::System(call, errno) => HandoverError::System(call, errno),
+            })?;
+            let waiter = Waiter::new(shared.clone());
+            Ok((region, waiter.map_err(|e| HandoverError::System("epoll_ctl", e))?))
+        };
+        let tx = record.tx.as_ref().map(|half| {
+            let (region, waiter) = end(half)?;
+            Producer::resume(region, waiter, max_frame, Some(half.indices)).map_err(broken)
+        });
+        let rx = record.rx.as_ref().map(|half| {
+            let (region, waiter) = end(half)?;
+            Consumer::resume(region, waiter, max_frame, Some(half.indices)).map_err(broken)
+        });
+        let (tx, rx) = match (tx.transpose(), rx.transpose()) {
+            (Ok(tx), Ok(rx)) => (tx, rx),
+            (tx, rx) => {
+                // They are the giver's still: a drop would close them.
+                let error = tx.map(|tx| tx.map(Producer::leave)).err();
+                let error = error.or(rx.map(|rx| rx.map(Consumer::leave)).err());
+                return Err(error.unwrap_or(broken("")));
+            }
+        };
+        let link = Link {
+            tx: tx.map(Tx::Ring),
+            rx: rx.map(Rx::Ring),
+            peer: record.peer.clone(),
+            channel: Channel::Shm,
+            features: record.features,
+            max_frame,
+        };
+        Ok(Handed { link, pipe: record.pipe })
+    }
+
+    /// Another process owns it.
+    fn leave(self) {
+        if let Some(Tx::Ring(tx)) = self.link.tx {
+            tx.leave();
+        }
+        if let Some(Rx::Ring(rx)) = self.link.rx {
+            rx.leave();
+        }
+    }
+
+    /// Says in the memory who has this side now, and what its end is called.
+    pub fn identify(&self, label: &str) {
+        if let Some(Tx::Ring(tx)) = &self.link.tx {
+            tx.identify(label);
+        }
+        if let Some(Rx::Ring(rx)) = &self.link.rx {
+            rx.identify(label);
+        }
+    }
+}
+
+/// Why links did not change hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandoverError {
+    /// The other process wants it otherwise.
+    #[error("the other process took its links back")]
+    Withdrawn,
+    /// It ended before it had said all.
+    #[error("the other process ended")]
+    Ended,
+    /// Nothing came in time.
+    #[error("the other process does not answer")]
+    Silent,
+    /// What came is not what it should be; why.
+    #[error("the other process handed over what it may not ({0})")]
+    Broken(&'static str),
+    /// A system call failed; its name and the error.
+    #[error("{0}: {1}")]
+    System(&'static str, Errno),
+}
+
+/// A socket pair for a giver and a taker.
+///
+/// # Errors
+/// Those of socketpair(2).
+pub fn socket_pair() -> Result<(OwnedFd, OwnedFd), LinkError> {
+    crate::link::socket_pair().map_err(|errno| LinkError::System {
+        what: "a hand-over".to_owned(),
+        call: "socketpair",
+        errno,
+    })
+}

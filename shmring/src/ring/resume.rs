@@ -1,0 +1,196 @@
+//! An end of a ring that goes from one process to another.
+//!
+//! The giver puts its own index into shared memory ([`Producer::rest`],
+//! [`Consumer::rest`]) and does not touch the ring any more; the taker begins there.
+//! Between the two a message passes, so the pairs of orderings are those of two threads
+//! of which one starts the other. The neighbour may move its own index meanwhile, ring
+//! and sleep: the taker looks before it sleeps (SLEEP), as everybody does.
+
+use super::{Consumer, Counters, Producer};
+use crate::bell::Waiter;
+use crate::region::Region;
+use crate::spin::Spin;
+use crate::sync::Ordering;
+
+/// Where one end of a ring stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Indices {
+    /// Its own index: `tail` of a producer, `head` of a consumer.
+    pub own: u64,
+    /// The neighbour's, as last seen.
+    pub seen: u64,
+    /// What it counted.
+    pub counters: Counters,
+}
+
+/// Whether the neighbour's index can be where the shared memory says, given what was
+/// seen before. The ends check it again with each look.
+fn is_possible(tail: u64, head: u64, capacity: usize) -> bool {
+    let used = tail.wrapping_sub(head);
+    used <= capacity as u64 && tail.is_multiple_of(8) && head.is_multiple_of(8)
+}
+
+impl Producer {
+    /// Publishes what is staged and says where this end stands; what is broken is not
+    /// handed over.
+    pub(crate) fn rest(&mut self) -> Result<Indices, &'static str> {
+        self.publish();
+        self.corrupt.map_or(Ok(()), Err)?;
+        self.region.header().producer_waiting.store(0, Ordering::Relaxed);
+        Ok(Indices { own: self.tail, seen: self.head_seen, counters: self.counters })
+    }
+
+    /// Goes on where another process stopped, or by the shared memory alone where that
+    /// left no word.
+    pub(crate) fn resume(
+        region: Region,
+        waiter: Waiter,
+        max_frame: usize,
+        indices: Option<Indices>,
+    ) -> Result<Self, &'static str> {
+        let header = region.header();
+        let tail = header.tail.load(Ordering::Acquire); // ours: written by this side only
+        let head = header.head.load(Ordering::Acquire); // RELEASE
+        let counters = || Counters::load(&header.producer);
+        let indices =
+            indices.unwrap_or_else(|| Indices { own: tail, seen: head, counters: counters() });
+        if indices.own != tail {
+            return Err("another tail than this side's last");
+        }
+        if !is_possible(tail, indices.seen, region.capacity()) {
+            return Err("impossible head");
+        }
+        Ok(Producer {
+            region,
+            waiter,
+            spin: Spin::new(),
+            max_frame,
+            tail,
+            published: tail,
+            head_seen: indices.seen,
+            corrupt: None,
+            counters: indices.counters,
+            left: false,
+        })
+    }
+
+    /// Says who has this end now.
+    pub(crate) fn identify(&self, label: &str) {
+        self.region.header().producer.identify(label);
+    }
+
+    /// Another process has this end.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+impl Consumer {
+    /// As [`Producer::rest`]: gives back the room of what was released.
+    pub(crate) fn rest(&mut self) -> Result<Indices, &'static str> {
+        self.return_room();
+        self.corrupt.map_or(Ok(()), Err)?;
+        self.disarm();
+        Ok(Indices { own: self.head, seen: self.tail_seen, counters: self.counters })
+    }
+
+    /// As [`Producer::resume`]. Without a record, frames that a killed process had taken
+    /// since it last gave room back (an eighth of the ring at most) come once more.
+    pub(crate) fn resume(
+        region: Region,
+        waiter: Waiter,
+        max_frame: usize,
+        indices: Option<Indices>,
+    ) -> Result<Self, &'static str> {
+        let header = region.header();
+        let head = header.head.load(Ordering::Acquire); // ours: written by this side only
+        let counters = || Counters::load(&header.consumer);
+        let indices =
+            indices.unwrap_or_else(|| Indices { own: head, seen: head, counters: counters() });
+        if indices.own != head {
+            return Err("another head than this side's last");
+        }
+        if !is_possible(indices.seen, head, region.capacity()) {
+            return Err("impossible tail");
+        }
+        Ok(Consumer {
+            region,
+            waiter,
+            spin: Spin::new(),
+            max_frame,
+            head,
+            released: head,
+            tail_seen: indices.seen,
+            corrupt: None,
+            counters: indices.counters,
+            frames_at_wait: indices.counters.frames,
+            left: false,
+        })
+    }
+
+    /// Says who has this end now.
+    pub(crate) fn identify(&self, label: &str) {
+        self.region.header().consumer.identify(label);
+    }
+
+    /// Another process has this end.
+    pub(crate) fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+#[cfg(not(loom))]
+mod parts {
+    use std::os::fd::BorrowedFd;
+
+    use super::{Consumer, Producer};
+    use crate::bell::LinkFds;
+
+    macro_rules! parts {
+        ($end:ty) => {
+            impl $end {
+                /// The ring's memory.
+                pub(crate) fn memory(&self) -> BorrowedFd<'_> {
+                    self.region.memfd()
+                }
+
+                /// Bytes of records.
+                pub(crate) fn capacity(&self) -> usize {
+                    self.region.capacity()
+                }
+
+                /// What the halves of the link share.
+                pub(crate) fn link_fds(&self) -> &LinkFds {
+                    self.waiter.fds()
+                }
+            }
+        };
+    }
+
+    parts!(Producer);
+    parts!(Consumer);
+}
+
+/// What a model does in the place of a message with descriptors.
+#[cfg(all(loom, test))]
+mod model {
+    use super::{Consumer, Producer};
+
+    macro_rules! hand_on {
+        ($end:ty) => {
+            impl $end {
+                /// The same end for another thread; with `record` or by the memory alone.
+                pub(crate) fn hand_on(mut self, record: bool) -> Self {
+                    let indices = self.rest().unwrap();
+                    let (region, waiter) = (self.region.again(), self.waiter.successor());
+                    let max_frame = self.max_frame;
+                    self.leave();
+                    Self::resume(region, waiter, max_frame, record.then_some(indices)).unwrap()
+                }
+            }
+        };
+    }
+
+    hand_on!(Producer);
+    hand_on!(Consumer);
+}
