@@ -22,6 +22,7 @@ mod kills;
 mod late;
 mod lkl;
 mod ls;
+mod mistakes;
 mod nat;
 mod one_way;
 mod order;

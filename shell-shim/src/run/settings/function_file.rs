@@ -16,7 +16,7 @@ use super::{COMMAND, LONGEST, Setting, is_switch, shown};
 /// Flags that a file does not have: it is one, and does not write itself.
 const FLAGS_ONLY: [&str; 3] = ["file", "print-file", "help"];
 /// As similar as that is a word that is taken for another; 1 is the same.
-const SIMILAR: f64 = 0.7;
+const SIMILAR: f64 = 0.6;
 
 /// Reads a function file.
 ///
@@ -36,7 +36,9 @@ pub fn read(path: &Path) -> Result<Vec<Setting>> {
             bail!("{name}:{}: this is not UTF-8", line_and_column(&before, good));
         }
     };
-    parse(&name, &text, |variable| {
+    // A mark of the byte order, which editors put there, is none of the file's words.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    parse(&name, text, |variable| {
         std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
     })
 }
@@ -70,12 +72,15 @@ fn parse(name: &str, text: &str, get: impl Fn(&str) -> Option<String>) -> Result
 
 /// What `toml` says, and what people mean by what it does not like.
 fn in_words(text: &str, at: usize, message: &str) -> String {
-    let message = message.replace('\n', ", ");
+    let message = message.replace('\n', ", ").replace(", expected nothing", "");
     let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let rest = text[line..].lines().next().unwrap_or_default();
     let value = rest.split_once('=').map(|(_, value)| value.trim()).unwrap_or_default();
     let begins_as_none = value.starts_with(|c: char| c.is_alphabetic() || c == '$' || c == '/');
-    if begins_as_none && !matches!(value, "true" | "false") {
+    if value.is_empty() && rest.trim_end().ends_with('=') {
+        return format!("a value is missing after `{}`", rest.trim());
+    }
+    if begins_as_none && !message.contains("boolean") {
         return format!("{message}: put text in quotes, as \"{}\"", value.trim_matches('"'));
     }
     if value.starts_with(|c: char| c.is_ascii_digit()) && value.contains(['.', ':', '/']) {
@@ -110,9 +115,8 @@ fn find<'a>(command: &'a Command, key: &str) -> Result<&'a Arg, String> {
             format!("`{}` is no key: did you mean `{name}`?", key.escape_debug())
         }
         _ => format!(
-            "`{}` is no key; keys are the flags of stdpkt run: {}",
-            key.escape_debug(),
-            all.join(", ")
+            "`{}` is no key: keys are the flags of a function (see stdpkt run --help)",
+            key.escape_debug()
         ),
     })
 }

@@ -18,6 +18,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use super::args::RunArgs;
+use crate::cli::mistake;
 
 /// No configuration is longer than this, in bytes; what is may never end.
 const LONGEST: u64 = 1 << 20;
@@ -88,12 +89,7 @@ fn check(setting: &Setting) -> Result<()> {
     }
     ensure!(!value.contains('\0'), "{place}: {flag}: a byte 0 in it");
     let tried = command().try_get_matches_from(["run".to_owned(), format!("--{flag}={value}")]);
-    let Err(error) = tried else { return Ok(()) };
-    let text = error.to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage"));
-    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more"));
-    let line = lines.collect::<Vec<_>>().join(" ");
-    Err(anyhow!("{place}: {}", line.strip_prefix("error: ").unwrap_or(&line)))
+    tried.map(drop).map_err(|error| anyhow!("{place}: {}", mistake::plain(&error)))
 }
 
 fn merge(words: Vec<OsString>, matches: &ArgMatches, settings: Vec<Setting>) -> Vec<OsString> {

@@ -127,3 +127,15 @@ fn what_is_no_function_file_is_told_in_one_line() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn lines_and_columns_are_those_of_an_editor() {
+    for (text, place) in [
+        ("\u{feff}lefft = 1", ":1:1: "),
+        ("left = \"10.0.0.1/24\"\r\nforward = tru", ":2:11: "),
+        ("# ä\nlinks = [\"ä,at=x\", 3]", ":2:20: "),
+    ] {
+        let error = format!("{:#}", expanded("stdpkt run --file FILE", text).unwrap_err());
+        assert!(error.contains(place), "{text}: {error}");
+    }
+}
