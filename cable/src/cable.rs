@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod handover;
 mod plan;
 mod upgrade;
 
@@ -18,6 +19,7 @@ use super::shown::Shown;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 use frames::FEATURES;
+pub use handover::give;
 pub use plan::{CablePlan, Fallback};
 use upgrade::Out;
 
@@ -33,8 +35,12 @@ pub struct Cable {
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
+    /// Where to look for a neighbour once those that another process found are gone.
+    resting: Option<PipeEnd>,
     /// What there is from the start, until it is taken into use.
-    first: Option<Joined>,
+    first: Vec<Joined>,
+    /// Serial numbers of links that are on their way to another process.
+    lent: Vec<u32>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
     /// Of the newest link.
@@ -81,7 +87,8 @@ impl Cable {
                 let shown = Shown::of_file(&what, &offer.label)?;
                 let stream = Receiver::capture(StreamRx::new(file, &what));
                 let first = Joined::new(None, Some(stream));
-                return Ok(Cable::ready(Parts { offer, vital, what }, shown, first));
+                let parts = Parts { offer, vital, what };
+                return Ok(Cable::ready(parts, Notice::none(), shown, vec![first]));
             }
         };
         let look_at = look_at(fallback, &end);
@@ -100,14 +107,13 @@ impl Cable {
     pub fn local(link: Link, what: &str) -> Result<Cable> {
         let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
         let plugged = link.tx.is_some().then_some(link.features);
-        let first = Joined::new(link.tx, link.rx.map(Receiver::new));
-        Ok(Cable { plugged, ..Cable::ready(parts, Shown::local(what)?, first) })
+        let first = vec![Joined::new(link.tx, link.rx.map(Receiver::new))];
+        Ok(Cable { plugged, ..Cable::ready(parts, Notice::none(), Shown::local(what)?, first) })
     }
 
     /// A cable of which all that will ever come is there.
-    fn ready(parts: Parts, shown: Shown, first: Joined) -> Cable {
-        let cable = Cable::of(parts, Notice::none(), shown);
-        Cable { first: Some(first), look_at: Some(Instant::now()), ..cable }
+    fn ready(parts: Parts, notice: Notice, shown: Shown, first: Vec<Joined>) -> Cable {
+        Cable { first, look_at: Some(Instant::now()), ..Cable::of(parts, notice, shown) }
     }
 
     /// Without anybody to come.
@@ -116,7 +122,9 @@ impl Cable {
             id: 0,
             parts,
             rendezvous: None,
-            first: None,
+            resting: None,
+            first: Vec::new(),
+            lent: Vec::new(),
             links: Vec::new(),
             serial: 0,
             ended: false,
@@ -260,8 +268,9 @@ impl Cable {
             return Ok(());
         }
         self.look_at = None;
-        if let Some(first) = self.first.take() {
-            return self.add(first, wake);
+        if !self.first.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            return first.into_iter().try_for_each(|joined| self.add(joined, wake));
         }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {
@@ -284,13 +293,12 @@ impl Cable {
         self.notice.joined(&link);
         // The byte streams of this pipe have done their part; what came in is first.
         let stream = self.end_streams();
-        let link_rx = link.rx.map(Receiver::new);
-        let rx = match (stream, link_rx) {
+        self.plugged = link.tx.is_some().then_some(link.features).or(self.plugged);
+        let mut joined = Joined::link(link);
+        joined.rx = match (stream, joined.rx) {
             (Some(stream), Some(link)) => Some(stream.then(link)),
             (stream, link) => link.or(stream),
         };
-        let joined = Joined::new(link.tx, rx);
-        self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, wake)
     }
 
@@ -357,9 +365,17 @@ impl Cable {
     /// # Errors
     /// [`LinkError`].
     pub fn renew(&mut self, dir: &RuntimeDir) -> Result<bool> {
-        let (false, Some(mut old)) = (self.is_up(), self.rendezvous.take()) else {
+        if let Some(end) = self.resting.take() {
+            if self.is_up() && !handover::may_have_more(self.parts.vital, &end) {
+                self.resting = Some(end);
+                return Ok(false);
+            }
+            return self.look_again(end, dir);
+        }
+        if self.is_up() {
             return Ok(false);
-        };
+        }
+        let Some(mut old) = self.rendezvous.take() else { return Ok(false) };
         if self.parts.vital {
             if self.broken {
                 return Ok(false); // whoever is still there is not to be trusted
@@ -373,7 +389,11 @@ impl Cable {
             self.rendezvous = Some(old);
             return Ok(false);
         }
-        match rendezvous(old.into_end(), dir, &self.parts.offer) {
+        self.look_again(old.into_end(), dir)
+    }
+
+    fn look_again(&mut self, end: PipeEnd, dir: &RuntimeDir) -> Result<bool> {
+        match rendezvous(end, dir, &self.parts.offer) {
             Ok(new) => {
                 self.look_at = look_at(self.fallback, new.end());
                 self.looks = 0;

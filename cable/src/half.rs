@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use shmring::{Bytes, RecvError, Rx, SendError, Tx};
+use shmring::{Bytes, Link, Peer, RecvError, Rx, SendError, Tx};
 
 use super::stream_rx::StreamRx;
 
@@ -19,12 +19,20 @@ pub struct Joined {
     pub rx: Option<Receiver>,
     /// The neighbour wrote what it may not.
     broken: bool,
+    /// Of a link that came of a rendezvous: who is there, and the features both sides have.
+    pub(crate) agreed: Option<(Peer, u64)>,
 }
 
 impl Joined {
-    /// Of a link that has just come up.
+    /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, broken: false }
+        Joined { tx, rx, broken: false, agreed: None }
+    }
+
+    /// Of a link.
+    pub fn link(link: Link) -> Joined {
+        let agreed = Some((link.peer, link.features));
+        Joined { tx: link.tx, rx: link.rx.map(Receiver::new), broken: false, agreed }
     }
 
     /// Whether the neighbour wrote what it may not.
@@ -145,6 +153,11 @@ impl Receiver {
     /// Whether this is a capture and nothing after it.
     pub(crate) fn is_stream(&self) -> bool {
         self.as_stream().is_some() && self.next.is_empty()
+    }
+
+    /// The one source that there is.
+    pub(crate) fn into_only(self) -> Result<Rx, Receiver> {
+        if self.next.is_empty() { Ok(self.source) } else { Err(self) }
     }
 
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {

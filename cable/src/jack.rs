@@ -1,6 +1,6 @@
 //! An edge and the cables it is joined to, and the frames between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use frames::recorded::head_start;
@@ -221,6 +221,20 @@ impl<E: Edge> Jack<E> {
             (0..discarded).for_each(|_| tx.count_drop());
         }
         discarded
+    }
+
+    /// Before the links go to another process: sends what the edge has, as far as there
+    /// is room before `until`.
+    pub fn empty(&mut self, until: Instant) {
+        self.edge.woken();
+        let Some(sender) = self.cables.iter_mut().find_map(Cable::sender) else { return };
+        let mut burst = Burst::default();
+        while collect(&mut self.edge, sender, &mut burst).is_ok() && !self.edge.is_empty() {
+            if Instant::now() >= until || sender.wait(Some(Duration::from_millis(1))).is_err() {
+                break;
+            }
+        }
+        self.sent += burst.frames as u64;
     }
 
     /// Closes every link; neighbours still get what was sent.
