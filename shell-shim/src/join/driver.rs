@@ -9,6 +9,7 @@ use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
+use crate::door::Door;
 use crate::run::function::{GRACE, TERM};
 use crate::run::signals::Signals;
 
@@ -19,6 +20,7 @@ const LAST: Duration = Duration::from_secs(1);
 pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
+    door: Option<Door>,
     programs: Vec<Program>,
     /// They are ours, not the user's: how they end when told to is nobody's business.
     servants: bool,
@@ -37,13 +39,15 @@ enum Ending {
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
-const PROGRAMS: u32 = 1;
+const DOOR: u32 = 1;
+const PROGRAMS: u32 = 2;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
     /// A joint that nobody drives yet.
     pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Program>) -> Joint {
-        Joint { jacks, signals, programs, servants: false, ended: 0, ending: None }
+        let door = Door::open();
+        Joint { jacks, signals, door, programs, servants: false, ended: 0, ending: None }
     }
 
     /// The programs are ours, not the user's.
@@ -111,6 +115,9 @@ impl Driver for Joint {
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
         watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         for (number, program) in (PROGRAMS..).zip(&self.programs) {
             watch(number, program.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         }
@@ -137,6 +144,10 @@ impl Driver for Joint {
                     self.ending.get_or_insert(Ending::Link { status, at, signal: Signal::TERM });
                 }
             }
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
             number => {
                 if let Some(status) = self.programs[(number - PROGRAMS) as usize].status()? {
