@@ -16,6 +16,7 @@ use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
+use crate::succession::swap::SwapArgs;
 use crate::uplink::UplinkArgs;
 
 /// Chain network functions with `|`, over shared memory.
@@ -58,6 +59,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Join the left link to whatever the host can reach, without root
     Uplink(UplinkArgs),
+    /// Put another function in the place of a running one, while frames flow
+    Swap(SwapArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side

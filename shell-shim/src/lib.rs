@@ -15,6 +15,7 @@ pub mod name;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod succession;
 pub mod told;
 pub mod uplink;
 pub mod voice;
@@ -25,6 +26,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+
+use succession::{heir, place, swap};
 
 /// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
 pub const FAILED: u8 = 125;
@@ -65,7 +68,7 @@ pub fn main() -> ExitCode {
     {
         return print_file(&words);
     }
-    let status = run(cli.command).unwrap_or_else(|error| {
+    let status = live(cli.command).unwrap_or_else(|error| {
         match told::is_said(&error) {
             true => say::fail(),
             false => say::error!("{error:#}{}", host::way_out(&error)),
@@ -73,12 +76,26 @@ pub fn main() -> ExitCode {
         run::function::status_of(&error)
     });
     if !say::has_failed() {
-        return ExitCode::from(status);
+        return end(status);
     }
     // Whoever says an error has failed, whatever else became of it.
     told::mark();
     let is_failure = (FAILED..=NOT_FOUND).contains(&status);
-    ExitCode::from(if is_failure { status } else { FAILED })
+    end(if is_failure { status } else { FAILED })
+}
+
+/// A function that has handed its links over lives on as whoever has them.
+fn live(command: cli::Command) -> anyhow::Result<u8> {
+    heir::prepare()?;
+    let status = run(command)?;
+    Ok(place::keep()?.unwrap_or(status))
+}
+
+fn end(status: u8) -> ExitCode {
+    if !place::is_given() {
+        heir::report(status);
+    }
+    ExitCode::from(status)
 }
 
 /// `run --print-file`; a closed reader is no failure.
@@ -101,6 +118,7 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
     }
     match command {
         cli::Command::Run(args) => run::run(args),
+        cli::Command::Swap(args) => swap::run(&args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
         cli::Command::Dump(args) => filters::dump::run(&args),
         cli::Command::Feed(args) => filters::feed::run(&args),

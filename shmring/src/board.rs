@@ -159,6 +159,16 @@ const _: () = {
     assert!(size_of::<Slot>() == 192);
 };
 
+/// Takes the board of this process down for good, if there is one: somebody else does
+/// now what it did.
+pub fn retire() {
+    if let Some(board) = BOARD.get() {
+        board.head().magic.store(0, Ordering::Relaxed);
+    }
+}
+
+static BOARD: OnceLock<Board> = OnceLock::new();
+
 /// The board of this process.
 pub struct Board {
     map: MmapRaw,
@@ -175,7 +185,6 @@ impl Board {
     /// # Errors
     /// Those of `memfd_create(2)` and `mmap(2)`.
     pub fn of_this_process() -> io::Result<&'static Board> {
-        static BOARD: OnceLock<Board> = OnceLock::new();
         match BOARD.get() {
             Some(board) => Ok(board),
             None => {

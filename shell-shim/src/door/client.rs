@@ -15,6 +15,9 @@ use shmring::observe::Process;
 use super::socket;
 use super::wire::{LONGEST, Reply, Request, decode, encode};
 
+/// How long somebody has to let us in.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a process answered.
 pub struct Answer {
     /// That; never a refusal, which is an error.
@@ -35,34 +38,37 @@ pub fn ask(
     fds: &[BorrowedFd<'_>],
     patience: Duration,
 ) -> Result<Answer> {
-    let who = match process.identity.name.as_str() {
-        "" => process.pid.to_string(),
-        name => format!("{name} ({})", process.pid),
-    };
-    let door = find(process.pid);
-    door.and_then(|door| through(&door, process.pid, request, fds, patience)).context(who)
+    connect(process)?.ask(request, fds, patience).with_context(|| who(process))
 }
 
-/// Asks through this door, which must be that process's.
-pub(super) fn through(
-    door: &Path,
-    pid: u32,
-    request: &Request,
-    fds: &[BorrowedFd<'_>],
-    patience: Duration,
-) -> Result<Answer> {
-    let socket = socket::new(SocketFlags::empty()).context("socket")?;
-    for which in [Timeout::Send, Timeout::Recv] {
-        set_socket_timeout(&socket, which, Some(patience)).context("setsockopt")?;
+/// Somebody at whose door we are, and who has not been asked yet.
+pub struct Connection {
+    socket: OwnedFd,
+}
+
+/// Goes to the door of a process, from where it can be found: not from within the
+/// namespaces of a function.
+///
+/// # Errors
+/// One line that names the process: it has no door, or is not ours.
+pub fn connect(process: &Process) -> Result<Connection> {
+    find(process.pid).and_then(|door| knock(&door, process.pid)).with_context(|| who(process))
+}
+
+fn who(process: &Process) -> String {
+    match process.identity.name.as_str() {
+        "" => process.pid.to_string(),
+        name => format!("{name} ({})", process.pid),
     }
-    let silent = |errno| match errno {
-        Errno::AGAIN => anyhow!("no answer in {} s: is it stopped?", patience.as_secs()),
-        Errno::CONNREFUSED | Errno::NOENT | Errno::CONNRESET | Errno::PIPE => has_ended(),
-        Errno::TOOBIG | Errno::MSGSIZE => anyhow!("this is more than fits into a request"),
-        errno => anyhow!("it cannot be asked: {errno}"),
-    };
+}
+
+/// Connects to this door, which must be that process's.
+pub(super) fn knock(door: &Path, pid: u32) -> Result<Connection> {
+    let socket = socket::new(SocketFlags::empty()).context("socket")?;
+    let patience = Some(PATIENCE);
+    set_socket_timeout(&socket, Timeout::Send, patience).context("setsockopt")?;
     let address = SocketAddrUnix::new(door).context("socket")?;
-    rustix::net::connect(&socket, &address).map_err(silent)?;
+    rustix::net::connect(&socket, &address).map_err(|errno| silent(errno, PATIENCE))?;
     // Whoever listens there must be who was meant, and ours.
     let found = socket::credentials(&socket).context("it cannot be asked: SO_PEERCRED")?;
     if found.uid() != rustix::process::geteuid().as_raw() {
@@ -71,15 +77,44 @@ pub(super) fn through(
     if found.pid() != pid as i32 {
         bail!("another process, {}, answers in its place", found.pid());
     }
-    socket::send(&socket, &encode(request), fds).map_err(silent)?;
-    let mut bytes = vec![0; LONGEST];
-    let (len, fds) = socket::receive(&socket, &mut bytes).map_err(silent)?;
-    if len == 0 {
-        return Err(has_ended());
+    Ok(Connection { socket })
+}
+
+impl Connection {
+    /// Asks, and waits for the answer for up to `patience`.
+    ///
+    /// # Errors
+    /// One line: it does not answer, or refuses.
+    pub fn ask(
+        self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+        patience: Duration,
+    ) -> Result<Answer> {
+        let Connection { socket } = self;
+        for which in [Timeout::Send, Timeout::Recv] {
+            set_socket_timeout(&socket, which, Some(patience)).context("setsockopt")?;
+        }
+        socket::send(&socket, &encode(request), fds).map_err(|errno| silent(errno, patience))?;
+        let mut bytes = vec![0; LONGEST];
+        let received = socket::receive(&socket, &mut bytes);
+        let (len, fds) = received.map_err(|errno| silent(errno, patience))?;
+        if len == 0 {
+            return Err(has_ended());
+        }
+        match decode(&bytes[..len]).map_err(anyhow::Error::msg)? {
+            Reply::Refused { why } => bail!(why),
+            reply => Ok(Answer { reply, fds, socket }),
+        }
     }
-    match decode(&bytes[..len]).map_err(anyhow::Error::msg)? {
-        Reply::Refused { why } => bail!(why),
-        reply => Ok(Answer { reply, fds, socket }),
+}
+
+fn silent(errno: Errno, patience: Duration) -> anyhow::Error {
+    match errno {
+        Errno::AGAIN => anyhow!("no answer in {} s: is it stopped?", patience.as_secs()),
+        Errno::CONNREFUSED | Errno::NOENT | Errno::CONNRESET | Errno::PIPE => has_ended(),
+        Errno::TOOBIG | Errno::MSGSIZE => anyhow!("this is more than fits into a request"),
+        errno => anyhow!("it cannot be asked: {errno}"),
     }
 }
 

@@ -13,7 +13,7 @@
 //! they say to each other is in [`wire`].
 
 mod client;
-mod socket;
+pub(crate) mod socket;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::net::SocketFlags;
 
-pub use client::{Answer, ask};
+pub use client::{Answer, Connection, ask, connect};
 use wire::{Reply, Request};
 
 /// Callers that have not said anything yet; the oldest makes room for the next.
@@ -61,6 +61,11 @@ pub struct Caller {
 impl Caller {
     /// Answers, once. One that does not listen any more hears nothing.
     pub fn answer(self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
+        self.tell(reply, fds);
+    }
+
+    /// Answers one who then has more to say, see [`Caller::into_socket`].
+    pub fn tell(&self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
         let _ = socket::send(&self.socket, &wire::encode(reply), fds);
     }
 

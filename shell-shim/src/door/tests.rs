@@ -58,7 +58,8 @@ fn a_request_arrives_with_its_descriptors_and_is_answered() {
     let path = path(&door);
     let asking = std::thread::spawn(move || {
         let (read, _write) = std::io::pipe().unwrap();
-        client::through(&path, std::process::id(), &request(), &[read.as_fd()], PATIENCE)
+        let there = client::knock(&path, std::process::id())?;
+        there.ask(&request(), &[read.as_fd()], PATIENCE)
     });
     let call = loop {
         if let Some(call) = door.calls().pop() {

@@ -39,6 +39,19 @@ pub enum Request {
         /// For people.
         path: String,
     },
+    /// Of a function that another one is to take over from: its standard input and
+    /// output, which come with the answer.
+    Place,
+    /// Of the same, by the other one, which is set up: its links. They come after the
+    /// answer over the same connection (`shmring::handover`); with the answer comes the
+    /// socket to the process that the shell knows, if that is another.
+    HandOver {
+        /// `(st_dev, st_ino)` of the pipes that the other has cables for.
+        pipes: Vec<(u64, u64)>,
+    },
+    /// Of `stdpkt swap`, by the function that it has started: it is set up, and waits for
+    /// the answer before it takes over.
+    Ready,
 }
 
 /// The answer.
@@ -62,6 +75,7 @@ impl Request {
             | Request::Undrain { path }
             | Request::Weight { path, .. }
             | Request::Add { path } => Some(path),
+            Request::Place | Request::HandOver { .. } | Request::Ready => None,
         }
     }
 

@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
+use nix::sys::signal::Signal;
 use shmring::{Channel, Offer, RuntimeDir};
 
 use crate::door::wire::Reply;
 use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
+use crate::succession::heir;
+use crate::succession::place::{self, Answered};
 use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
 
@@ -99,7 +102,8 @@ impl Patch {
         check_distinct(&plans)?;
         // Before its name is shown.
         let door = Door::open();
-        let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
+        heir::take_over(plans.iter())?;
+        let cables: Result<Vec<_>> = plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
         let switch = Switch::new(dir.clone())?;
         Ok(Patch { cables: cables?, signals, door, dir, switch })
     }
@@ -147,6 +151,7 @@ struct Ending {
 const SIGNALS: u32 = 0;
 const WORK: u32 = 1;
 const DOOR: u32 = 2;
+const PLACE: u32 = 3;
 
 impl<W: Work> Driver for Worker<'_, W> {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
@@ -168,6 +173,9 @@ impl<W: Work> Driver for Worker<'_, W> {
         if let Some(door) = &self.door {
             watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        if let Some(place) = heir::place() {
+            watch(PLACE, place, EpollFlags::EPOLLIN)?;
+        }
         let Some(fd) = self.work.descriptor() else { return Ok(()) };
         watch(WORK, fd, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
@@ -176,17 +184,20 @@ impl<W: Work> Driver for Worker<'_, W> {
         match &self.signals {
             Some(signals) if number == SIGNALS => {
                 let Some(signal) = signals.next()? else { return Ok(None) };
-                // The second one is for those who do not want to wait.
-                let waited = self.ending.as_ref().and_then(|ending| ending.until);
-                let until = Some(waited.map_or_else(|| Instant::now() + LAST, |_| Instant::now()));
-                self.ending = Some(Ending { status: 128 + signal.number as u8, until });
+                self.end_by(signal.number);
             }
             _ if number == DOOR => {
                 for call in self.door.iter_mut().flat_map(Door::calls) {
-                    let result = self.work.asked(&call, &mut self.cables, &self.dir);
-                    call.answer(result);
+                    if !place::is_for_all(&call.request) {
+                        let result = self.work.asked(&call, &mut self.cables, &self.dir);
+                        call.answer(result);
+                    } else if let Answered::Gone = place::answer(call, self.cables.iter_mut()) {
+                        return Ok(Some(0));
+                    }
                 }
             }
+            // Whoever kept our place for the shell was killed.
+            _ if number == PLACE => self.end_by(Signal::SIGTERM as i32),
             _ => self.work.ready(),
         }
         Ok(None)
@@ -206,6 +217,15 @@ impl<W: Work> Driver for Worker<'_, W> {
         let Ending { status, until } = self.ending.as_ref()?;
         let late = until.is_some_and(|until| Instant::now() >= until);
         (late || self.cables.iter_mut().all(Cable::is_flushed)).then_some(*status)
+    }
+}
+
+impl<W> Worker<'_, W> {
+    fn end_by(&mut self, signal: i32) {
+        // The second one is for those who do not want to wait.
+        let waited = self.ending.as_ref().and_then(|ending| ending.until);
+        let until = Some(waited.map_or_else(|| Instant::now() + LAST, |_| Instant::now()));
+        self.ending = Some(Ending { status: 128 + signal as u8, until });
     }
 }
 

@@ -11,9 +11,12 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::linger::{Far, Linger};
-use super::signals::Signals;
+use super::signals::{Arrived, Signals};
 use crate::door::Door;
+use crate::door::wire::Request;
 use crate::stack::keeper::{Keeper, NotStarted};
+use crate::succession::heir;
+use crate::succession::place::{self, Answered};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -66,12 +69,15 @@ enum Blow {
     KillAtOnce,
 }
 
+const SIGTERM: i32 = Signal::SIGTERM as i32;
+
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
 const DOOR: u32 = 3;
-const EDGES: u32 = 4;
+const PLACE: u32 = 4;
+const EDGES: u32 = 5;
 /// Those of edges in the place of neighbours: more than interfaces that there can be.
 const FAR: u32 = 1 << 16;
 
@@ -104,6 +110,9 @@ impl Driver for Function {
         if let Some(door) = &self.door {
             watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        if let Some(place) = heir::place() {
+            watch(PLACE, place, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        }
         (EDGES..)
             .zip(&self.jacks)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
@@ -117,10 +126,9 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
-            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
-                let refusal = call.request.not_here();
-                call.answer(Err(refusal));
-            }),
+            DOOR => return Ok(self.answer()),
+            // Whoever kept our place for the shell was killed.
+            PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -247,6 +255,24 @@ impl Function {
         Ok(status)
     }
 
+    /// Answers who is at the door; the status if another function has the links then.
+    fn answer(&mut self) -> Option<u8> {
+        /// So long frames that are on their way out may take to get into the links.
+        const FLUSH: Duration = Duration::from_millis(100);
+        for call in self.door.as_mut().map(Door::calls).unwrap_or_default() {
+            if matches!(call.request, Request::HandOver { .. }) {
+                // What is in the kernel would be lost.
+                let until = Instant::now() + FLUSH;
+                self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+            }
+            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+            if let Answered::Gone = place::answer(call, cables) {
+                return Some(0);
+            }
+        }
+        None
+    }
+
     fn move_frames(&mut self) -> bool {
         let mut busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
         for jack in &mut self.far {
@@ -283,7 +309,7 @@ impl Function {
         Ok(())
     }
 
-    fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {
+    fn on_signal(&mut self, signal: Arrived) -> Result<()> {
         match self.stage {
             Stage::Leaving(status) if !self.linger.hurry() => self.over = Some(status),
             Stage::Leaving(_) => {}

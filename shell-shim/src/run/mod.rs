@@ -12,7 +12,7 @@ pub mod lkl;
 pub mod plan;
 pub mod settings;
 pub mod signals;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
+use crate::succession::heir;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
@@ -84,12 +85,13 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     // Before its name is shown.
     let door = Door::open();
+    heir::take_over(plugs.iter().flat_map(Plug::cables))?;
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
         let name = config.name.clone();
         let cables = match plug {
-            Plug::Cables(plans) => plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect(),
+            Plug::Cables(plans) => plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect(),
             Plug::Edge(what, edge) => {
                 let features = tap.features() & edge.features();
                 let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;

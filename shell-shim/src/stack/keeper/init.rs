@@ -168,7 +168,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
-    command.env("PATH", search::search_path());
+    command.env("PATH", search::search_path()).env_remove(crate::succession::heir::VARIABLE);
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {
