@@ -12,17 +12,21 @@ pub mod host;
 pub mod join;
 pub mod ls;
 pub mod name;
+pub mod pages;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod story;
 pub mod told;
 pub mod uplink;
 pub mod voice;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 /// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
 pub const FAILED: u8 = 125;
@@ -33,6 +37,14 @@ const NOT_FOUND: u8 = 127;
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     voice::choose(&words);
+    let words = match run::settings::expand(words) {
+        Ok(words) => words,
+        Err(error) => {
+            say::error!("{error:#}");
+            told::mark();
+            return ExitCode::from(FAILED);
+        }
+    };
     let cli = match cli::Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -50,6 +62,11 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let cli::Command::Run(args) = &cli.command
+        && args.print_file
+    {
+        return print_file(&words);
+    }
     let status = run(cli.command).unwrap_or_else(|error| {
         match told::is_said(&error) {
             true => say::fail(),
@@ -66,8 +83,23 @@ pub fn main() -> ExitCode {
     ExitCode::from(if is_failure { status } else { FAILED })
 }
 
+/// `run --print-file`; a closed reader is no failure.
+fn print_file(words: &[OsString]) -> ExitCode {
+    match run::settings::write::function_file(words) {
+        Ok(file) => {
+            let _ = std::io::stdout().write_all(file.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say::error!("--print-file: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
 fn run(command: cli::Command) -> anyhow::Result<u8> {
-    if !matches!(command, cli::Command::Perf { .. }) {
+    use cli::Command::{Completions, Man, Perf};
+    if !matches!(command, Perf { .. } | Man(_) | Completions(_)) {
         host::check()?;
     }
     match command {
@@ -81,6 +113,10 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),
+        cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
+        cli::Command::Completions(args) => {
+            pages::completions(&args, cli::Cli::command()).map(|()| 0)
+        }
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
