@@ -13,7 +13,7 @@ use clap::Args;
 use shmring::{Offer, RuntimeDir};
 
 use crate::filters::{left, offer};
-use crate::join::driver::Joint;
+use crate::join::driver::{Course, Joint};
 use crate::run::signals::Signals;
 use crate::stack::network::DEFAULT_MTU;
 use by::{By, Uplink};
@@ -63,7 +63,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     if !by.is_there() {
         bail!("{by} is not here: install it (apt-get install {by})");
     }
-    let Uplink { program, edge, sockets: _sockets } = by.start(args)?;
+    let Uplink { program, flow, edge, sockets: _sockets } = by.start(args)?;
     say::note!(
         "uplink by {by}: 10.0.2.15/24, gateway 10.0.2.2, name server 10.0.2.3, MTU {}",
         args.mtu
@@ -73,5 +73,6 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     let jacks = vec![Jack::new("uplink".to_owned(), edge, vec![cable])];
     // Only now: the program inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, vec![program]).of_servants().run(Switch::new(dir)?)
+    let course = Course { program, ended: false, what: by.to_string(), flow, out: 0 };
+    Joint::new(jacks, signals, vec![course]).of_servants().run(Switch::new(dir)?)
 }

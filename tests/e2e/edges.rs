@@ -107,7 +107,9 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
     for (command, status, line) in [
         ("echo hello, this is text", 125, "it says \"hello, this is text"),
         ("printf '\\052\\000\\000\\000half'", 125, "within a frame: 4 bytes of 42"),
-        ("false", 1, ""),
+        ("true", 125, "true ended before it got or wrote a frame"),
+        ("false", 1, "false ended with status 1"),
+        ("sh -c 'kill -9 $$'", 137, "sh ended with status 137, as after signal 9"),
         ("no-such-program", 127, "no-such-program"),
     ] {
         let scene = Scene::new();

@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use cable::Edge;
 use clap::ValueEnum;
 use edges::codec::Coding;
+use edges::flow::Flow;
 use edges::messages::MessageEdge;
 use edges::program::Program;
 use edges::stream::StreamEdge;
@@ -25,6 +27,8 @@ use super::{START, UplinkArgs};
 pub struct Uplink {
     /// The program.
     pub program: Program,
+    /// What goes through it.
+    pub flow: Rc<Flow>,
     /// Its frames.
     pub edge: Box<dyn Edge>,
     /// Where its sockets are, as long as it lives.
@@ -91,8 +95,10 @@ fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let program = Program::spawn(command)?.map_err(|error| anyhow!("passt: {error}"))?;
     let (input, output) = twice(ours.into())?;
     let coding = Coding::Framed(Framing::Qemu);
-    let edge = Box::new(StreamEdge::of_program("passt", coding, input, output)?);
-    Ok(Uplink { program, edge, sockets: None })
+    let flow = Rc::new(Flow::default());
+    let [from, to] = [(input, flow.clone()), (output, flow.clone())];
+    let edge = Box::new(StreamEdge::of_programs("passt", coding, from, to)?);
+    Ok(Uplink { program, flow, edge, sockets: None })
 }
 
 /// Who has 10.0.2.15, as stdpkt functions name their interfaces: an ARP announcement
@@ -162,7 +168,7 @@ fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
         }
     }
     let edge = Box::new(MessageEdge::new("slirp4netns", socket, None)?);
-    Ok(Uplink { program, edge, sockets: Some(dir) })
+    Ok(Uplink { program, flow: Rc::default(), edge, sockets: Some(dir) })
 }
 
 fn ask(api: &Path, request: &str) -> Result<String> {
