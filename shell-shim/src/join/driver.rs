@@ -36,8 +36,9 @@ pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
     programs: Vec<Course>,
-    /// They are ours, not the user's: how they end when told to is nobody's business.
-    servants: bool,
+    /// They are ours, not the user's: how they end when told to is nobody's business,
+    /// and of themselves they end for a reason that this tells.
+    why: Option<Box<dyn FnMut() -> String>>,
     status: u8,
     /// The program whose end is the end of all, and which the status is of.
     decided_by: Option<usize>,
@@ -68,14 +69,13 @@ const EDGES: u32 = 1 << 8;
 impl Joint {
     /// A joint that nobody drives yet.
     pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Course>) -> Joint {
-        let (servants, status, decided_by) = (false, 0, None);
-        Joint { jacks, signals, programs, servants, status, decided_by, stage: Stage::Living }
+        let (why, status, decided_by) = (None, 0, None);
+        Joint { jacks, signals, programs, why, status, decided_by, stage: Stage::Living }
     }
 
-    /// The programs are ours, not the user's.
-    pub fn of_servants(mut self) -> Joint {
-        self.servants = true;
-        self
+    /// The programs are ours, not the user's. `why` they ended of themselves.
+    pub fn of_servants(self, why: impl FnMut() -> String + 'static) -> Joint {
+        Joint { why: Some(Box::new(why)), ..self }
     }
 
     /// Lives until a link, an edge or CMD ends; returns the exit status.
@@ -91,8 +91,8 @@ impl Joint {
 
     /// A program that ended well and did nothing is not what its user thinks it is.
     fn tell_of_idle(&self) {
-        let Some(Course { what, flow, .. }) = self.decided_by.map(|number| &self.programs[number])
-        else {
+        let by = self.decided_by.filter(|_| self.why.is_none());
+        let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
             return;
         };
         match (self.status, flow.given(), flow.returned()) {
@@ -118,14 +118,14 @@ impl Joint {
         match self.stage {
             Stage::Living => {
                 (self.status, self.decided_by) = (status, Some(number));
-                match status {
-                    _ if self.servants => say::error!("{what} ended{}", how(status)),
-                    0 => {}
-                    _ => say::note!("{what} ended{}, and the link with it", how(status)),
+                match (&mut self.why, status) {
+                    (Some(why), _) => say::error!("{}", why()),
+                    (None, 0) => {}
+                    (None, _) => say::note!("{what} ended{}, and the link with it", how(status)),
                 }
                 self.stage = Stage::Draining(0, Instant::now() + LAST);
             }
-            _ if self.decided_by.is_some() || self.servants => {}
+            _ if self.decided_by.is_some() || self.why.is_some() => {}
             _ => self.status = self.status.max(status),
         }
     }
@@ -188,10 +188,9 @@ impl Joint {
     }
 }
 
-/// How a program ended, for people.
+/// How a program ended that did not end well, for people.
 fn how(status: u8) -> String {
     match status {
-        0 => String::new(),
         129.. => format!(" with status {status}, as after signal {}", status - 128),
         _ => format!(" with status {status}"),
     }
@@ -283,14 +282,14 @@ impl Driver for Joint {
             | Stage::Waiting(at, _)
             | Stage::Leaving(_, at) => Some(at),
         };
-        let living = matches!(self.stage, Stage::Living) && !self.servants;
+        let living = matches!(self.stage, Stage::Living) && self.why.is_none();
         let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
         self.jacks.iter().filter_map(Jack::deadline).chain(stage).chain(flows).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
         match &mut self.stage {
-            Stage::Living if !self.servants => {
+            Stage::Living if self.why.is_none() => {
                 self.programs.iter().for_each(|course| course.flow.tell(&course.what));
             }
             Stage::Waiting(at, signal) if Instant::now() >= *at => {

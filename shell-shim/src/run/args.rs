@@ -59,6 +59,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "NET=VIA", value_parser = route)]
     pub route: Vec<Route>,
 
+    /// A name server for the function's programs, in a resolv.conf of their own
+    /// (up to 3)
+    #[arg(long, value_name = "IP", value_parser = ip)]
+    pub dns: Vec<IpAddr>,
+
     /// Forward packets between the interfaces, IPv4 and IPv6
     #[arg(long)]
     pub forward: bool,
