@@ -13,6 +13,7 @@ use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
 use crate::FAILED;
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
@@ -36,6 +37,10 @@ pub struct FeedArgs {
     /// How long a function's CMD is running before packets reach it, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = head_start)]
     pub after_cmd: Duration,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 /// How fast a capture is sent.
@@ -71,6 +76,7 @@ fn head_start(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// One line that names the file and the place in it.
 pub fn run(args: &FeedArgs) -> Result<u8> {
+    args.name.introduce(&[], "feed");
     let mut feed = Feed::open(args)?;
     // What is no capture is refused before anybody waits for it.
     if !feed.source.peek() {
