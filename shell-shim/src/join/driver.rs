@@ -164,12 +164,9 @@ impl Joint {
     /// Goes on from one stage to the next.
     fn proceed(&mut self) {
         let now = Instant::now();
+        let is_drained = self.is_drained();
         match self.stage {
-            Stage::Draining(..) => {
-                if self.is_drained() {
-                    self.stage = Stage::Closing(now + LAST);
-                }
-            }
+            Stage::Draining(..) if is_drained => self.stage = Stage::Closing(now + LAST),
             Stage::Closing(until) => {
                 let jacks = self.jacks.iter_mut();
                 let closed = jacks.fold(true, |all, jack| {
@@ -205,7 +202,8 @@ impl Driver for Joint {
         let mut busy = false;
         for jack in &mut self.jacks {
             busy |= jack.turn();
-            if jack.edge().is_over() {
+            // That of a servant is not over before it has ended, and why is told.
+            if jack.edge().is_over() && self.why.is_none() {
                 jack.close(); // which ends the cable to it
             }
         }
