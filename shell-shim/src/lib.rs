@@ -12,9 +12,11 @@ pub mod host;
 pub mod join;
 pub mod ls;
 pub mod name;
+pub mod pages;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod story;
 pub mod succession;
 pub mod told;
 pub mod uplink;
@@ -24,8 +26,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use succession::{heir, place, swap};
 
@@ -86,7 +88,18 @@ pub fn main() -> ExitCode {
 
 /// A function that has handed its links over lives on as whoever has them.
 fn live(command: cli::Command) -> anyhow::Result<u8> {
-    heir::prepare()?;
+    match &command {
+        cli::Command::Run(_)
+        | cli::Command::Tee(_)
+        | cli::Command::Filter(_)
+        | cli::Command::Dump(_)
+        | cli::Command::Feed(_)
+        | cli::Command::Balance(_) => heir::prepare()?,
+        cli::Command::Join(_) | cli::Command::Each(_) | cli::Command::Uplink(_) => {
+            heir::refuse()?;
+        }
+        _ => {}
+    }
     let status = run(command)?;
     Ok(place::keep()?.unwrap_or(status))
 }
@@ -113,7 +126,8 @@ fn print_file(words: &[OsString]) -> ExitCode {
 }
 
 fn run(command: cli::Command) -> anyhow::Result<u8> {
-    if !matches!(command, cli::Command::Perf { .. }) {
+    use cli::Command::{Completions, Man, Perf};
+    if !matches!(command, Perf { .. } | Man(_) | Completions(_)) {
         host::check()?;
     }
     match command {
@@ -128,6 +142,10 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),
+        cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
+        cli::Command::Completions(args) => {
+            pages::completions(&args, cli::Cli::command()).map(|()| 0)
+        }
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),

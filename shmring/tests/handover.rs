@@ -174,7 +174,11 @@ fn check(n: u64, step: Option<Step>, victim: usize, ends: &[ExitStatus]) {
         // The link has ended, or the one before went on with it.
         _ => false,
     };
-    assert_eq!(later.iter().all(|status| status.success()), goes_on, "round {n}: {step:?}, {ends:?}");
+    assert_eq!(
+        later.iter().all(|status| status.success()),
+        goes_on,
+        "round {n}: {step:?}, {ends:?}"
+    );
     assert!(ends[..victim].iter().all(|status| status.success()), "round {n}: {step:?}, {ends:?}");
 }
 

@@ -33,6 +33,8 @@ mod refused_by_host;
 mod revive;
 mod said;
 mod sizes;
+mod stories;
+mod swap;
 mod talks;
 mod terminals;
 mod unprivileged;

@@ -103,7 +103,8 @@ impl Patch {
         // Before its name is shown.
         let door = Door::open();
         heir::take_over(plans.iter())?;
-        let cables: Result<Vec<_>> = plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
+        let cables: Result<Vec<_>> =
+            plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
         let switch = Switch::new(dir.clone())?;
         Ok(Patch { cables: cables?, signals, door, dir, switch })
     }

@@ -21,10 +21,10 @@ use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
-use crate::succession::heir;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
+use crate::succession::heir;
 use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
@@ -39,16 +39,16 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
-    if args.verbose {
-        say::set_verbose();
-    }
     let file = args.file.as_deref().and_then(Path::file_stem).map(OsStr::to_string_lossy);
     args.name.introduce(&args.command, file.as_deref().unwrap_or(usual_name(&args)));
     match args.stack {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
         }
-        StackArg::Lkl => return lkl::run(&args),
+        StackArg::Lkl => {
+            heir::refuse()?;
+            return lkl::run(&args);
+        }
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
     }
@@ -67,7 +67,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan))?);
+        keeper = Some(Keeper::start(links(&plan), &args.dns)?);
     }
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;

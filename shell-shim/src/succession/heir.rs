@@ -50,9 +50,17 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// Whether this process is to take over from another.
-pub fn is_one() -> bool {
-    lock(&DOORS).is_some()
+/// For those who cannot take over from anybody.
+///
+/// # Errors
+/// Where this process is to.
+pub fn refuse() -> Result<()> {
+    match std::env::var_os(VARIABLE) {
+        None => Ok(()),
+        Some(_) => bail!(
+            "this cannot take a running function's place: that is for stdpkt run on the host's stack, tee, filter, balance, dump and feed"
+        ),
+    }
 }
 
 /// Takes the links over, if there are some to be taken over: all is set up, but for the

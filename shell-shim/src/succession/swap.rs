@@ -45,7 +45,9 @@ pub fn run(args: &SwapArgs) -> Result<u8> {
     let [stdin, stdout]: [OwnedFd; 2] =
         place.fds.try_into().map_err(|_| anyhow::anyhow!("{}: no place came", args.name))?;
     let Some(door) = Door::open() else {
-        bail!("stdpkt swap has no door by which CMD could say that it is ready: see `-v` of stdpkt run")
+        bail!(
+            "stdpkt swap has no door by which CMD could say that it is ready: see `-v` of stdpkt run"
+        )
     };
     let (program, rest) = args.command.split_first().context("CMD: none given")?;
     let child = Command::new(program)
@@ -133,10 +135,10 @@ fn wait(args: &SwapArgs, mut door: Door, newcomer: &mut Newcomer) -> Result<()> 
         }
         if ready.is_none() && Instant::now() >= until {
             bail!(
-                "{}: CMD was not set up in {:?}, and nothing has changed: give it longer (--timeout), \
+                "{}: CMD was not set up in {} seconds, and nothing has changed: give it longer (--timeout), \
                  or see what it waits for",
                 args.name,
-                args.timeout
+                args.timeout.as_secs_f64()
             );
         }
     }
