@@ -4,6 +4,7 @@
 mod balance;
 mod capture;
 mod chain;
+mod corpus;
 mod etherpipe;
 mod flows;
 mod reading;
