@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use frames::recorded::MAX_HEAD_START;
 use rustix::fs::SeekFrom;
-use shmring::{PipeEnd, RecvError, SendError};
+use shmring::{PipeEnd, RecvError, SendError, StreamIn};
 
 use super::{Patch, Work, right};
 use crate::FAILED;
@@ -172,9 +172,8 @@ impl Feed {
         self.blocked = false;
         self.due = None;
         for _ in 0..BATCH {
-            let next = self.source.borrow().map(|_| ());
-            let time = match next {
-                Ok(()) => self.source.time(),
+            let (len, time) = match self.source.next_len() {
+                Ok(len) => (len, self.source.time()),
                 Err(RecvError::Ended) if self.begin_again() => continue,
                 Err(error) => {
                     self.over = error != RecvError::Empty;
@@ -185,9 +184,8 @@ impl Feed {
             if self.due.is_some() {
                 break;
             }
-            let Ok(bytes) = self.source.borrow() else { break };
-            let len = bytes.len();
-            let sent = tx.send(len, |room| {
+            let bytes = self.source.frame();
+            let sent = tx.put(len, |room| {
                 room.copy_from_bytes(0, bytes);
                 Ok::<_, ()>(len)
             });
@@ -274,7 +272,7 @@ impl Work for Feed {
     }
 
     fn ready(&mut self) {
-        self.source.woken();
+        let _ = self.source.woken(); // cannot fail: there is nothing but a flag
     }
 
     fn deadline(&self) -> Option<Instant> {
