@@ -11,6 +11,7 @@ mod channels;
 mod descriptors;
 mod edges;
 mod endings;
+mod examples;
 mod fifos;
 mod filters;
 mod function_files;

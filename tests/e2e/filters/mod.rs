@@ -12,6 +12,7 @@ mod targets;
 mod text;
 mod transport;
 mod trouble;
+mod wire;
 
 use crate::support::scene::{Outcome, Scene};
 
