@@ -56,7 +56,7 @@ impl Conditions {
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.jitter <= self.delay,
-            "--jitter: more than the delay that it makes longer or shorter: give --delay as well"
+            "--jitter: more than the delay, which it makes longer or shorter: give a --delay of at least as much"
         );
         ensure!(
             self.reorder == 0.0 || !self.delay.is_zero(),
