@@ -9,8 +9,10 @@ mod support;
 
 mod channels;
 mod descriptors;
+mod door;
 mod edges;
 mod endings;
+mod examples;
 mod fifos;
 mod filters;
 mod function_files;

@@ -11,6 +11,7 @@ pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod settings;
+mod settling;
 pub mod signals;
 mod values;
 
@@ -20,6 +21,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
+use crate::door::Door;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
@@ -78,6 +80,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
         // Not only when a neighbour has come.
         args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
+    // Before its name is shown.
+    let door = Door::open();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
@@ -96,7 +100,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, keeper, (args.command, args.keep), linger)
+    Function::new(jacks, far, signals, door, keeper, (args.command, args.keep), linger)
         .run(Switch::new(dir)?)
 }
 
