@@ -38,20 +38,21 @@ fn a_router_is_swapped_under_pings_and_under_a_tcp_connection() {
         r#"{UNTIL_UP}
         stdpkt run {CLIENT} -- sh -c '
             ping -q -i 0.01 -c $((150 + 30 * {n})) 10.0.1.2 > pinged; touch streaming
-            stdpkt perf client 10.0.1.2 --seconds $((1 + {n} / 10)) > streamed' \
-        | stdpkt run --name {r} {ROUTER} | stdpkt run {SERVER} -- stdpkt perf server 2> server &
+            stdpkt perf client 10.0.1.2 --seconds $((1 + {n} / 10)) > streamed; echo stream $? >> pinged' \
+        | stdpkt run --name {r} {ROUTER} | stdpkt run {SERVER} -- stdpkt perf server 2> server & chain=$!
         up {r}
         swap() {{ for i in $(seq {n}); do
             stdpkt swap {r} -- stdpkt run --name {r} {ROUTER} || exit; sleep 0.0$((RANDOM % 9))
         done; }}
         swap
-        until [ -e streaming ]; do kill -0 %1 || exit; sleep 0.05; done
+        until [ -e streaming ]; do kill -0 $chain || exit; sleep 0.05; done
         swap; touch swapped
-        wait %1; echo chain $?
+        wait $chain
         cat pinged"#
     );
-    let run = scene.start_in(&["bash", "-m"], &script).end();
-    said(&run, "chain 0");
+    let run = scene.start_in(&["bash"], &script).end();
+    // Its server ends by a signal.
+    said(&run, "stream 0");
     let count = 150 + 30 * n;
     let all = format!("{count} packets transmitted, {count} received, 0% packet loss");
     assert!(run.out.contains(&all), "{run:#?}");
@@ -65,14 +66,14 @@ fn a_tee_is_swapped_and_no_frame_is_lost_or_doubled() {
     let (t, n) = (name("t"), swaps());
     let script = format!(
         r#"{UNTIL_UP}
-        stdpkt run --right 10.0.0.2/24 -- ping -q -i 0.005 -c 200 10.0.0.1 > pinged \
-        | stdpkt tee --name {t} 0.pcap | stdpkt run --left 10.0.0.1/24 &
+        stdpkt run --right 10.0.0.2/24 -- sh -c 'ping -q -i 0.005 -c 200 10.0.0.1 > pinged' \
+        | stdpkt tee --name {t} 0.pcap | stdpkt run --left 10.0.0.1/24 & chain=$!
         up {t}
         for i in $(seq {n}); do stdpkt swap {t} -- stdpkt tee --name {t} $i.pcap || exit; done
-        wait %1; echo chain $?
+        wait $chain; echo chain $?
         cat pinged"#
     );
-    let run = scene.start_in(&["bash", "-m"], &script).end();
+    let run = scene.start_in(&["bash"], &script).end();
     said(&run, "chain 0");
     assert!(
         run.err.contains("200 received, 0% packet loss")
@@ -93,18 +94,18 @@ fn the_shell_sees_the_end_of_the_function_that_took_over() {
         let script = format!(
             r#"{UNTIL_UP}
             mkfifo a b
-            stdpkt run --link l,at=a,ip=10.0.0.2/24 &
-            stdpkt run --link r,at=b,ip=10.0.1.2/24 &
+            stdpkt run --link l,at=a,ip=10.0.0.2/24 & one=$!
+            stdpkt run --link r,at=b,ip=10.0.1.2/24 & two=$!
             stdpkt run --name {r} --link l,at=a,ip=10.0.0.1/24 --link r,at=b,ip=10.0.1.1/24 & old=$!
             up {r}
             stdpkt swap {r} -- stdpkt run --name {r} --link l,at=a,ip=10.0.0.1/24 --link r,at=b,ip=10.0.1.1/24
             echo swapped $?
-            new=$(pgrep -n -f -- "--name {r} ")
-            [ $new != $old ] || exit
+            new=$(stdpkt ls {r} | sed -n 's/^ *\([0-9]*\):[lr] {r} .*/\1/p' | head -n 1)
+            [ -n "$new" ] && [ $new != $old ] || {{ kill $one $two $old; stdpkt ls; exit; }}
             kill -{signal} ${who}
             wait $old; echo ended $?
-            kill %1 %2; wait
-            until ! pgrep -f -- "--name {r} " > found; do sleep 0.05; done"#
+            kill $one $two; wait
+            while kill -0 $new; do sleep 0.05; done"#
         );
         let run = scene.start_in(&["bash"], &script).end();
         said(&run, "swapped 0");

@@ -75,6 +75,8 @@ pub fn take_over<'a>(plans: impl Iterator<Item = &'a CablePlan>) -> Result<()> {
     let mut answer = old.ask(&Request::HandOver { pipes }, &[], PATIENCE)?;
     let taking = Taking::receive(answer.socket, Some(PATIENCE))?;
     let (links, socket) = taking.accept()?;
+    // It says that it is gone, or is dead: there are never two of a name afterwards.
+    let _ = socket::receive(&socket, &mut [0; 16]);
     let place = answer.fds.pop().unwrap_or(socket);
     // Whoever keeps the place sends signals there from now on.
     let _ = socket::send(&place, format!("pid {}", std::process::id()).as_bytes(), &[]);

@@ -79,6 +79,9 @@ fn hand_over(call: Call, cables: Vec<&mut Cable>) -> Answered {
     call.caller.tell(&Reply::Done, &place);
     match cable::give(cables.into_iter(), call.caller.into_socket(), PATIENCE) {
         Ok(socket) => {
+            // From here on the name is the other's.
+            shmring::board::retire();
+            let _ = socket::send(&socket, b"gone", &[]);
             let _ = HEIR.set(socket);
             Answered::Gone
         }
@@ -101,7 +104,6 @@ pub fn is_given() -> bool {
 /// Where signals or the socket cannot be waited for.
 pub fn keep() -> Result<Option<u8>> {
     let Some(heir) = HEIR.get() else { return Ok(None) };
-    shmring::board::retire();
     if heir::place().is_some() {
         return Ok(None);
     }
@@ -126,19 +128,22 @@ pub fn keep() -> Result<Option<u8>> {
     let signals = SignalFd::with_flags(&set, flags).context("signalfd")?;
     let mut process = None;
     loop {
-        let mut fds = [
-            PollFd::new(heir.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
+        let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds =
+            [PollFd::new(heir.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), known)];
         let _ = poll(&mut fds, PollTimeout::NONE);
-        let said = fds[0].any().unwrap_or(false);
-        while let Ok(Some(info)) = signals.read_signal() {
-            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                pass_on(signal, &process);
-            }
-        }
-        if said && let Some(status) = hear(heir, &mut process) {
+        if fds[0].any().unwrap_or(false)
+            && let Some(status) = hear(heir, &mut process)
+        {
             return Ok(Some(status));
+        }
+        // Signals wait until it is known who is to get them.
+        while let Some(process) = &process
+            && let Ok(Some(info)) = signals.read_signal()
+        {
+            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                pass_on(signal, process);
+            }
         }
     }
 }
@@ -166,12 +171,10 @@ fn hear(heir: &OwnedFd, process: &mut Option<OwnedFd>) -> Option<u8> {
 }
 
 /// As if it had been sent there. A stop takes both.
-fn pass_on(signal: Signal, process: &Option<OwnedFd>) {
+fn pass_on(signal: Signal, process: &OwnedFd) {
     let send = |signal: Signal| {
         let signal = rustix::process::Signal::from_named_raw(signal as i32);
-        if let (Some(process), Some(signal)) = (process, signal) {
-            let _ = pidfd_send_signal(process, signal);
-        }
+        let _ = signal.map(|signal| pidfd_send_signal(process, signal));
     };
     match signal {
         Signal::SIGTSTP => {
