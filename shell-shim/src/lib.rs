@@ -6,6 +6,7 @@
 pub mod check;
 pub mod cli;
 pub mod demo;
+pub mod door;
 pub mod each;
 pub mod filters;
 pub mod host;

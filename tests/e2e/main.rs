@@ -10,6 +10,7 @@ mod support;
 mod channels;
 mod check;
 mod descriptors;
+mod door;
 mod edges;
 mod endings;
 mod fifos;

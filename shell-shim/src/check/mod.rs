@@ -21,7 +21,7 @@ const CANNOT: u8 = 1;
 #[command(after_help = "Examples:
   stdpkt check
   stdpkt check --json
-  stdpkt check && stdpkt demo")]
+  stdpkt check --json | jq .can_run")]
 pub struct CheckArgs {
     /// One JSON object: version, can_run, and items with what, state (ok, limited or
     /// missing), needed, found and way_out

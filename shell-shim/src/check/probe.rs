@@ -39,7 +39,7 @@ pub fn run(_: &ProbeArgs) -> Result<u8> {
         !failed
     };
     let _ = step(namespace::enter())
-        && step(Keeper::start(Links::default()).map(|started| keeper = Some(started)))
+        && step(Keeper::start(Links::default(), &[]).map(|started| keeper = Some(started)))
         && step(Tap::create("left").map(|made| tap = Some(made)))
         && step(netlink::configure(&network()));
     drop((keeper, tap));
