@@ -13,6 +13,7 @@ mod descriptors;
 mod door;
 mod edges;
 mod endings;
+mod examples;
 mod fifos;
 mod filters;
 mod function_files;
