@@ -1,7 +1,7 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
 mod remote;
-mod uplink;
+pub(super) mod uplink;
 mod vde;
 
 use crate::support::need::{need, need_functions};
