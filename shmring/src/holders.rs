@@ -66,6 +66,26 @@ pub fn exe(pid: u32) -> Option<(u64, u64)> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
+/// A process, for people: `` `stdpkt` (pid 12) ``.
+pub fn name(pid: u32) -> String {
+    match program(Path::new(&format!("/proc/{pid}"))) {
+        Some(program) if pid != 0 => format!("`{program}` (pid {pid})"),
+        _ => "a process that cannot be seen from here".to_owned(),
+    }
+}
+
+/// A user, for people: the name, else the number.
+pub fn user(uid: u32) -> String {
+    let all = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = all.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let named = entry.into_iter().find(|entry| entry.get(2) == Some(&uid.to_string().as_str()));
+    let name = named.and_then(|entry| entry.first().copied().map(str::to_owned));
+    match name.filter(|name| !name.is_empty() && !name.contains(char::is_control)) {
+        Some(name) => format!("user {name}"),
+        None => format!("user {uid}"),
+    }
+}
+
 /// Whether a process has `pipe` open for reading, and for writing; `None` where
 /// that is not ours to see.
 fn access(process: &Path, pipe: (u64, u64)) -> Option<(bool, bool)> {
@@ -93,17 +113,16 @@ fn identity(fd: &Path) -> Option<(u64, u64)> {
 
 /// `None` when it has ended meanwhile.
 fn describe(pid: u32, process: &Path, reads: bool, writes: bool) -> Option<Holder> {
+    let program = program(process)?;
+    let uid = fs::metadata(process).ok()?.uid();
+    Some(Holder { pid, uid, program, exe: exe(pid), reads, writes })
+}
+
+fn program(process: &Path) -> Option<String> {
     let name = fs::read(process.join("comm")).ok()?;
     let name = String::from_utf8_lossy(&name);
-    let program = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c });
-    Some(Holder {
-        pid,
-        uid: fs::metadata(process).ok()?.uid(),
-        program: program.take(NAME_LEN).collect(),
-        exe: exe(pid),
-        reads,
-        writes,
-    })
+    let name = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c });
+    Some(name.take(NAME_LEN).collect())
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ impl Cable {
     pub(super) fn on_event(&mut self, event: Event, wake: &mut Wake<'_>) -> Result<()> {
         match event {
             Event::Link(link) => return self.join(link, wake),
+            Event::Trouble(error) => say::note!("{error}"),
             Event::Bytes if self.is_up() => {}
             Event::Bytes => return self.read_bytes(wake),
             Event::WriterStopped(bytes) => {

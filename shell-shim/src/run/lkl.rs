@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
-use shmring::{Rendezvous, Role, RuntimeDir};
+use shmring::RuntimeDir;
 
 use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
@@ -70,8 +70,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     set("LD_PRELOAD", lkl.preload());
     set("LKL_HIJACK_CONFIG_FILE", config_path.into());
-    // Of the user outside, see `RuntimeDir`.
-    set("SHMRING_RUNTIME_DIR", dir.path().into());
+    // Of the user outside, see `RuntimeDir`: LKL meets its neighbours there.
+    if let Some(path) = dir.path() {
+        set("SHMRING_RUNTIME_DIR", path.into());
+    }
     set("STDPKT_RING", args.ring.to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     let channel = match args.channel {
@@ -87,15 +89,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     keeper.spawn(&argv)?;
     let status = supervise(&mut keeper, &signals, &ends, args.command.is_empty())?;
     drop(keeper);
-    // A CMD that was killed left its addresses behind. Who comes next takes a
-    // dead one over, and removes its own when it goes.
-    for cable in plugs
-        .into_iter()
-        .flat_map(Plug::into_cables)
-        .filter(|cable| cable.end.role() != Role::Writer)
-    {
-        drop(Rendezvous::new(cable.end, &dir, cable.offer));
-    }
     Ok(status)
 }
 
