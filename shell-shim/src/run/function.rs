@@ -128,18 +128,14 @@ impl Driver for Function {
         self.far.iter_mut().try_for_each(Jack::links_ended)?;
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
-        let idle = !self.running
-            && self.command.is_empty()
-            && !cables().any(|c| c.is_vital())
-            && !cables().any(|c| c.is_up());
-        if cut || idle {
+        if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
         }
         if cut && !self.running && !self.command.is_empty() {
             say::error!("the neighbour ended before {} could start", self.command[0]);
             self.end(crate::FAILED);
-        } else if cut || idle {
+        } else if cut {
             self.end(0);
         }
         Ok(())
