@@ -9,7 +9,7 @@ use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use super::half::{Half, Receiver, Sender};
+use super::half::{Half, Joined, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
 use super::shown::Shown;
@@ -82,26 +82,6 @@ struct Parts {
     offer: Offer,
     vital: bool,
     what: String,
-}
-
-/// The halves of a live link.
-pub struct Joined {
-    /// Frames out.
-    pub tx: Option<Sender>,
-    /// Frames in.
-    pub rx: Option<Receiver>,
-}
-
-impl Joined {
-    /// Takes out the sending half if the neighbour takes no more.
-    pub fn drop_closed(&mut self) {
-        self.tx.take_if(|tx| tx.is_closed());
-    }
-
-    /// Whether there is a half left.
-    pub fn is_alive(&self) -> bool {
-        self.tx.is_some() || self.rx.is_some()
-    }
 }
 
 /// Watches the descriptor of one half of the link with a serial number.
@@ -376,20 +356,10 @@ impl Cable {
         self.greet();
     }
 
-    /// Whether byte streams have written everything, or cannot.
-    pub fn is_drained(&mut self) -> bool {
-        self.refresh();
-        self.stream_out().is_none_or(|stream| {
-            let _ = stream.arm();
-            stream.is_empty() || stream.is_closed()
-        })
-    }
-
-    /// Writes what byte streams still hold.
-    pub fn finish(&mut self) {
-        if let Some(stream) = self.stream_out() {
-            stream.finish();
-        }
+    /// Whether the neighbours get all that was sent even if this side ends now, or
+    /// do not want it any more.
+    pub fn is_flushed(&mut self) -> bool {
+        self.links().filter_map(|joined| joined.tx.as_mut()).all(Sender::is_flushed)
     }
 }
 

@@ -36,6 +36,12 @@ pub trait Edge {
     /// Whether [`Edge::fill`] may have a frame.
     fn has_frames(&mut self) -> bool;
 
+    /// Whether all frames that there were have been taken out. One whose frames wait
+    /// on purpose still has them, and knows better than this.
+    fn is_empty(&mut self) -> bool {
+        !self.has_frames()
+    }
+
     /// Whether [`Edge::take`] may take one.
     fn has_room(&mut self) -> bool;
 

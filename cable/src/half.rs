@@ -9,6 +9,26 @@ use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
 
+/// The halves of a live link.
+pub struct Joined {
+    /// Frames out.
+    pub tx: Option<Sender>,
+    /// Frames in.
+    pub rx: Option<Receiver>,
+}
+
+impl Joined {
+    /// Takes out the sending half if the neighbour takes no more.
+    pub fn drop_closed(&mut self) {
+        self.tx.take_if(|tx| tx.is_closed());
+    }
+
+    /// Whether there is a half left.
+    pub fn is_alive(&self) -> bool {
+        self.tx.is_some() || self.rx.is_some()
+    }
+}
+
 /// Which half of a link a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Half {
@@ -51,6 +71,15 @@ impl Sender {
     pub fn publish(&mut self) {
         if let Sender::Link(tx) = self {
             tx.publish();
+        }
+    }
+
+    /// Whether the neighbour gets all that was sent and published even if this side
+    /// ends now, or does not want it any more.
+    pub fn is_flushed(&mut self) -> bool {
+        match self {
+            Sender::Link(tx) => tx.is_flushed(),
+            Sender::Stream(stream) => stream.is_flushed(),
         }
     }
 
@@ -173,6 +202,11 @@ impl Receiver {
                 return Err(ended);
             }
         }
+    }
+
+    /// Whether there is a frame to be taken, now.
+    pub fn has_frame(&mut self) -> bool {
+        self.receive(|_| (false, ())).is_ok()
     }
 
     /// The source is at its end and the next one takes over, if there is one.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use frames::{FEATURES, MAX_FRAME};
-use shmring::{RecvError, SendError};
+use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
@@ -17,6 +17,10 @@ pub struct Jack<E> {
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
     finished: Finished,
+    /// Frames that links took from the edge.
+    sent: u64,
+    /// Frames that the edge took from links, or refused.
+    taken: u64,
     /// Captures are not played yet.
     pub hold_captures: bool,
 }
@@ -24,7 +28,8 @@ pub struct Jack<E> {
 impl<E: Edge> Jack<E> {
     /// An edge without links.
     pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
-        Jack { name, edge, cables, finished: Finished::default(), hold_captures: false }
+        let finished = Finished::default();
+        Jack { name, edge, cables, finished, sent: 0, taken: 0, hold_captures: false }
     }
 
     /// The edge.
@@ -70,7 +75,8 @@ impl<E: Edge> Jack<E> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
-        let Jack { edge, cables, finished, hold_captures, .. } = self;
+        let Jack { edge, cables, finished, hold_captures, taken, .. } = self;
+        let before = *taken;
         if finished.hand_over(edge) == Err(NotTaken::Refused)
             && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
         {
@@ -82,13 +88,14 @@ impl<E: Edge> Jack<E> {
                 if let Some(rx) = &mut joined.rx
                     && !(*hold_captures && rx.as_stream().is_some())
                 {
-                    alive = deliver(rx, edge, finished, &mut busy);
+                    alive = deliver(rx, edge, finished, taken);
                 }
                 // What came in before the neighbour closed is delivered first.
                 joined.drop_closed();
                 alive && joined.is_alive()
             });
         }
+        busy |= self.taken > before;
         if self.edge.has_frames() {
             let mut burst = Burst::default();
             let mut links = self.cables.iter_mut().flat_map(Cable::links);
@@ -100,6 +107,7 @@ impl<E: Edge> Jack<E> {
                 busy = true;
             }
             busy |= burst.frames > 0;
+            self.sent += burst.frames as u64;
             self.edge.filled(burst);
         }
         busy
@@ -147,9 +155,48 @@ impl<E: Edge> Jack<E> {
         if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
     }
 
+    /// Frames that links took from the edge so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether there is a neighbour that takes frames.
+    pub fn can_send(&mut self) -> bool {
+        self.cables.iter_mut().any(|cable| cable.sender().is_some())
+    }
+
+    /// Whether the neighbours get all that the edge had, even if this side ends now.
+    /// Where nobody takes frames there is nothing to wait for.
+    pub fn is_drained(&mut self) -> bool {
+        !self.can_send() || self.edge.is_empty() && self.cables.iter_mut().all(Cable::is_flushed)
+    }
+
+    /// Frames that the edge took from links so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Whether the edge has taken all that neighbours sent.
+    pub fn is_delivered(&mut self) -> bool {
+        let mut links = self.cables.iter_mut().flat_map(Cable::links);
+        !links.any(|joined| joined.rx.as_mut().is_some_and(Receiver::has_frame))
+    }
+
+    /// Takes frames out of the edge that no link took, and counts them; at most `max`.
+    pub fn discard(&mut self, max: u64) -> u64 {
+        let mut room = vec![0; MAX_FRAME];
+        let mut discarded = 0;
+        while discarded < max && self.edge.fill(&mut BytesMut::of_slice(&mut room)).is_ok() {
+            discarded += 1;
+        }
+        if let Some(tx) = self.cables.iter_mut().find_map(Cable::sender) {
+            (0..discarded).for_each(|_| tx.count_drop());
+        }
+        discarded
+    }
+
     /// Closes every link; neighbours still get what was sent.
     pub fn close(&mut self) {
-        self.cables.iter_mut().for_each(Cable::finish);
         self.cables.clear();
     }
 }
@@ -160,10 +207,10 @@ fn deliver<E: Edge>(
     rx: &mut Receiver,
     edge: &mut E,
     finished: &mut Finished,
-    busy: &mut bool,
+    count: &mut u64,
 ) -> bool {
     let as_they_are = edge.features() & FEATURES == FEATURES;
-    let mut any = false;
+    let before = *count;
     let mut alive = true;
     for _ in 0..BATCH {
         if !edge.has_room() {
@@ -184,11 +231,10 @@ fn deliver<E: Edge>(
                 break;
             }
         }
-        any = true;
+        *count += 1;
     }
-    if any {
+    if *count > before {
         edge.taken();
-        *busy = true;
     }
     if alive {
         rx.return_room();

@@ -20,9 +20,9 @@ pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
 
-pub use cable::{Cable, CablePlan, Fallback, Joined, Wake};
+pub use cable::{Cable, CablePlan, Fallback, Wake};
 pub use edge::Edge;
-pub use half::{Half, Receiver, Sender};
+pub use half::{Half, Joined, Receiver, Sender};
 pub use jack::Jack;
 pub use switch::{Driver, Switch, WatchNumbered};
 

@@ -4,8 +4,7 @@ use anyhow::{Context, Result};
 use shmring::board::{Board, Entry, Form, Posting, Way};
 use shmring::{PipeEnd, Role, Rx, Tx};
 
-use super::cable::Joined;
-use super::half::{Receiver, Sender, Source};
+use super::half::{Joined, Receiver, Sender, Source};
 
 /// What is shown of a cable.
 pub(super) struct Shown {

@@ -173,16 +173,9 @@ impl StreamTx {
         is_empty
     }
 
-    /// Writes what is left, however long the reader takes.
-    pub fn finish(&mut self) {
-        while !self.is_empty() && !self.is_closed() {
-            let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
-            if !matches!(rustix::event::poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
-                return;
-            }
-            self.woken();
-            self.flush();
-        }
+    /// Whether everything is written, or nobody reads it any more.
+    pub fn is_flushed(&mut self) -> bool {
+        self.flush() || self.is_closed()
     }
 }
 

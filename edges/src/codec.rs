@@ -1,38 +1,96 @@
 //! Frames as a program's or socket's bytes, and back.
 
-use frames::{FEATURES, Framing, Unframer, VNET_LEN};
+use cable::stream_tx::now;
+use frames::capture::{Decoder, Encoder, Format};
+use frames::{FEATURES, Framing, MAX_FRAME, Packets, Unframer, VNET_LEN};
 use shmring::{Bytes, BytesMut};
 
-/// One stream's way of writing frames, and what has come of it so far.
-pub(crate) struct Codec {
-    framing: Framing,
-    unframer: Unframer,
+/// Bytes of a capture that are read at once: a pipe's worth.
+const CHUNK: usize = 64 << 10;
+
+/// How frames are written on a byte stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// A length before each.
+    Framed(Framing),
+    /// As a capture, text included.
+    Capture(Format),
 }
 
-impl Codec {
-    /// At the beginning of both directions.
-    pub fn new(framing: Framing) -> Codec {
-        Codec { framing, unframer: Unframer::new(framing) }
+impl Coding {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Coding::Framed(framing) => framing.name(),
+            Coding::Capture(Format::Pcap) => "pcap",
+            Coding::Capture(Format::Pcapng) => "pcapng",
+            Coding::Capture(_) => "hex",
+        }
     }
 
-    /// Virtio-net features of frames that it can write.
-    pub fn features(framing: Framing) -> u64 {
-        if framing.has_vnet() { FEATURES } else { 0 }
+    /// Virtio-net features of frames that can be written so.
+    pub fn features(self) -> u64 {
+        match self {
+            Coding::Framed(framing) if framing.has_vnet() => FEATURES,
+            _ => 0,
+        }
+    }
+}
+
+/// Frames out of bytes.
+pub(crate) enum Reader {
+    Framed(Framing, Unframer),
+    Capture(Box<Capture>),
+}
+
+/// A capture that is being read.
+pub(crate) struct Capture {
+    decoder: Decoder,
+    chunk: Vec<u8>,
+    frame: Vec<u8>,
+    /// Bytes came since a frame was looked for in vain.
+    fresh: bool,
+}
+
+impl Reader {
+    /// At the beginning of a stream, `what` for people.
+    pub fn new(coding: Coding, what: &str) -> Reader {
+        match coding {
+            Coding::Framed(framing) => Reader::Framed(framing, Unframer::new(framing)),
+            Coding::Capture(_) => Reader::Capture(Box::new(Capture {
+                decoder: Decoder::new(what),
+                chunk: vec![0; CHUNK],
+                frame: Vec::new(),
+                fresh: false,
+            })),
+        }
     }
 
-    /// Room for bytes that come in; never empty after [`Codec::read`] has found no frame.
+    /// Room for bytes that come in; never empty after [`Reader::read`] has found no frame.
     pub fn room(&mut self) -> &mut [u8] {
-        self.unframer.room()
+        match self {
+            Reader::Framed(_, unframer) => unframer.room(),
+            Reader::Capture(capture) => &mut capture.chunk,
+        }
     }
 
     /// So many bytes came.
     pub fn filled(&mut self, len: usize) {
-        self.unframer.filled(len);
+        match self {
+            Reader::Framed(_, unframer) => unframer.filled(len),
+            Reader::Capture(capture) => {
+                capture.decoder.push(&capture.chunk[..len]);
+                capture.fresh = true;
+            }
+        }
     }
 
-    /// Whether [`Codec::read`] has a frame.
+    /// Whether [`Reader::read`] may have a frame.
     pub fn has_frame(&self) -> bool {
-        self.unframer.has_frame()
+        match self {
+            Reader::Framed(_, unframer) => unframer.has_frame(),
+            Reader::Capture(capture) => capture.fresh,
+        }
     }
 
     /// Copies the next frame, with a virtio-net header, into `room`; its length.
@@ -40,35 +98,87 @@ impl Codec {
     /// # Errors
     /// What is wrong with the stream, and where.
     pub fn read(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, String> {
-        let Some(frame) = self.unframer.next().map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        let mut at = 0;
-        if !self.framing.has_vnet() {
-            at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
+        match self {
+            Reader::Framed(framing, unframer) => {
+                let Some(frame) = unframer.next().map_err(|error| error.to_string())? else {
+                    return Ok(None);
+                };
+                let mut at = 0;
+                if !framing.has_vnet() {
+                    at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
+                }
+                Ok(Some(at + room.copy_from(at, frame)))
+            }
+            Reader::Capture(capture) => loop {
+                let Capture { decoder, frame, fresh, .. } = &mut **capture;
+                *fresh = decoder.next(frame).map_err(|error| error.to_string())?;
+                match *fresh {
+                    true if frame.len() > MAX_FRAME => {} // of no use to anybody
+                    true => return Ok(Some(room.copy_from(0, frame))),
+                    false => return Ok(None),
+                }
+            },
         }
-        Ok(Some(at + room.copy_from(at, frame)))
     }
 
-    /// The stream has ended.
+    /// The stream has ended; [`Reader::read`] may have last frames.
+    pub fn end(&mut self) {
+        if let Reader::Capture(capture) = self {
+            capture.decoder.end();
+        }
+    }
+
+    /// After the end, and the last frame.
     ///
     /// # Errors
     /// What is missing.
     pub fn finish(&self) -> Result<(), String> {
-        self.unframer.finish().map_err(|error| error.to_string())
+        match self {
+            Reader::Framed(_, unframer) => unframer.finish().map_err(|error| error.to_string()),
+            Reader::Capture(_) => Ok(()), // the decoder has said so
+        }
+    }
+}
+
+/// Frames into bytes.
+pub(crate) struct Writer {
+    coding: Coding,
+    packets: Packets,
+    frame: Vec<u8>,
+}
+
+impl Writer {
+    /// At the beginning of a stream, whose first bytes are appended to `out`.
+    pub fn new(coding: Coding, out: &mut Vec<u8>) -> Writer {
+        if let Coding::Capture(format) = coding {
+            Encoder(format).begin(out);
+        }
+        Writer { coding, packets: Packets::default(), frame: Vec::new() }
     }
 
     /// Appends a frame to what goes out; `false` for one that has no form there.
-    pub fn write(&self, frame: Bytes<'_>, out: &mut Vec<u8>) -> bool {
-        let skip = if self.framing.has_vnet() { 0 } else { VNET_LEN };
-        let Some(len) = frame.len().checked_sub(skip) else { return false };
-        if !self.framing.lengths().contains(&len) {
-            return false;
+    pub fn write(&mut self, bytes: Bytes<'_>, out: &mut Vec<u8>) -> bool {
+        let Writer { coding, packets, frame } = self;
+        match *coding {
+            Coding::Framed(framing) => {
+                let skip = if framing.has_vnet() { 0 } else { VNET_LEN };
+                let Some(len) = bytes.len().checked_sub(skip) else { return false };
+                if !framing.lengths().contains(&len) {
+                    return false;
+                }
+                out.extend_from_slice(&framing.prefix_of(len)[..framing.prefix()]);
+                let begin = out.len();
+                out.resize(begin + len, 0);
+                bytes.copy_to(skip, &mut out[begin..]);
+                true
+            }
+            Coding::Capture(format) => {
+                // The neighbour may change its bytes: look at a copy.
+                frame.resize(bytes.len(), 0);
+                bytes.copy_to(0, frame);
+                let time = now();
+                packets.each(frame, |packet| Encoder(format).packet(time, packet, out)).is_ok()
+            }
         }
-        out.extend_from_slice(&self.framing.prefix_of(len)[..self.framing.prefix()]);
-        let begin = out.len();
-        out.resize(begin + len, 0);
-        frame.copy_to(skip, &mut out[begin..]);
-        true
     }
 }

@@ -1,6 +1,6 @@
 //! What a cable can be plugged into, a file for each kind. See [`cable::Edge`].
 
-mod codec;
+pub mod codec;
 mod inherited;
 pub mod messages;
 mod patience;

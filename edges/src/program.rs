@@ -5,16 +5,25 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
-use frames::Framing;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
-
-use crate::stream::StreamEdge;
 
 /// A program that was started. As a descriptor it is readable when it has ended.
 pub struct Program {
     child: Child,
     pidfd: OwnedFd,
+}
+
+/// A program that was started, and its pipes.
+pub struct Started {
+    /// The program.
+    pub program: Program,
+    /// Its name.
+    pub what: String,
+    /// What it writes.
+    pub input: OwnedFd,
+    /// What it reads.
+    pub output: OwnedFd,
 }
 
 impl Program {
@@ -23,10 +32,7 @@ impl Program {
     /// # Errors
     /// Those of pipe(2) and pidfd_open(2); the inner one is the program's own: there
     /// is none, or it cannot be run.
-    pub fn start(
-        mut command: Command,
-        framing: Framing,
-    ) -> Result<std::io::Result<(Program, StreamEdge)>> {
+    pub fn start(mut command: Command) -> Result<std::io::Result<Started>> {
         let (theirs_in, ours_out) = std::io::pipe().context("pipe")?;
         let (ours_in, theirs_out) = std::io::pipe().context("pipe")?;
         let what = command.get_program().to_string_lossy().into_owned();
@@ -39,8 +45,7 @@ impl Program {
         let (input, output) = (own(ours_in.into())?, own(ours_out.into())?);
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
-        let edge = StreamEdge::of_program(&what, framing, input, output)?;
-        Ok(Ok((Program { child, pidfd }, edge)))
+        Ok(Ok(Started { program: Program { child, pidfd }, what, input, output }))
     }
 
     /// Its exit status if it has ended, 128 + n after signal n.

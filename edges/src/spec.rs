@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use cable::Edge;
-use frames::Framing;
+use frames::{Framing, capture};
 use rustix::fs::OFlags;
 use rustix::net::SocketType;
 use shmring::PipeEnd;
 
+use crate::codec::Coding;
 use crate::inherited;
 use crate::messages::MessageEdge;
 use crate::stream::StreamEdge;
@@ -28,8 +29,8 @@ pub struct EdgeSpec {
 /// How frames are written at an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// On a byte stream, a length before each.
-    Framed(Framing),
+    /// On a byte stream.
+    Stream(Coding),
     /// In messages, one each.
     Packet,
 }
@@ -54,7 +55,7 @@ pub enum Place {
     Fd(i32),
 }
 
-const FORMATS: &str = "frames, qemu, vde or packet";
+const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng or hex";
 const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N or stdio";
 
 impl EdgeSpec {
@@ -82,10 +83,10 @@ impl EdgeSpec {
                 "packet needs a socket, which keeps messages apart: packet:unix:PATH, or frames -- CMD"
                     .to_owned(),
             ),
-            (Format::Framed(framing), Place::Datagrams { .. }) => Err(format!(
+            (Format::Stream(coding), Place::Datagrams { .. }) => Err(format!(
                 "dgram keeps frames apart and needs no length before each: packet:{}, not {}",
-                &text[framing.name().len() + 1..],
-                framing.name()
+                &text[coding.name().len() + 1..],
+                coding.name()
             )),
             _ => Ok(EdgeSpec { format, place }),
         }
@@ -105,7 +106,7 @@ impl EdgeSpec {
             Place::Unix(path) => match unix::meet(path, self.socket_type())? {
                 Socket::Connected(socket) => self.of_socket(&what, socket),
                 Socket::Listening(listener) => Ok(match self.format {
-                    Format::Framed(framing) => Box::new(StreamEdge::listen(framing, listener)?),
+                    Format::Stream(coding) => Box::new(StreamEdge::listen(coding, listener)?),
                     Format::Packet => Box::new(MessageEdge::listen(listener)?),
                 }),
             },
@@ -122,23 +123,23 @@ impl EdgeSpec {
 
     fn socket_type(&self) -> SocketType {
         match self.format {
-            Format::Framed(_) => SocketType::STREAM,
+            Format::Stream(_) => SocketType::STREAM,
             Format::Packet => SocketType::SEQPACKET,
         }
     }
 
     fn of_socket(&self, what: &str, socket: OwnedFd) -> Result<Box<dyn Edge>> {
         Ok(match self.format {
-            Format::Framed(framing) => {
+            Format::Stream(coding) => {
                 let (input, output) = unix::twice(socket)?;
-                Box::new(StreamEdge::new(what, framing, input, output)?)
+                Box::new(StreamEdge::new(what, coding, input, output)?)
             }
             Format::Packet => Box::new(MessageEdge::new(what, socket, None)?),
         })
     }
 
     fn of_stdio(&self, what: &str) -> Result<Box<dyn Edge>> {
-        let Format::Framed(framing) = self.format else {
+        let Format::Stream(coding) = self.format else {
             let socket = inherited::socket(0, SocketType::SEQPACKET)?;
             return self.of_socket(what, socket);
         };
@@ -152,7 +153,7 @@ impl EdgeSpec {
             "standard output",
             OFlags::WRONLY,
         )?;
-        Ok(Box::new(StreamEdge::new(what, framing, input, output)?))
+        Ok(Box::new(StreamEdge::new(what, coding, input, output)?))
     }
 }
 
@@ -171,9 +172,11 @@ fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<
 }
 
 fn format_of(name: &str) -> Option<Format> {
-    let framed = [Framing::Frames, Framing::Qemu, Framing::Vde];
-    match framed.into_iter().find(|framing| framing.name() == name) {
-        Some(framing) => Some(Format::Framed(framing)),
+    let framed = [Framing::Frames, Framing::Qemu, Framing::Vde].map(Coding::Framed);
+    let captures = [capture::Format::Pcap, capture::Format::Pcapng, capture::Format::Hex];
+    let mut codings = framed.into_iter().chain(captures.map(Coding::Capture));
+    match codings.find(|coding| coding.name() == name) {
+        Some(coding) => Some(Format::Stream(coding)),
         None => (name == "packet").then_some(Format::Packet),
     }
 }
@@ -203,7 +206,7 @@ fn place_of(text: &str) -> Result<Place, String> {
 impl fmt::Display for EdgeSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.format {
-            Format::Framed(framing) => framing.name(),
+            Format::Stream(coding) => coding.name(),
             Format::Packet => "packet",
         })?;
         match &self.place {

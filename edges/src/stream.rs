@@ -7,13 +7,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
-use frames::Framing;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use shmring::board::{Board, Form, Meter, Posting, Way};
 use shmring::{Bytes, BytesMut};
 
-use crate::codec::Codec;
+use crate::codec::{Coding, Reader, Writer};
 use crate::patience::Patience;
 use crate::unix::Listener;
 
@@ -28,11 +28,26 @@ const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
 const LISTENER: u64 = 2;
 
+/// How each direction is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ways {
+    /// Frames that come from the edge.
+    pub input: Coding,
+    /// Frames that go to it.
+    pub output: Coding,
+}
+
+impl From<Coding> for Ways {
+    fn from(coding: Coding) -> Ways {
+        Ways { input: coding, output: coding }
+    }
+}
+
 /// Bytes as an edge.
 pub struct StreamEdge {
     /// For people.
     what: String,
-    framing: Framing,
+    coding: Ways,
     stream: Option<Stream>,
     /// Takes the next stream when one has ended.
     listener: Option<Listener>,
@@ -46,13 +61,19 @@ pub struct StreamEdge {
 struct Stream {
     input: Option<OwnedFd>,
     output: Option<OwnedFd>,
-    codec: Codec,
+    reader: Reader,
+    writer: Writer,
+    /// The end of the input was seen.
+    ended: bool,
     /// Until a read says otherwise. Descriptors are watched edge-triggered.
     readable: bool,
     /// `sent..` is still to be written.
     out: Vec<u8>,
     sent: usize,
     patience: Patience,
+    /// What `stdpkt ls` shows.
+    came: Meter,
+    went: Meter,
 }
 
 impl StreamEdge {
@@ -62,11 +83,11 @@ impl StreamEdge {
     /// Those of epoll_create1(2) and epoll_ctl(2).
     pub fn new(
         what: &str,
-        framing: Framing,
+        coding: impl Into<Ways>,
         input: OwnedFd,
         output: OwnedFd,
     ) -> Result<StreamEdge> {
-        let mut edge = StreamEdge::empty(what, framing, None)?;
+        let mut edge = StreamEdge::empty(what, coding, None)?;
         edge.begin(input, output)?;
         Ok(edge)
     }
@@ -77,11 +98,11 @@ impl StreamEdge {
     /// As [`StreamEdge::new`].
     pub fn of_program(
         what: &str,
-        framing: Framing,
+        coding: impl Into<Ways>,
         input: OwnedFd,
         output: OwnedFd,
     ) -> Result<StreamEdge> {
-        let edge = StreamEdge::new(what, framing, input, output)?;
+        let edge = StreamEdge::new(what, coding, input, output)?;
         Ok(StreamEdge { outlives_input: true, ..edge })
     }
 
@@ -89,27 +110,23 @@ impl StreamEdge {
     ///
     /// # Errors
     /// As [`StreamEdge::new`].
-    pub fn listen(framing: Framing, listener: Listener) -> Result<StreamEdge> {
+    pub fn listen(coding: impl Into<Ways>, listener: Listener) -> Result<StreamEdge> {
         let what = listener.what().to_owned();
-        StreamEdge::empty(&what, framing, Some(listener))
+        StreamEdge::empty(&what, coding, Some(listener))
     }
 
-    fn empty(what: &str, framing: Framing, listener: Option<Listener>) -> Result<StreamEdge> {
+    fn empty(
+        what: &str,
+        coding: impl Into<Ways>,
+        listener: Option<Listener>,
+    ) -> Result<StreamEdge> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
         if let Some(listener) = &listener {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
             epoll.add(listener, event).context("epoll_ctl")?;
         }
-        let (what, stream) = (what.to_owned(), None);
-        Ok(StreamEdge {
-            what,
-            framing,
-            stream,
-            listener,
-            outlives_input: false,
-            over: false,
-            epoll,
-        })
+        let (what, coding, stream) = (what.to_owned(), coding.into(), None);
+        Ok(StreamEdge { what, coding, stream, listener, outlives_input: false, over: false, epoll })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
@@ -122,16 +139,41 @@ impl StreamEdge {
         };
         watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
         watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
+        let mut out = Vec::new();
+        let writer = Writer::new(self.coding.output, &mut out);
         self.stream = Some(Stream {
             input: Some(input),
             output: Some(output),
-            codec: Codec::new(self.framing),
+            reader: Reader::new(self.coding.input, &self.what),
+            writer,
+            ended: false,
             readable: true,
-            out: Vec::new(),
+            out,
             sent: 0,
             patience: Patience::default(),
+            came: self.meter(Way::In)?,
+            went: self.meter(Way::Out)?,
         });
         Ok(())
+    }
+
+    fn meter(&self, way: Way) -> Result<Meter> {
+        let board = Board::of_this_process().context("memory for stdpkt ls")?;
+        let label = match way {
+            Way::In => self.coding.input.name(),
+            _ => self.coding.output.name(),
+        };
+        let (pipe, medium, what) = ((0, 0), (0, 0), self.what.clone());
+        let mut meter = Meter::default();
+        let label = label.to_owned();
+        meter.show(board.post(&Posting { form: Form::Edge, way, pipe, medium, label, what }));
+        Ok(meter)
+    }
+
+    /// What came from the edge's stream and went to it, in frames.
+    pub fn frames(&self) -> (u64, u64) {
+        let count = |meter: &Meter| meter.counters().frames;
+        self.stream.as_ref().map_or((0, 0), |stream| (count(&stream.came), count(&stream.went)))
     }
 
     /// The input has come to its end, or to nonsense.
@@ -197,7 +239,7 @@ impl Stream {
 
 impl Edge for StreamEdge {
     fn features(&self) -> u64 {
-        Codec::features(self.framing)
+        self.coding.output.features()
     }
 
     fn plugged(&mut self, _features: u64) -> Result<()> {
@@ -209,7 +251,7 @@ impl Edge for StreamEdge {
     }
 
     fn has_frames(&mut self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.readable || stream.codec.has_frame())
+        self.stream.as_ref().is_some_and(|stream| stream.readable || stream.reader.has_frame())
     }
 
     fn has_room(&mut self) -> bool {
@@ -222,8 +264,16 @@ impl Edge for StreamEdge {
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
         loop {
             let stream = self.stream.as_mut().ok_or(NotNow)?;
-            match stream.codec.read(room) {
-                Ok(Some(len)) => return Ok(len),
+            match stream.reader.read(room) {
+                Ok(Some(len)) => {
+                    stream.came.passed(len);
+                    return Ok(len);
+                }
+                Ok(None) if stream.ended => {
+                    let why = stream.reader.finish();
+                    self.input_ended(why);
+                    return Err(NotNow);
+                }
                 Ok(None) if !stream.readable => return Err(NotNow),
                 Ok(None) => {}
                 Err(why) => {
@@ -232,12 +282,12 @@ impl Edge for StreamEdge {
                 }
             }
             let Some(input) = &stream.input else { return Err(NotNow) };
-            match bytes::read(input, stream.codec.room()) {
+            match bytes::read(input, stream.reader.room()) {
                 Ok(0) => {
-                    let why = stream.codec.finish();
-                    self.input_ended(why);
+                    stream.reader.end();
+                    stream.ended = true;
                 }
-                Ok(count) => stream.codec.filled(count),
+                Ok(count) => stream.reader.filled(count),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stream.readable = false,
                 Err(Errno::CONNRESET) => self.input_ended(Ok(())),
@@ -257,10 +307,11 @@ impl Edge for StreamEdge {
         if stream.out.len() - stream.sent >= GATHERED {
             return Err(stream.patience.turn_away(&self.what));
         }
-        match stream.codec.write(frame, &mut stream.out) {
-            true => Ok(()),
-            false => Err(NotTaken::Refused),
+        if !stream.writer.write(frame, &mut stream.out) {
+            return Err(NotTaken::Refused);
         }
+        stream.went.passed(frame.len());
+        Ok(())
     }
 
     fn taken(&mut self) {

@@ -97,13 +97,15 @@ impl Tap {
             .open(DEVICE)
             .map_err(|error| match error.kind() {
                 ErrorKind::NotFound => anyhow!(
-                    "{DEVICE} is missing: load the driver (`modprobe tun`), in a container pass it in (`--device {DEVICE}`)"
+                    "{DEVICE} is missing: have root load the driver (`modprobe tun`), or make it where the driver is there (`mkdir -p /dev/net; mknod -m 666 {DEVICE} c 10 200`); in a container pass it in (`--device {DEVICE}`)"
                 ),
                 ErrorKind::PermissionDenied => anyhow!(
                     "{DEVICE} may not be opened: have root run `chmod 666 {DEVICE}`, in a container pass it in (`--device {DEVICE}`)"
                 ),
-                // ENODEV, ENXIO: a node without a driver.
-                _ => anyhow!("{DEVICE}: {error}: load the driver (`modprobe tun`)"),
+                _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => {
+                    anyhow!("{DEVICE} has no driver: have root load it (`modprobe tun`)")
+                }
+                _ => anyhow::Error::new(error).context(DEVICE),
             })?;
 
         // SAFETY: ifreq is a C struct for which all zeroes is a valid value.
@@ -118,12 +120,12 @@ impl Tap {
         unsafe { ioctl::set_iff(file.as_raw_fd(), &mut request) }.map_err(|errno| match errno {
             Errno::EBUSY => anyhow!("interface {name} exists already: give the link another name"),
             Errno::EPERM => anyhow!(
-                "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as root"
+                "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as an ordinary user or as root, in a container with `--cap-add NET_ADMIN`"
             ),
             Errno::ENOTTY => anyhow!(
-                "interface {name}: {DEVICE} is another device than it should be: `mknod {DEVICE} c 10 200` makes it"
+                "interface {name}: {DEVICE} is another device than it should be: have root run `rm {DEVICE}; mknod -m 666 {DEVICE} c 10 200`"
             ),
-            _ => anyhow!("interface {name}: {}", errno.desc()),
+            _ => anyhow::Error::new(errno).context(format!("interface {name}")),
         })?;
 
         let name = name.to_owned();
@@ -202,6 +204,10 @@ impl Edge for Tap {
     fn has_frames(&mut self) -> bool {
         self.gathers_until.take_if(|until| Instant::now() >= *until);
         self.readable && self.gathers_until.is_none()
+    }
+
+    fn is_empty(&mut self) -> bool {
+        !self.readable
     }
 
     #[inline]

@@ -51,6 +51,18 @@ pub fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
 }
 
+/// A failure of which a line tells already: an error that is not to be said again.
+#[derive(Debug)]
+pub struct Said;
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("this was said already")
+    }
+}
+
+impl std::error::Error for Said {}
+
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// From now on, [`detail!`] says what it has to.
@@ -64,9 +76,14 @@ pub fn is_verbose() -> bool {
     VERBOSE.load(Ordering::Relaxed) // see `set_verbose`
 }
 
+/// The process has failed, and somebody else has said why.
+pub fn fail() {
+    FAILED.store(true, Ordering::Relaxed); // see `has_failed`
+}
+
 #[doc(hidden)]
 pub fn say_error(what: Arguments<'_>) {
-    FAILED.store(true, Ordering::Relaxed); // see `has_failed`
+    fail();
     say_line(format_args!("stdpkt: {what}"));
 }
 

@@ -1,6 +1,6 @@
 //! `stdpkt join`: something that is no function at the end of a link.
 
-mod driver;
+pub mod driver;
 
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -8,8 +8,9 @@ use std::process::Command;
 use anyhow::{Result, anyhow, bail};
 use cable::{Cable, CablePlan, Edge, Jack, Switch};
 use clap::Args;
-use edges::program::Program;
+use edges::program::{Program, Started};
 use edges::spec::{EdgeSpec, Format, Place};
+use edges::stream::StreamEdge;
 use frames::MAX_FRAME;
 use shmring::{Offer, PipeEnd, RuntimeDir};
 
@@ -25,7 +26,7 @@ const RING: usize = 1 << 20;
 #[derive(Debug, Args)]
 pub struct JoinArgs {
     /// What is joined to the link: FORMAT, of CMD's standard input and output, or
-    /// FORMAT:PLACE. FORMAT is frames, qemu, vde or packet, PLACE unix:PATH,
+    /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng or hex, PLACE unix:PATH,
     /// dgram:RX:TX, fd:N or stdio. Two make a cable between them
     #[arg(value_name = "EDGE", value_parser = EdgeSpec::parse, num_args = 0..=2)]
     pub edges: Vec<EdgeSpec>,
@@ -65,17 +66,12 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
     let dir = RuntimeDir::for_user()?;
     // What can be refused is refused before CMD starts.
-    let mut program = None;
+    let mut programs = Vec::new();
     let mut open = |spec: &EdgeSpec| match spec {
-        EdgeSpec { format: Format::Framed(framing), place: Place::Command } => {
-            let mut words = args.command.iter();
-            let name =
-                words.next().ok_or_else(|| anyhow!("CMD is missing: stdpkt join {spec} -- CMD"))?;
-            let mut command = Command::new(name);
-            command.args(words);
-            let (started, edge) = Program::start(command, *framing)?
-                .map_err(|error| not_started(name.as_ref(), error.raw_os_error().unwrap_or(0)))?;
-            program = Some(started);
+        EdgeSpec { format: Format::Stream(coding), place: Place::Command } => {
+            let Started { program, what, input, output } = start(&args.command)?;
+            programs.push(program);
+            let edge = StreamEdge::of_program(&what, *coding, input, output)?;
             Ok::<Box<dyn Edge>, anyhow::Error>(Box::new(edge))
         }
         spec => spec.open(),
@@ -105,7 +101,19 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, program).run(Switch::new(dir)?)
+    Joint::new(jacks, signals, programs).run(Switch::new(dir)?)
+}
+
+/// Starts a program for its standard input and output.
+///
+/// # Errors
+/// [`NotStarted`](crate::stack::keeper::NotStarted), or that there is none.
+pub fn start(words: &[String]) -> Result<Started> {
+    let (name, rest) = words.split_first().ok_or_else(|| anyhow!("CMD is missing"))?;
+    let mut command = Command::new(name);
+    command.args(rest);
+    let started = Program::start(command)?;
+    started.map_err(|error| not_started(name.as_ref(), error.raw_os_error().unwrap_or(0)).into())
 }
 
 fn plan(args: &JoinArgs, stdin_is_link: bool, stdout_is_link: bool) -> Result<Plan> {

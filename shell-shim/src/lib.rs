@@ -5,26 +5,40 @@
 
 pub mod cli;
 pub mod demo;
+pub mod each;
 pub mod filters;
+pub mod host;
 pub mod join;
 pub mod ls;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod told;
+pub mod voice;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 /// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
 pub const FAILED: u8 = 125;
+/// The last of the statuses that are an error of stdpkt: CMD was not found.
+const NOT_FOUND: u8 = 127;
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let words: Vec<_> = std::env::args_os().collect();
+    voice::choose(&words);
+    let cli = match cli::Cli::try_parse_from(&words) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            say::text(error.to_string());
+            return ExitCode::from(FAILED);
+        }
         Err(error) if error.use_stderr() => {
-            say::error!("{}", cli::one_line(&error));
+            say::error!("{}", cli::mistake::one_line(&error, words));
+            told::mark();
             return ExitCode::from(FAILED);
         }
         Err(help) => {
@@ -33,7 +47,24 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let result = match cli.command {
+    let status = host::check().and_then(|()| run(cli.command)).unwrap_or_else(|error| {
+        match told::is_said(&error) {
+            true => say::fail(),
+            false => say::error!("{error:#}{}", host::way_out(&error)),
+        }
+        run::function::status_of(&error)
+    });
+    if !say::has_failed() {
+        return ExitCode::from(status);
+    }
+    // Whoever says an error has failed, whatever else became of it.
+    told::mark();
+    let is_failure = (FAILED..=NOT_FOUND).contains(&status);
+    ExitCode::from(if is_failure { status } else { FAILED })
+}
+
+fn run(command: cli::Command) -> anyhow::Result<u8> {
+    match command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),
         cli::Command::Dump(args) => filters::dump::run(&args),
@@ -41,18 +72,10 @@ pub fn main() -> ExitCode {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
-    };
-    match result {
-        // Whoever says an error has failed, whatever else became of it.
-        Ok(_) if say::has_failed() => ExitCode::from(FAILED),
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            say::error!("{error:#}");
-            ExitCode::from(run::function::status_of(&error))
-        }
     }
 }

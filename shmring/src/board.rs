@@ -17,7 +17,7 @@
 //! | offset | size | field of an entry |
 //! |---|---|---|
 //! | 0 | 8 | stamp: odd while the fields up to `what` are written, another one afterwards |
-//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture |
+//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture, 4 edge |
 //! | 12 | 4 | way: 1 frames go out, 2 frames come in, 3 either |
 //! | 16 | 16 | `(st_dev, st_ino)` of the pipe that is the link's address |
 //! | 32 | 16 | the same of the pipe that the frames go through |
@@ -62,6 +62,8 @@ pub enum Form {
     Pipe,
     /// Through a pipe, as a capture that other programs read and write.
     Capture,
+    /// From or to what a link is joined to: a program, a socket.
+    Edge,
 }
 
 /// Which way frames go, as the process sees it.
@@ -205,6 +207,7 @@ impl Slot {
             Form::Waiting => 1,
             Form::Pipe => 2,
             Form::Capture => 3,
+            Form::Edge => 4,
         };
         let way = match posting.way {
             Way::Out => 1,

@@ -63,6 +63,15 @@ impl Tx {
         }
     }
 
+    /// Whether the neighbour gets all that was sent and published even if this side
+    /// ends now. A pipe may not have had room for the last frame yet.
+    pub fn is_flushed(&mut self) -> bool {
+        match self {
+            Tx::Ring(_) => true,
+            Tx::Pipe(pipe) => pipe.is_flushed(),
+        }
+    }
+
     /// See [`Producer::arm`].
     pub fn arm(&mut self) -> bool {
         either!(Tx, self, half => half.arm())

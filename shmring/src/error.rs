@@ -7,7 +7,7 @@ use crate::address::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// No room now; [`Producer::wait`](crate::Producer::wait) or poll the descriptor.
-    #[error("the ring is full")]
+    #[error("there is no room at the moment")]
     Full,
     /// The frame is longer than the link's largest frame.
     #[error("a frame of {len} bytes is longer than the link's largest of {max} bytes")]
@@ -20,8 +20,8 @@ pub enum SendError {
     /// The neighbour closed its end or died.
     #[error("the neighbour closed the link")]
     Closed,
-    /// The neighbour wrote an impossible index or state into the shared memory.
-    #[error("the neighbour corrupted the ring ({0})")]
+    /// The neighbour wrote an impossible index or state into the shared memory; how it is wrong.
+    #[error("the neighbour does not keep to the link's format ({0})")]
     Corrupt(&'static str),
 }
 
@@ -29,13 +29,14 @@ pub enum SendError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecvError {
     /// Nothing there now; [`Consumer::wait`](crate::Consumer::wait) or poll the descriptor.
-    #[error("the ring is empty")]
+    #[error("there is no frame at the moment")]
     Empty,
     /// Every committed frame was delivered and no more will come.
     #[error("end of file: the neighbour closed the link")]
     Ended,
-    /// The neighbour wrote an impossible index or length.
-    #[error("the neighbour corrupted the ring ({0})")]
+    /// The neighbour wrote an impossible index or length, into shared memory or a pipe;
+    /// how it is wrong.
+    #[error("the neighbour does not keep to the link's format ({0})")]
     Corrupt(&'static str),
 }
 

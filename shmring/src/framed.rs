@@ -123,6 +123,12 @@ impl FramedTx {
         self.flush();
     }
 
+    /// Whether all is in the pipe, or nobody takes it any more.
+    pub(crate) fn is_flushed(&mut self) -> bool {
+        self.flush();
+        self.sent == self.len || self.is_closed()
+    }
+
     fn flush(&mut self) {
         while self.sent < self.len && !self.blocked {
             match rustix::io::write(&self.pipe, &self.buffer[self.sent..self.len]) {
@@ -148,7 +154,9 @@ impl FramedTx {
 
     pub(crate) fn woken(&mut self) -> std::io::Result<()> {
         self.blocked = false;
-        Ok(self.waiter.clear()?)
+        self.waiter.clear()?;
+        self.flush(); // there may not be another frame to push this one
+        Ok(())
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -45,8 +45,10 @@
 //! | 44 | 4 | `label_len`: bytes of `label` in use |
 //! | 48 | 32 | `label`: name of the side's end, UTF-8 |
 //!
-//! Neither side believes what the other wrote: `magic` to `pipe_ino` are
+//! Neither side believes what the other wrote: `magic` to `capacity` are
 //! compared with the handshake when the ring is attached and never read again;
+//! `pipe_dev` and `pipe_ino` are for people, as the side blocks are (the two ends of
+//! a socket have an inode each, so they could not be compared);
 //! `tail`, `head` and each length are read once into private memory and checked
 //! there.
 

@@ -194,6 +194,7 @@ fn read(slot: &Slot) -> Option<(Posting, Counters)> {
                 1 => Form::Waiting,
                 2 => Form::Pipe,
                 3 => Form::Capture,
+                4 => Form::Edge,
                 _ => return None, // free
             };
             let way = match way {

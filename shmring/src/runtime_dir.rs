@@ -13,17 +13,28 @@ pub struct RuntimeDir {
 }
 
 impl RuntimeDir {
-    /// The directory of this user: `SHMRING_RUNTIME_DIR`, else
-    /// `/run/user/UID/shmring`, else `/tmp/shmring-UID`; none where there can be none.
+    /// The directory of this user: `SHMRING_RUNTIME_DIR` if it is set and not
+    /// empty, else `/run/user/UID/shmring`, else `/tmp/shmring-UID`; none where there
+    /// can be none.
     ///
     /// `XDG_RUNTIME_DIR` is not asked: two neighbours find each other only if
     /// both come to the same answer, and `su`, `sudo` and `cron` change it.
     ///
     /// # Errors
-    /// [`LinkError::RuntimeDir`] when that of the environment cannot be made or is not safe.
+    /// [`LinkError::RuntimeDir`] when that of the environment cannot be made or is not
+    /// safe, with the way out. That is never to change what the user named: it may be
+    /// anybody's.
     pub fn for_user() -> Result<RuntimeDir, LinkError> {
-        if let Some(path) = std::env::var_os("SHMRING_RUNTIME_DIR") {
-            return Self::at(Path::new(&path));
+        let named = std::env::var_os("SHMRING_RUNTIME_DIR").filter(|path| !path.is_empty());
+        if let Some(path) = named {
+            let path = Path::new(&path);
+            let found = match path.is_absolute() {
+                true => Self::at(path),
+                false => Err(refusal(path, "is no path from /")),
+            };
+            return found.map_err(|error| {
+                with_way_out(error, "unset SHMRING_RUNTIME_DIR, or set it to a new name in a directory that is there, for all functions alike")
+            });
         }
         let uid = rustix::process::geteuid().as_raw();
         let known_as = outside(uid);
@@ -46,26 +57,26 @@ impl RuntimeDir {
     /// [`LinkError::RuntimeDir`] when it cannot be made, is a symlink, belongs
     /// to somebody else or lets others in.
     pub fn at(path: &Path) -> Result<RuntimeDir, LinkError> {
-        let refuse = |why: String| LinkError::RuntimeDir { path: path.display().to_string(), why };
+        let refuse = |why: &str| refusal(path, why);
+        // sockaddr_un has room for 108 bytes (unix(7)); a door takes up to 17.
+        if path.as_os_str().len() > 90 {
+            return Err(refuse("its path is longer than 90 bytes"));
+        }
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(refuse(format!("{e}; set SHMRING_RUNTIME_DIR to another place"))),
+            Err(e) => return Err(refuse(&format!("cannot be made: {e}"))),
         }
-        let meta = std::fs::symlink_metadata(path).map_err(|e| refuse(e.to_string()))?;
+        let meta = std::fs::symlink_metadata(path).map_err(|e| refuse(&e.to_string()))?;
         let uid = rustix::process::geteuid().as_raw();
         if !meta.is_dir() {
-            return Err(refuse("is not a directory (a symlink is not followed); remove it".into()));
+            return Err(refuse("is not a directory (a symlink is not followed)"));
         }
         if meta.uid() != uid {
-            return Err(refuse(format!("belongs to user {}, not to {uid}; remove it", meta.uid())));
+            return Err(refuse(&format!("belongs to user {}, not to {uid}", meta.uid())));
         }
         if meta.mode() & 0o077 != 0 {
-            return Err(refuse("is open to other users; chmod 700 it".into()));
-        }
-        // sockaddr_un has room for 108 bytes (unix(7)); a door takes up to 17.
-        if path.as_os_str().len() > 90 {
-            return Err(refuse("its path is longer than 90 bytes; choose a shorter one".into()));
+            return Err(refuse("is open to other users"));
         }
         Ok(RuntimeDir { path: Some(path.to_owned()) })
     }
@@ -94,6 +105,19 @@ fn outside(uid: u32) -> u32 {
     map.lines().find_map(range).unwrap_or(uid)
 }
 
+fn refusal(path: &Path, why: &str) -> LinkError {
+    LinkError::RuntimeDir { path: path.display().to_string(), why: why.to_owned() }
+}
+
+fn with_way_out(error: LinkError, way_out: &str) -> LinkError {
+    match error {
+        LinkError::RuntimeDir { path, why } => {
+            LinkError::RuntimeDir { path, why: format!("{why}: {way_out}") }
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +138,7 @@ mod tests {
         let open = scratch.path().join("open");
         std::fs::create_dir(&open).unwrap();
         std::fs::set_permissions(&open, PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(RuntimeDir::at(&open).unwrap_err().to_string().contains("chmod 700"));
+        assert!(RuntimeDir::at(&open).unwrap_err().to_string().contains("other users"));
         let link = scratch.path().join("link");
         std::os::unix::fs::symlink(&open, &link).unwrap();
         assert!(RuntimeDir::at(&link).unwrap_err().to_string().contains("symlink"));

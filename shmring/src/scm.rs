@@ -77,7 +77,8 @@ fn send_any(
 /// Receives one message of at most `bytes.len()` bytes.
 ///
 /// # Errors
-/// `EAGAIN` when there is none, `EMSGSIZE` when message or descriptors were cut.
+/// `EAGAIN` when there is none, `EMSGSIZE` when message or descriptors were cut,
+/// `EMFILE` when this process may not have the descriptors.
 pub(crate) fn recv(socket: impl AsFd, bytes: &mut [u8]) -> Result<Received> {
     whole(receive(socket.as_fd(), bytes, SPACE, 0)?)
 }
@@ -118,6 +119,10 @@ pub(crate) fn recv_bytes(socket: impl AsFd, bytes: &mut [u8]) -> Result<Received
 const ONLY_SENDER: usize = 32;
 
 fn whole((received, flags): (Received, i32)) -> Result<Received> {
+    // The kernel leaves out what finds no room in the table of descriptors.
+    if flags & libc::MSG_CTRUNC != 0 && received.fds.len() < MAX_FDS {
+        return Err(Errno::MFILE);
+    }
     let cut = flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
     if cut { Err(Errno::MSGSIZE) } else { Ok(received) }
 }
@@ -152,6 +157,7 @@ fn receive(
     while !header.is_null() {
         // SAFETY: not null, so the kernel put a header there, followed by its data.
         let (head, data) = unsafe { (header.read(), libc::CMSG_DATA(header)) };
+        #[allow(clippy::unnecessary_cast, reason = "musl has a smaller type there")]
         let len = head.cmsg_len as usize - data.addr().wrapping_sub(header.addr());
         match (head.cmsg_level, head.cmsg_type) {
             (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if len >= size_of::<libc::ucred>() => {

@@ -10,6 +10,7 @@
 //! random instant. It notes in a file that both map how many frames it is about
 //! to publish and has published; the survivor must receive no more and no fewer.
 #![cfg(not(loom))]
+#![allow(clippy::disallowed_types, reason = "atomics of a test, not of the ring")]
 #![allow(unsafe_code)]
 
 mod support;

@@ -10,6 +10,7 @@
 //! interrupts whatever system call can be interrupted. A line a minute says how
 //! far it is, and what it takes up.
 #![cfg(not(loom))]
+#![allow(clippy::disallowed_types, reason = "atomics of a test, not of the ring")]
 
 mod support;
 

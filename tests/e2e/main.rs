@@ -16,6 +16,7 @@ mod goodput;
 mod idle;
 mod isolation;
 mod kills;
+mod late;
 mod lkl;
 mod ls;
 mod nat;

@@ -108,7 +108,9 @@ fn fifos_that_are_none() {
     refused(&format!("echo >plain; {}", link("plain")), 125, &["plain", "plain file", "mkfifo"]);
     refused(&link("."), 125, &["directory", "mkfifo"]);
     refused(&link("/dev/null"), 125, &["/dev/null", "character device", "mkfifo"]);
-    refused(&link("nowhere/f"), 125, &["nowhere/f", "mkfifo"]);
+    let made = "`mkdir -p nowhere; mkfifo nowhere/f`";
+    refused(&link("nowhere/f"), 125, &["nowhere/f", made]);
+    refused(&link("/dev/fd/77"), 125, &["/dev/fd/77", "no such descriptor"]);
     refused(&format!("mkfifo f; {}", link("f:f")), 125, &["f joins", "itself"]);
 }
 
@@ -195,22 +197,60 @@ fn setup_commands_that_fail() {
 }
 
 #[test]
-fn programs_that_cannot_be_started() {
+fn addresses_that_no_interface_can_have() {
+    first_refused("--right 10.0.0.0/24", &["right: 10.0.0.0/24", "10.0.0.1/24 would do"]);
+    first_refused("--right 10.0.0.255/24", &["right: 10.0.0.255/24", "broadcast"]);
+    first_refused("--right 127.0.0.1/8", &["right: 127.0.0.1/8", "machine itself"]);
+    first_refused("--right 224.0.0.1/24", &["right: 224.0.0.1/24", "multicast"]);
+    first_refused("--right ff02::1/64", &["right: ff02::1/64", "multicast"]);
+    first_refused("--right 10.0.0.1/24 --gateway 10.0.0.255", &["gateway 10.0.0.255", "broadcast"]);
+    refused("mkfifo f; stdpkt run --link x,at=f,ip=10.0.0.0/24", 125, &["x: 10.0.0.0/24"]);
+}
+
+#[test]
+fn what_is_given_twice_or_not_needed() {
+    let twice = "--right 10.0.0.1/24 --right 10.0.0.1/24";
+    first_refused(twice, &["10.0.0.1/24", "given twice"]);
+    let route = "--right 10.0.0.1/24 --route 10.0.0.0/24=10.0.0.2";
+    first_refused(route, &["10.0.0.0/24", "in that network itself"]);
+    let gateways = "--right 10.0.0.1/24 --gateway 10.0.0.2 --gateway 10.0.0.3";
+    first_refused(gateways, &["10.0.0.3", "another default gateway"]);
+}
+
+#[test]
+fn a_program_is_found_without_a_path() {
     need_functions!("bash");
+    let scene = Scene::new();
+    let stdpkt = scene.path("bin/stdpkt").display().to_string();
+    let outcome = scene.sh(&format!(
+        "unset PATH; {stdpkt} run --right 10.0.0.1/24 -- bash -c 'exit 3' \
+         | {stdpkt} run --left 10.0.0.2/24 -- sleep 1000"
+    ));
+    assert_eq!((outcome.status, outcome.err.as_str()), (143, ""), "{outcome:?}");
+}
+
+#[test]
+fn programs_that_cannot_be_started() {
+    need_functions!("bash", "mkfifo");
     for (cmd, status, words) in [
         ("nothing-of-this-name", 127, ["nothing-of-this-name", "install"]),
         ("./no/such/path", 127, ["./no/such/path", "path"]),
         ("./plain", 126, ["./plain", "executable"]),
         ("/", 126, ["/", "executable"]),
+        ("./lost", 126, ["./lost", "interpreter"]),
+        ("''", 127, ["no such program", "install"]),
     ] {
         let scene = Scene::new();
-        let (statuses, outcome) = scene.pipeline(&format!(
-            "echo >plain; stdpkt run --right 10.0.0.1/24 | stdpkt run --left 10.0.0.2/24 -- {cmd}"
-        ));
-        assert_eq!(statuses, [0, status], "{cmd}: {outcome:?}");
-        assert_eq!(outcome.err.lines().count(), 1, "{outcome:?}");
+        // Noticed at once, before a neighbour comes: this one never does.
+        let script = format!(
+            "echo >plain; echo '#!/no/such' >lost; chmod +x lost; mkfifo p; sleep 1000 <p & \
+             stdpkt run --right 10.0.0.1/24 -- {cmd} >p; status=$?; kill $!; exit $status"
+        );
+        let outcome = scene.start_in(&["bash"], &script).end();
+        assert_eq!(outcome.status, status, "{cmd}: {outcome:?}");
+        let line = outcome.only_line();
         for word in words {
-            assert!(outcome.err.contains(word), "{outcome:?}");
+            assert!(line.contains(word), "{outcome:?}");
         }
         scene.assert_nothing_left();
     }

@@ -82,6 +82,46 @@ fn an_error_line_is_in_the_status() {
     }
 }
 
+/// One function has the cause, the others have nothing to add.
+#[test]
+fn where_one_function_fails_one_line_is_said() {
+    need_functions!("bash");
+    let three = |a: &str, b: &str, c: &str| {
+        format!(
+            "stdpkt run --right 10.0.1.1/24 {a} \
+             | stdpkt run --left 10.0.1.2/24 --right 10.0.2.2/24 {b} \
+             | stdpkt run --left 10.0.2.1/24 {c}"
+        )
+    };
+    let sleep = "-- sleep 1000";
+    for (chain, (who, status), words) in [
+        (three("--mtu x", "", sleep), (0, 125), "'x' for '--mtu <BYTES>'"),
+        (three("", "", "--mtu x"), (2, 125), "'x' for '--mtu <BYTES>'"),
+        (three(sleep, "--setup 'exit 3'", sleep), (1, 125), "exit 3"),
+        (three("-- nosuch", sleep, sleep), (0, 127), "nosuch: no such program"),
+        (three(sleep, "", "-- /etc/passwd"), (2, 126), "/etc/passwd: may not be run"),
+        (three("", "--sysctl net.no=1", ""), (1, 125), "net.no"),
+    ] {
+        let scene = Scene::new();
+        let (seen, outcome) = scene.pipeline(&chain);
+        assert_eq!(seen[who], status, "{chain}: {outcome:?}");
+        assert_eq!(outcome.err.lines().count(), 1, "{chain}: {outcome:?}");
+        assert!(outcome.err.contains(words), "{outcome:?}");
+        scene.assert_nothing_left();
+    }
+    // With commands that have no network stack, and where nobody else says a word.
+    let scene = Scene::new();
+    for chain in [
+        "stdpkt filter ip no sense | stdpkt tee x | stdpkt dump -w y",
+        "stdpkt feed nosuch | stdpkt tee x | stdpkt dump -w y",
+        "false | stdpkt tee x | stdpkt dump -w y",
+    ] {
+        let (statuses, outcome) = scene.pipeline(&format!("true | {chain}"));
+        assert_eq!(outcome.err.lines().count(), 1, "{chain}: {outcome:?}");
+        assert!(statuses.contains(&125), "{chain}: {outcome:?}");
+    }
+}
+
 #[test]
 fn what_stands_in_a_line_cannot_end_it() {
     need!("bash");

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::chains::three;
+use crate::support::chains::{three, two};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Play, Scene, statuses_of, with_statuses};
 use crate::support::terminal::Terminal;
@@ -95,4 +95,37 @@ fn closing_the_terminal_takes_daemons_along() {
     drop(terminal);
     play.end();
     scene.assert_nothing_left();
+}
+
+/// Standard error is the link then: what is said goes to the terminal.
+#[test]
+fn what_is_said_when_standard_error_is_the_link() {
+    need_functions!("bash", "fish", "ping", "setsid");
+    let cases = [
+        ("--mtu x", "not a whole number"),
+        ("--setup 'exit 3'", "exit 3"),
+        ("--setup 'ping nowhere.invalid; exit 3'", "nowhere.invalid"),
+        ("-- nothing-of-this-name", "nothing-of-this-name"),
+        ("-- ping -c1 10.0.0.2", "1 received"),
+    ];
+    for shell in ["bash", "fish"] {
+        let both = if shell == "fish" { "&|" } else { "|&" };
+        for (options, words) in cases {
+            let scene = Scene::new();
+            let mut terminal = Terminal::new();
+            let chain = two(options, "").replace(" | ", &format!(" {both} "));
+            let outcome = start_at(&scene, &terminal, &[shell], &chain).end();
+            let shown = terminal.shown();
+            assert!(shown.contains(words), "{shell}: {chain}: {shown} {outcome:?}");
+            assert_eq!(outcome.err, "", "{shell}: {chain}");
+            scene.assert_nothing_left();
+        }
+    }
+    // No terminal: nowhere, and not between the frames either.
+    let scene = Scene::new();
+    let chain = two("-- ping -qc1 10.0.0.2", "").replace(" | ", " |& ");
+    let mut command = scene.command("setsid");
+    command.args(["--wait", "bash", "-o", "pipefail", "-c", &chain]);
+    let outcome = scene.start(command).end();
+    assert_eq!((outcome.status, outcome.err.as_str()), (0, ""));
 }

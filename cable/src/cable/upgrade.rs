@@ -3,8 +3,8 @@
 use anyhow::Result;
 use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role};
 
-use super::{Cable, Fallback, Joined, Wake};
-use crate::half::{Receiver, Sender};
+use super::{Cable, Fallback, Wake};
+use crate::half::{Joined, Receiver, Sender};
 use crate::neighbour::Kind;
 use crate::stream_rx::StreamRx;
 use crate::stream_tx::StreamTx;

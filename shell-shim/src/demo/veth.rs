@@ -21,9 +21,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::measure::{CLIENT, PREFIX, SERVER};
-use crate::cli::MTU;
 use crate::perf::{self, ClientArgs, PerfCommand, Server, ServerArgs};
-use crate::stack::network::{Interface, Network};
+use crate::stack::network::{DEFAULT_MTU, Interface, Network};
 use crate::stack::{namespace, netlink};
 
 /// `stdpkt demo-veth`.
@@ -102,6 +101,6 @@ fn inner(client: ClientArgs) -> Result<u8> {
 fn network(name: &str, ip: &str) -> Result<Network> {
     let address = IpNet::new(ip.parse()?, PREFIX)?;
     let name = name.to_owned();
-    let interface = Interface { name, mtu: MTU, addresses: vec![address], mac: None };
+    let interface = Interface { name, mtu: DEFAULT_MTU, addresses: vec![address], mac: None };
     Ok(Network { interfaces: vec![interface], ..Network::default() })
 }

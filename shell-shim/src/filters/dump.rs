@@ -27,7 +27,8 @@ pub enum FormatArg {
 }
 
 impl FormatArg {
-    fn format(self) -> Format {
+    /// In the words of [`frames`].
+    pub fn format(self) -> Format {
         match self {
             FormatArg::Pcap => Format::Pcap,
             FormatArg::Pcapng => Format::Pcapng,

@@ -9,6 +9,7 @@ use clap::Args;
 use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
+use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
 
@@ -42,8 +43,11 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
     };
     let mut feed = Feed { source: StreamRx::new(source, &what), blocked: false, too_long: 0 };
     feed.source.peek()?; // what is no capture is refused before anybody waits for it
-    let status = Patch::new(vec![CablePlan { expects_both_ways: false, ..right()? }], None)?
-        .run(&mut feed)?;
+    let status = Patch::new(
+        vec![CablePlan { expects_both_ways: false, ..right()? }],
+        Some(Signals::new()?),
+    )?
+    .run(&mut feed)?;
     if feed.source.cut() > 0 {
         say::note!("{what}: left out {} packets that were not kept whole", feed.source.cut());
     }

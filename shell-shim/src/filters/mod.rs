@@ -8,10 +8,11 @@ pub mod filter;
 pub mod mirror;
 pub mod tee;
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::epoll::EpollFlags;
 use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir};
 
@@ -19,6 +20,10 @@ use crate::run::plan::{duplicate, with_way_out};
 use crate::run::signals::Signals;
 use cable::{Cable, CablePlan, Driver, Fallback, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
+
+/// After a signal, the rest of a packet has so long to get into a pipe: a capture
+/// ends with a whole one.
+const LAST: Duration = Duration::from_secs(1);
 
 /// What a command does with the frames of its cables.
 pub trait Work {
@@ -76,6 +81,7 @@ impl Patch {
         plans: Vec<CablePlan>,
         signals: Option<Signals>,
     ) -> Result<Patch> {
+        check_distinct(&plans)?;
         let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
         Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
     }
@@ -87,8 +93,20 @@ impl Patch {
     /// One line for the user.
     pub fn run(self, work: &mut impl Work) -> Result<u8> {
         let Patch { cables, signals, mut switch } = self;
-        switch.run(&mut Worker { cables, signals, work })
+        switch.run(&mut Worker { cables, signals, work, ending: None })
     }
+}
+
+/// A command that is joined to itself would send its own frames round and round.
+fn check_distinct(plans: &[CablePlan]) -> Result<()> {
+    let mut seen = HashMap::new();
+    // A socket may well be both standard input and output.
+    for end in plans.iter().map(|plan| &plan.end).filter(|end| !end.is_socket()) {
+        if let Some(other) = seen.insert(end.id(), end.what()) {
+            bail!("{other} and {} are one: give each link a FIFO of its own", end.what());
+        }
+    }
+    Ok(())
 }
 
 /// Drives a [`Switch`].
@@ -96,6 +114,14 @@ struct Worker<'a, W> {
     cables: Vec<Cable>,
     signals: Option<Signals>,
     work: &'a mut W,
+    ending: Option<Ending>,
+}
+
+/// No more frames are taken; what was sent gets on its way.
+struct Ending {
+    status: u8,
+    /// Until then; without it as long as it takes a reader.
+    until: Option<Instant>,
 }
 
 const SIGNALS: u32 = 0;
@@ -107,11 +133,11 @@ impl<W: Work> Driver for Worker<'_, W> {
     }
 
     fn turn(&mut self) -> Result<bool> {
-        self.work.turn(&mut self.cables)
+        if self.ending.is_some() { Ok(false) } else { self.work.turn(&mut self.cables) }
     }
 
     fn arm(&mut self) -> bool {
-        self.work.arm(&mut self.cables)
+        self.ending.is_some() || self.work.arm(&mut self.cables)
     }
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
@@ -125,25 +151,31 @@ impl<W: Work> Driver for Worker<'_, W> {
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {
         match &self.signals {
             Some(signals) if number == SIGNALS => {
-                Ok(signals.next()?.map(|signal| 128 + signal.number as u8))
+                let Some(signal) = signals.next()? else { return Ok(None) };
+                // The second one is for those who do not want to wait.
+                let waited = self.ending.as_ref().and_then(|ending| ending.until);
+                let until = Some(waited.map_or_else(|| Instant::now() + LAST, |_| Instant::now()));
+                self.ending = Some(Ending { status: 128 + signal.number as u8, until });
             }
-            _ => {
-                self.work.ready();
-                Ok(None)
-            }
+            _ => self.work.ready(),
         }
+        Ok(None)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.work.deadline()
+        match &self.ending {
+            Some(ending) => ending.until,
+            None => self.work.deadline(),
+        }
     }
 
     fn over(&mut self) -> Option<u8> {
-        if !self.work.is_over(&self.cables) {
-            return None;
+        if self.ending.is_none() && self.work.is_over(&self.cables) {
+            self.ending = Some(Ending { status: 0, until: None });
         }
-        self.cables.iter_mut().for_each(Cable::finish);
-        Some(0)
+        let Ending { status, until } = self.ending.as_ref()?;
+        let late = until.is_some_and(|until| Instant::now() >= until);
+        (late || self.cables.iter_mut().all(Cable::is_flushed)).then_some(*status)
     }
 }
 

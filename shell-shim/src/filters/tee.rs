@@ -1,9 +1,11 @@
 //! `stdpkt tee`: frames pass, and a copy of each goes to files.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use shmring::Bytes;
 
@@ -34,12 +36,29 @@ pub fn run(args: &TeeArgs) -> Result<u8> {
     let plans = vec![left()?, right()?];
     // Before there are threads, which are not to get the signals either.
     let signals = Signals::new()?;
+    check_distinct(&args.files)?;
     let mirrors: Result<_> =
         args.files.iter().map(|path| Mirror::open(path, args.append)).collect();
     let mut tee = Tee { forward: Lane::default(), back: Lane::default(), mirrors: mirrors? };
     let status = Patch::new(plans, Some(signals))?.run(&mut tee);
     tee.mirrors.into_iter().for_each(Mirror::finish);
     status
+}
+
+/// Two captures in one file spoil each other, and a FIFO's reader gets half of each.
+fn check_distinct(files: &[PathBuf]) -> Result<()> {
+    let mut seen = HashMap::new();
+    for path in files {
+        // What is still to be made has a directory at least.
+        let (parent, name) = (path.parent(), path.file_name());
+        let parent = parent.filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = || Ok(parent.canonicalize()?.join(name.ok_or(ErrorKind::NotFound)?));
+        let place = path.canonicalize().or_else(|_| made()).unwrap_or_else(|_: Error| path.clone());
+        if let Some(other) = seen.insert(place, path) {
+            bail!("{} and {} are one file: leave one out", other.display(), path.display());
+        }
+    }
+    Ok(())
 }
 
 struct Tee {

@@ -15,11 +15,13 @@ use crate::run::signals::Signals;
 /// What CMD wrote before it ended has this long to be taken.
 const LAST: Duration = Duration::from_secs(1);
 
-/// Edges, their cables, and the program of one of them.
+/// Edges, their cables, and the programs of some of them.
 pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
-    program: Option<Program>,
+    programs: Vec<Program>,
+    /// How many of them have ended.
+    ended: usize,
     ending: Option<Ending>,
 }
 
@@ -33,17 +35,13 @@ enum Ending {
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
-const PROGRAM: u32 = 1;
-const EDGES: u32 = 2;
+const PROGRAMS: u32 = 1;
+const EDGES: u32 = 1 << 8;
 
 impl Joint {
     /// A joint that nobody drives yet.
-    pub fn new(
-        jacks: Vec<Jack<Box<dyn Edge>>>,
-        signals: Signals,
-        program: Option<Program>,
-    ) -> Joint {
-        Joint { jacks, signals, program, ending: None }
+    pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Program>) -> Joint {
+        Joint { jacks, signals, programs, ended: 0, ending: None }
     }
 
     /// Lives until a link, an edge or CMD ends; returns the exit status.
@@ -54,6 +52,23 @@ impl Joint {
         let status = switch.run(&mut self)?;
         self.jacks.iter_mut().for_each(Jack::close);
         Ok(status)
+    }
+
+    /// A program has ended. `Some` is the end of all: the exit status.
+    fn program_ended(&mut self, status: u8) -> Option<u8> {
+        self.ended += 1;
+        match &mut self.ending {
+            None => {
+                let until = Instant::now() + LAST;
+                self.ending = Some(Ending::Program { status, until });
+                None
+            }
+            Some(Ending::Link { status: worst, .. }) => {
+                *worst = (*worst).max(status);
+                (self.ended == self.programs.len()).then_some(*worst)
+            }
+            Some(Ending::Program { .. }) => None,
+        }
     }
 
     /// A link or an edge has ended, or a signal says so.
@@ -86,8 +101,8 @@ impl Driver for Joint {
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
         watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
-        if let Some(program) = &self.program {
-            watch(PROGRAM, program.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        for (number, program) in (PROGRAMS..).zip(&self.programs) {
+            watch(number, program.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         }
         (EDGES..)
             .zip(&self.jacks)
@@ -95,36 +110,29 @@ impl Driver for Joint {
     }
 
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {
-        match (number, &mut self.program) {
-            (SIGNALS, program) => {
+        match number {
+            SIGNALS => {
                 while let Some(signal) = self.signals.next()? {
-                    // From the terminal it has it already.
-                    if let (false, Some(program), Some(number)) =
-                        (signal.from_terminal, &program, Signal::from_named_raw(signal.number))
+                    // From the terminal they have it already.
+                    if let (false, Some(number)) =
+                        (signal.from_terminal, Signal::from_named_raw(signal.number))
                     {
-                        program.signal(number);
+                        self.programs.iter().for_each(|program| program.signal(number));
                     }
                     let status = 128 + signal.number as u8;
-                    if program.is_none() {
+                    if self.programs.is_empty() {
                         return Ok(Some(status));
                     }
                     let at = Instant::now() + GRACE;
                     self.ending.get_or_insert(Ending::Link { status, at, signal: Signal::TERM });
                 }
             }
-            (PROGRAM, Some(program)) => {
-                if let Some(status) = program.status()? {
-                    match self.ending {
-                        Some(Ending::Link { .. }) => return Ok(Some(status)),
-                        _ => {
-                            let until = Instant::now() + LAST;
-                            self.ending = Some(Ending::Program { status, until });
-                        }
-                    }
+            number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
+            number => {
+                if let Some(status) = self.programs[(number - PROGRAMS) as usize].status()? {
+                    return Ok(self.program_ended(status));
                 }
             }
-            (PROGRAM, None) => {}
-            (edge, _) => self.jacks[(edge - EDGES) as usize].woken(),
         }
         Ok(None)
     }
@@ -154,11 +162,10 @@ impl Driver for Joint {
     }
 
     fn on_time(&mut self) -> Result<()> {
-        if let (Some(Ending::Link { at, signal, .. }), Some(program)) =
-            (&mut self.ending, &self.program)
+        if let Some(Ending::Link { at, signal, .. }) = &mut self.ending
             && Instant::now() >= *at
         {
-            program.signal(*signal);
+            self.programs.iter().for_each(|program| program.signal(*signal));
             (*at, *signal) = (Instant::now() + TERM, Signal::KILL);
         }
         Ok(())
@@ -170,7 +177,7 @@ impl Driver for Joint {
                 let waits = self.jacks.iter_mut().any(Jack::has_frames);
                 (!waits || Instant::now() >= *until).then_some(*status)
             }
-            Some(Ending::Link { status, .. }) if self.program.is_none() => Some(*status),
+            Some(Ending::Link { status, .. }) if self.programs.is_empty() => Some(*status),
             _ => None,
         }
     }

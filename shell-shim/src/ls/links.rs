@@ -154,6 +154,7 @@ fn form(post: &Post) -> &'static str {
         Form::Waiting => "waiting",
         Form::Pipe => "pipe",
         Form::Capture => "capture",
+        Form::Edge => "edge",
     }
 }
 

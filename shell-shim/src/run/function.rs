@@ -10,15 +10,15 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
 
+use super::linger::{Far, Linger};
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
+use crate::told;
 use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
 /// A capture is played so long after CMD was started, which wants to see all of it.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// What is still in the TAPs when a function ends has this long to leave.
-const DRAIN: Duration = Duration::from_millis(100);
 /// A CMD whose link has ended has this long to notice by itself...
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
@@ -28,7 +28,7 @@ pub(crate) const TERM: Duration = Duration::from_millis(300);
 pub struct Function {
     jacks: Vec<Jack<Tap>>,
     /// Edges in the place of neighbours, at the other ends of cables in this process.
-    far: Vec<Jack<Box<dyn Edge>>>,
+    far: Vec<Far>,
     signals: Signals,
     keeper: Option<Keeper>,
     /// Empty once started.
@@ -36,28 +36,39 @@ pub struct Function {
     running: bool,
     /// When captures are to be played.
     play_at: Option<Instant>,
-    /// Why the function is ending, once it is.
-    ending: Option<Ending>,
+    stage: Stage,
+    linger: Linger,
+    /// The exit status, once nothing is left to do.
+    over: Option<u8>,
 }
 
-/// The end of a function has begun.
-struct Ending {
-    /// Exit status, unless CMD has one.
-    status: u8,
-    /// What to do to a CMD that is still running, and when.
-    next: (Instant, Blow),
+/// Where a function is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Living,
+    /// CMD has to end. What to do if it does not, and when.
+    Stopping(Instant, Blow),
+    /// CMD has ended or there is none; what it sent still leaves. The exit status.
+    Leaving(u8),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blow {
+    /// SIGTERM, once it has read what had arrived when its link ended.
+    TerminateReader,
+    /// SIGTERM.
     Terminate,
+    /// SIGKILL.
     Kill,
+    /// SIGKILL, and what it sent is not waited for.
+    KillAtOnce,
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
-const EDGES: u32 = 2;
+const LINGER: u32 = 2;
+const EDGES: u32 = 3;
 /// Those of edges in the place of neighbours: more than interfaces that there can be.
 const FAR: u32 = 1 << 16;
 
@@ -68,7 +79,13 @@ impl Driver for Function {
     }
 
     fn turn(&mut self) -> Result<bool> {
-        Ok(self.move_frames())
+        let busy = self.move_frames();
+        if let Stage::Leaving(status) = self.stage
+            && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
+        {
+            self.over = Some(status);
+        }
+        Ok(busy)
     }
 
     fn arm(&mut self) -> bool {
@@ -80,6 +97,7 @@ impl Driver for Function {
         if let Some(keeper) = &self.keeper {
             watch(COMMAND, keeper.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        watch(LINGER, self.linger.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         (EDGES..)
             .zip(&self.jacks)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
@@ -89,12 +107,12 @@ impl Driver for Function {
     }
 
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {
-        match (number, &mut self.keeper) {
-            (SIGNALS, _) => self.take_signals()?,
-            (COMMAND, Some(keeper)) => return Ok(Some(keeper.status()?)),
-            (COMMAND, None) => {}
-            (far @ FAR.., _) => self.far[(far - FAR) as usize].woken(),
-            (edge, _) => self.jacks[(edge - EDGES) as usize].woken(),
+        match number {
+            SIGNALS => self.take_signals()?,
+            COMMAND => self.command_ended()?,
+            LINGER => self.linger.heard(),
+            far @ FAR.. => self.far[(far - FAR) as usize].woken(),
+            edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
         Ok(None)
     }
@@ -114,38 +132,51 @@ impl Driver for Function {
         // What ended the neighbour may have been sent to us as well.
         self.take_signals()?;
         let gone = matches!(error.downcast_ref(), Some(LinkError::NeighbourGone { .. }));
-        if gone && self.command.is_empty() && self.ending.is_none() {
+        if gone && self.command.is_empty() && self.stage == Stage::Living {
             // Perhaps a chain that lived too short to be linked. As in
             // `false | cat`, a failure is in the status of who failed.
-            say::error!("{name}: {error:#}");
-            self.end(0);
+            told::say_of_neighbour(format_args!("{name}: {error:#}"));
+            self.leave(0);
         }
-        if self.ending.is_some() { Ok(()) } else { Err(error.context(name)) }
+        if self.stage == Stage::Living { Err(error.context(name)) } else { Ok(()) }
     }
 
     fn parted(&mut self) -> Result<()> {
         self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
         self.far.iter_mut().try_for_each(Jack::links_ended)?;
+        if self.stage != Stage::Living {
+            return Ok(());
+        }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
         if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
         }
-        if cut && !self.running && !self.command.is_empty() {
-            say::error!("the neighbour ended before {} could start", self.command[0]);
-            self.end(crate::FAILED);
-        } else if cut {
-            self.end(0);
+        match self.stage {
+            Stage::Living if self.running && cut => self.stop(Blow::TerminateReader),
+            Stage::Living if cut && !self.command.is_empty() => {
+                told::say_of_neighbour(format_args!(
+                    "the neighbour ended before {} could start",
+                    self.command[0]
+                ));
+                self.leave(crate::FAILED);
+            }
+            Stage::Living if cut => self.leave(0),
+            _ => {}
         }
         Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let strike = self.ending.as_ref().map(|ending| ending.next.0);
+        let stage = match self.stage {
+            Stage::Living => None,
+            Stage::Stopping(at, _) => Some(at),
+            Stage::Leaving(_) => self.linger.deadline(),
+        };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
         let far = self.far.iter().filter_map(Jack::deadline);
-        [strike, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
+        [stage, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
@@ -157,7 +188,7 @@ impl Driver for Function {
     }
 
     fn over(&mut self) -> Option<u8> {
-        self.ending.as_ref().filter(|_| !self.running).map(|ending| ending.status)
+        self.over
     }
 }
 
@@ -165,13 +196,14 @@ impl Function {
     /// A function that nobody drives yet.
     pub fn new(
         jacks: Vec<Jack<Tap>>,
-        far: Vec<Jack<Box<dyn Edge>>>,
+        far: Vec<Far>,
         signals: Signals,
         keeper: Option<Keeper>,
         command: Vec<String>,
+        linger: Linger,
     ) -> Function {
-        let (running, play_at, ending) = (false, None, None);
-        Function { jacks, far, signals, keeper, command, running, play_at, ending }
+        let (running, play_at, stage, over) = (false, None, Stage::Living, None);
+        Function { jacks, far, signals, keeper, command, running, play_at, stage, linger, over }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -179,8 +211,12 @@ impl Function {
     /// # Errors
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
-        let status = switch.run(&mut self)?;
-        self.end(status);
+        // Before the neighbours lose their links.
+        let status = switch.run(&mut self).inspect_err(|_| told::mark())?;
+        for jack in &mut self.far {
+            while jack.turn() {}
+            jack.close_edge();
+        }
         Ok(status)
     }
 
@@ -205,7 +241,7 @@ impl Function {
     /// Starts CMD once every link is up: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
         let all_up = self.jacks.iter().flat_map(|jack| &jack.cables).all(|c| c.was_up);
-        if !all_up || self.command.is_empty() {
+        if !all_up || self.command.is_empty() || self.stage != Stage::Living {
             return Ok(());
         }
         let argv: Vec<_> = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
@@ -223,69 +259,77 @@ impl Function {
     }
 
     fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {
-        let status = 128 + signal.number as u8;
-        if !self.running {
-            self.end(status);
-            return Ok(());
-        }
-        // CMD decides what a signal means. From the terminal it has it already.
-        if let (false, Some(keeper), Ok(number)) =
-            (signal.from_terminal, &mut self.keeper, Signal::try_from(signal.number))
-        {
-            keeper.terminate(number)?;
-        }
-        if signal.number != Signal::SIGINT as i32 {
-            self.end(status);
+        match self.stage {
+            Stage::Leaving(status) if !self.linger.hurry() => self.over = Some(status),
+            Stage::Leaving(_) => {}
+            _ if !self.running => self.leave(128 + signal.number as u8),
+            // The second one is for those who do not want to wait.
+            Stage::Stopping(..) => self.stage = Stage::Stopping(Instant::now(), Blow::KillAtOnce),
+            Stage::Living => {
+                // CMD decides what a signal means. From the terminal it has it already.
+                if let (false, Some(keeper), Ok(number)) =
+                    (signal.from_terminal, &mut self.keeper, Signal::try_from(signal.number))
+                {
+                    keeper.terminate(number)?;
+                }
+                if signal.number != Signal::SIGINT as i32 {
+                    self.stop(Blow::Terminate);
+                }
+            }
         }
         Ok(())
     }
 
-    /// Begins to end. All links are closed at once, so that a long chain
-    /// unwinds everywhere at the same time.
-    fn end(&mut self, status: u8) {
-        if self.ending.is_some() {
-            return;
-        }
-        self.drain();
-        self.jacks.iter_mut().for_each(Jack::close);
-        for jack in &mut self.far {
-            while jack.turn() {}
-            jack.close_edge();
-            jack.close();
-        }
-        self.ending = Some(Ending { status, next: (Instant::now() + GRACE, Blow::Terminate) });
+    /// CMD has to end, soon.
+    fn stop(&mut self, blow: Blow) {
+        self.stage = Stage::Stopping(Instant::now() + GRACE, blow);
     }
 
-    /// Deals with a CMD that outlives its links.
+    /// Deals with a CMD that does not end by itself.
     fn strike(&mut self) -> Result<()> {
-        let Some(ending) = &mut self.ending else { return Ok(()) };
-        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let (Stage::Stopping(at, blow), Some(keeper)) = (self.stage, &mut self.keeper) else {
+            return Ok(());
+        };
         let now = Instant::now();
-        if now < ending.next.0 {
+        if now < at {
             return Ok(());
         }
-        match ending.next.1 {
-            Blow::Terminate => keeper.terminate(Signal::SIGTERM)?,
-            Blow::Kill => keeper.terminate(Signal::SIGKILL)?,
-        }
-        ending.next = (now + TERM, Blow::Kill);
+        self.stage = match blow {
+            Blow::TerminateReader if self.linger.reads_on(&mut self.jacks)? => {
+                Stage::Stopping(now + GRACE, blow)
+            }
+            Blow::TerminateReader | Blow::Terminate => {
+                keeper.terminate(Signal::SIGTERM)?;
+                Stage::Stopping(now + TERM, Blow::Kill)
+            }
+            Blow::Kill | Blow::KillAtOnce => {
+                keeper.terminate(Signal::SIGKILL)?;
+                Stage::Stopping(now + TERM, blow)
+            }
+        };
         Ok(())
     }
 
-    /// Sends what the function's network stack still has to say.
-    fn drain(&mut self) {
-        let until = Instant::now() + DRAIN;
-        while Instant::now() < until {
-            let mut busy = false;
-            for jack in &mut self.jacks {
-                jack.woken();
-                busy |= jack.turn();
-            }
-            busy |= self.far.iter_mut().fold(false, |busy, jack| busy | jack.turn());
-            if !busy {
-                break;
-            }
+    fn command_ended(&mut self) -> Result<()> {
+        // The Ctrl-C that ended it does not count as a second one.
+        self.take_signals()?;
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let status = keeper.status()?;
+        self.leave(status);
+        Ok(())
+    }
+
+    /// CMD has ended, if there was one: what is on its way still leaves, and then
+    /// all links are closed.
+    fn leave(&mut self, status: u8) {
+        if matches!(self.stage, Stage::Stopping(_, Blow::KillAtOnce)) {
+            self.linger.hurry();
+        } else if std::mem::take(&mut self.running) {
+            self.linger.after_command(&mut self.jacks, &self.far);
+        } else {
+            self.linger.drain(&mut self.jacks, &self.far);
         }
+        self.stage = Stage::Leaving(status);
     }
 }
 

@@ -24,7 +24,7 @@ impl EndSpec {
             Some((ip, at)) => (ip, Some(edge(at)?)),
             None => (text, None),
         };
-        Ok(EndSpec { ip: crate::cli::cidr(ip)?, at })
+        Ok(EndSpec { ip: super::values::cidr(ip)?, at })
     }
 }
 

@@ -13,10 +13,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::dup;
 use shmring::RuntimeDir;
 
+use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
-use crate::cli::{ChannelArg, RunArgs};
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
     let mut keeper = Keeper::start(links)?;
+    args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     drop((kept, input));
     let signals = Signals::new()?;
     (&typed).write_all(script.as_bytes()).context("--setup")?;

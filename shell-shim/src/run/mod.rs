@@ -4,24 +4,26 @@
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
+pub mod args;
 pub mod function;
+pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod signals;
-
-use std::os::fd::AsFd;
+mod values;
 
 use anyhow::{Context, Result, bail};
 use shmring::RuntimeDir;
 
-use crate::cli::{RunArgs, StackArg};
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::{namespace, netlink, sysctl};
+use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
 use function::Function;
+use linger::Linger;
 use plan::{Plan, Plug, plan};
 use signals::Signals;
 
@@ -57,6 +59,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
     if let Some(keeper) = &mut keeper {
         args.setup.iter().try_for_each(|script| keeper.run_setup(script))?;
+        // Not only when a neighbour has come.
+        args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
@@ -74,7 +78,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
-    Function::new(jacks, far, signals, keeper, args.command).run(Switch::new(dir)?)
+    let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
+    let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
+    Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
 }
 
 /// What the keeper has to know of the standard descriptors.
@@ -82,14 +88,7 @@ fn links(plan: &Plan) -> Links {
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        stderr: plan.owns.stdout && is_same(std::io::stdout(), std::io::stderr()),
         pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
         ..Links::default()
     }
-}
-
-/// Whether two descriptors are the same file.
-fn is_same(a: impl AsFd, b: impl AsFd) -> bool {
-    let id = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).ok().map(|s| (s.st_dev, s.st_ino));
-    id(&a).is_some() && id(&a) == id(&b)
 }

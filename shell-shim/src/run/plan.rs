@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
+use super::args::{ChannelArg, RunArgs, StackArg};
 use super::link_spec::{At, EndSpec, LinkSpec};
-use crate::cli::{ChannelArg, RunArgs, StackArg};
 use crate::stack::network::{Interface, Network};
 use cable::{CablePlan, Edge, Fallback};
 use edges::spec::{EdgeSpec, Place};
@@ -254,18 +254,32 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
 pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
     let hint = match &error {
         LinkError::NotAPipe { what, .. } if what == "standard input" => {
-            "put a function and `|` before this one"
+            "put a function and `|` before this one".to_owned()
         }
         LinkError::NotAPipe { what, .. } if what == "standard output" => {
-            "put `|` and another function behind this one"
+            "put `|` and another function behind this one".to_owned()
         }
-        LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that",
-        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
-            "make it with mkfifo"
+        LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that".to_owned(),
+        LinkError::System { what, errno, .. } if *errno == rustix::io::Errno::NOENT => {
+            missing(Path::new(what))
         }
         _ => return error.into(),
     };
     anyhow::anyhow!("{error}: {hint}")
+}
+
+/// How to make what is not there.
+fn missing(path: &Path) -> String {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent {
+        Some(parent) if ["/dev/fd", "/proc"].iter().any(|it| parent.starts_with(it)) => {
+            "no such descriptor is open: name a FIFO".to_owned()
+        }
+        Some(parent) if !parent.exists() => {
+            format!("make it with `mkdir -p {}; mkfifo {}`", parent.display(), path.display())
+        }
+        _ => format!("make it with `mkfifo {}`", path.display()),
+    }
 }
 
 #[cfg(test)]

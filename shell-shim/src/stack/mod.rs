@@ -5,10 +5,13 @@
 //! process a stranger to the host's network, [`keeper::Keeper`] is forked to
 //! run what the user asks for, an [`edges::tap::Tap`] per interface carries the
 //! frames, [`network::Network`] says what shall be configured and
-//! [`netlink`] tells the kernel, [`sysctl`] sets the rest.
+//! [`netlink`] tells the kernel, [`sysctl`] sets the rest. At the end [`backlog`]
+//! says what the kernel still has to send.
 //!
 //! The first two need a process with a single thread.
 
+pub mod addresses;
+pub mod backlog;
 pub mod keeper;
 pub mod lkl;
 pub mod namespace;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Error, Result};
 use ipnet::IpNet;
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
@@ -90,8 +91,10 @@ fn silence(interface: &Interface) {
 }
 
 async fn bring_up(handle: &Handle, interface: &Interface) -> Result<()> {
-    let index =
-        if_nametoindex(interface.name.as_str()).map_err(|_| Error::msg("it does not exist"))?;
+    let index = if_nametoindex(interface.name.as_str()).map_err(|errno| match errno {
+        Errno::ENODEV => Error::msg("it does not exist"),
+        other => other.into(),
+    })?;
     let mut link = LinkUnspec::new_with_index(index).mtu(interface.mtu).up();
     if let Some(mac) = interface.mac {
         link = link.address(mac.to_vec());
@@ -120,11 +123,10 @@ async fn add_route(handle: &Handle, Route { dest, via }: Route, out: &str) -> Re
 fn refused(error: rtnetlink::Error) -> Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => match message.raw_code().abs() {
-            libc::EEXIST => Error::msg("it was given twice: leave one out"),
-            libc::EPERM => {
-                Error::msg("no right to configure the network (CAP_NET_ADMIN): run as root")
-            }
-            _ => Error::msg(format!("the kernel refuses it: {}", message.to_io())),
+            libc::EPERM => Error::msg(
+                "no right to configure the network (CAP_NET_ADMIN): run as an ordinary user or as root, in a container with `--cap-add NET_ADMIN`",
+            ),
+            _ => Error::new(message.to_io()).context("the kernel refuses it"),
         },
         other => Error::msg(other.to_string()),
     }

@@ -4,13 +4,18 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
+
+use super::addresses;
 
 /// The MTUs of a TAP, in bytes: `MIN_MTU` and `MAX_MTU` less the Ethernet
 /// header (`tun_net_initialize` in `drivers/net/tun.c`). The vnet header does
 /// not count.
 pub const MTU: RangeInclusive<u32> = 68..=65_535 - 14;
+
+/// The largest IP packet of an interface unless the user says otherwise, in bytes.
+pub const DEFAULT_MTU: u32 = 1500;
 
 /// Below this an interface has no IPv6 (`IPV6_MIN_MTU`, RFC 8200), in bytes.
 pub const IPV6_MIN_MTU: u32 = 1280;
@@ -60,7 +65,8 @@ impl Network {
     ///
     /// # Errors
     /// One line: an MTU out of range or too small for IPv6; a multicast
-    /// Ethernet address; a gateway that no interface reaches, that is the
+    /// Ethernet address; an address that no interface can have, or twice; a route
+    /// given twice or not needed; a gateway that no interface reaches, that is the
     /// function itself or of another family than its route.
     pub fn check(&self) -> Result<()> {
         for Interface { name, mtu, mac, .. } in &self.interfaces {
@@ -82,7 +88,43 @@ impl Network {
                 "interface {name}: MTU {mtu}: IPv6 needs {IPV6_MIN_MTU} at least"
             );
         }
-        self.routed().try_for_each(|route| self.outgoing(route).map(drop))
+        for Interface { name, addresses, .. } in &self.interfaces {
+            for (at, address) in addresses.iter().enumerate() {
+                let context = || format!("interface {name}: {address}");
+                addresses::check(address).with_context(context)?;
+                ensure!(
+                    !addresses[..at].contains(address),
+                    "{}: given twice: leave one out",
+                    context()
+                );
+            }
+        }
+        let routes: Vec<Route> = self.routed().collect();
+        for (at, route) in routes.iter().enumerate() {
+            self.check_route(route, &routes[..at])?;
+        }
+        Ok(())
+    }
+
+    fn check_route(&self, route: &Route, before: &[Route]) -> Result<()> {
+        let Route { dest, via } = route;
+        if before.iter().any(|other| other.dest.trunc() == dest.trunc()) {
+            ensure!(
+                dest.prefix_len() == 0,
+                "route {dest} via {via}: another leads there: leave one out"
+            );
+            bail!("gateway {via}: there is another default gateway of its family: leave one out");
+        }
+        let out = self.outgoing(*route)?;
+        for Interface { name, addresses, .. } in &self.interfaces {
+            ensure!(
+                addresses.iter().all(|address| address.trunc() != dest.trunc()),
+                "route {dest} via {via}: {name} is in that network itself: leave the route out"
+            );
+        }
+        let network = out.addresses.iter().find(|it| it.contains(via)).map(|it| it.trunc());
+        let host = network.and_then(|it| IpNet::new(*via, it.prefix_len()).ok());
+        host.as_ref().map_or(Ok(()), addresses::check).with_context(|| format!("gateway {via}"))
     }
 
     /// The routes, then the default gateways as routes.
@@ -181,6 +223,30 @@ mod tests {
             assert!(error.contains(word) && !error.contains('\n'), "{error}");
         }
         network(left, &[("10.9.0.0/16", "10.0.0.2")], &["10.0.0.3"]).check().unwrap();
+    }
+
+    #[test]
+    fn what_is_given_twice_or_not_needed() {
+        let left: &[(&str, &[&str])] = &[("left", &["10.0.0.1/24", "fd00::1/64"])];
+        for (bad, word) in [
+            (network(left, &[("10.0.0.0/24", "10.0.0.2")], &[]), "left is in that network"),
+            (network(left, &[("fd00::/64", "fd00::2")], &[]), "left is in that network"),
+            (
+                network(left, &[("10.9.0.0/16", "10.0.0.2"), ("10.9.0.0/16", "10.0.0.3")], &[]),
+                "another leads there",
+            ),
+            (network(left, &[("0.0.0.0/0", "10.0.0.2")], &["10.0.0.3"]), "another default gateway"),
+            (network(left, &[], &["fd00::2", "fd00::3"]), "another default gateway"),
+            (network(left, &[], &["10.0.0.255"]), "gateway 10.0.0.255"),
+            (network(left, &[], &["10.0.0.0"]), "gateway 10.0.0.0"),
+            (network(&[("left", &["10.0.0.1/24", "10.0.0.1/24"])], &[], &[]), "given twice"),
+            (network(&[("left", &["224.0.0.1/24"])], &[], &[]), "interface left: 224.0.0.1/24"),
+        ] {
+            let error = format!("{:#}", bad.check().unwrap_err());
+            assert!(error.contains(word) && !error.contains('\n'), "{error}");
+        }
+        // A part of a connected network may well be somewhere else.
+        network(left, &[("10.0.0.128/25", "10.0.0.2")], &["10.0.0.3", "fd00::2"]).check().unwrap();
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 
 const ROOT: &str = "/proc/sys";
 
@@ -43,18 +43,39 @@ pub fn forward() -> Result<()> {
 /// As [`set`].
 pub fn write(key: &str, value: &str) -> Result<()> {
     let path = path(key)?;
-    OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(value.as_bytes())).map_err(|error| {
-        match error.kind() {
-            ErrorKind::NotFound => anyhow!(
-                "sysctl {key}: unknown in this namespace: check its spelling, or load the module that offers it"
+    let mut file =
+        OpenOptions::new().write(true).open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("sysctl {key}: {}", unknown(key)),
+            ErrorKind::ReadOnlyFilesystem => anyhow!(
+                "sysctl {key}: {ROOT} is read-only here: in a container, run it `--privileged`"
             ),
-            ErrorKind::InvalidInput => anyhow!("sysctl {key}: the kernel refuses the value `{value}`"),
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                anyhow!("sysctl {key}: {ROOT} is read-only here: in a container, run it `--privileged`")
+            ErrorKind::PermissionDenied => {
+                anyhow!("sysctl {key}: may not be written: it only tells, or is for root alone")
             }
-            _ => anyhow!("sysctl {key}={value}: {error}"),
+            _ => Error::new(error).context(format!("sysctl {key}")),
+        })?;
+    file.write_all(value.as_bytes()).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => anyhow!("sysctl {key}: the kernel refuses the value `{value}`"),
+        ErrorKind::NotFound => {
+            anyhow!("sysctl {key}: the kernel has no `{value}`, or may not load it from here")
         }
+        _ => Error::new(error).context(format!("sysctl {key}={value}")),
     })
+}
+
+/// What to do about a key that this namespace does not have.
+fn unknown(key: &str) -> String {
+    // net.ipv4.conf.eth0.100.mtu: which dots are those of a name?
+    let parts: Vec<&str> = key.split('.').collect();
+    if let [net, family, group @ ("conf" | "neigh"), name @ .., last] = &parts[..]
+        && name.len() > 1
+    {
+        let slashed = format!("{net}/{family}/{group}/{}/{last}", name.join("."));
+        if Path::new(ROOT).join(&slashed).exists() {
+            return format!("a name with dots in it takes slashes around it: write {slashed}");
+        }
+    }
+    "unknown in this namespace: check its spelling, load the module that offers it, or set it on the host where it is one for all".to_owned()
 }
 
 /// The file of `key`. As in sysctl(8), the first separator counts: in a dotted

@@ -77,6 +77,22 @@ pub fn command_surroundings() -> Result<()> {
     Ok(())
 }
 
+pub fn what_a_command_leaves_behind_ends_with_it() -> Result<()> {
+    let mut keeper = inside(Links::default())?;
+    if run(&mut keeper, "test \"$(cat /proc/1/comm)\" = stdpkt-keeper")? != 0 {
+        return Err(Lacks("a fresh /proc".into()).into());
+    }
+    keeper.run_setup("OF=setup setsid sh -c 'while :; do sleep 0.01; done' &")?;
+    let command = format!("export OF=command; ({STUBBORN}) & setsid sh -c 'exit 5'");
+    ensure!(run(&mut keeper, &command)? == 5);
+    let lives = |of: &str| format!("grep -qs OF={of} /proc/[0-9]*/environ");
+    // Not 1: grep says 2 when one ends while it looks.
+    ensure!(run(&mut keeper, &lives("command"))? != 0, "something of the command lives on");
+    // What it starts after the command has begun is no less its own.
+    ensure!(run(&mut keeper, &lives("setup"))? == 0, "what a setup command left is gone");
+    Ok(())
+}
+
 /// A command whose descendants hold standard output and cannot be told to go.
 const STUBBORN: &str = "trap '' TERM HUP INT; setsid sleep 1000 & (setsid sh -c 'sleep 1000 & sleep 1000' &); sleep 1000";
 

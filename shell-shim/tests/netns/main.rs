@@ -5,6 +5,7 @@
 //! starting itself with the case's name. A case that lacks something says so
 //! and counts as skipped.
 
+mod backlog;
 mod keeper;
 mod network;
 mod privileges;
@@ -23,9 +24,15 @@ const SKIPPED: u8 = 77;
 
 type Case = fn() -> Result<()>;
 
-const CASES: [(&str, Case); 9] = [
+const CASES: [(&str, Case); 12] = [
+    ("connections_outlive_programs", backlog::connections_outlive_programs),
+    ("datagrams_wait_for_addresses", backlog::datagrams_wait_for_addresses),
     ("commands", keeper::commands),
     ("command_surroundings", keeper::command_surroundings),
+    (
+        "what_a_command_leaves_behind_ends_with_it",
+        keeper::what_a_command_leaves_behind_ends_with_it,
+    ),
     ("drop_leaves_nothing", keeper::drop_leaves_nothing),
     ("killed_function_leaves_nothing", keeper::killed_function_leaves_nothing),
     ("links_are_let_go", keeper::links_are_let_go),

@@ -43,7 +43,7 @@ pub fn configuration() -> Result<()> {
     let mut network = Network {
         interfaces: vec![
             interface("left", &["192.168.0.254/24", "fd00::1/64"]),
-            interface("right", &["8.8.8.4/24", "8.8.4.4/30"]),
+            interface("right", &["8.8.8.4/24", "8.8.4.6/30"]),
         ],
         routes: vec![Route { dest: "10.1.2.3/8".parse()?, via: "192.168.0.1".parse()? }],
         gateways: vec!["8.8.8.8".parse()?, "fd00::2".parse()?],
@@ -60,7 +60,7 @@ pub fn configuration() -> Result<()> {
         ("192.168.0.9:9", "192.168.0.254"),
         ("10.9.9.9:9", "192.168.0.254"),
         ("1.2.3.4:9", "8.8.8.4"),
-        ("8.8.4.5:9", "8.8.4.4"),
+        ("8.8.4.5:9", "8.8.4.6"),
         ("[2001:db8::1]:9", "fd00::1"),
     ] {
         ensure!(source_for(peer)? == source, "{peer} is reached from {}", source_for(peer)?);
@@ -83,6 +83,7 @@ pub fn configuration() -> Result<()> {
 pub fn refusals() -> Result<()> {
     enter().map_err(lacking("namespaces"))?;
     let _left = tap("left")?;
+    let _vlan = tap("eth0.100")?;
     let twice = interface("left", &["10.0.0.1/24", "10.0.0.1/24"]);
     let network = |interface, gateways: &[&str]| Network {
         interfaces: vec![interface],
@@ -92,7 +93,7 @@ pub fn refusals() -> Result<()> {
     for (result, expected) in [
         (Tap::create("left").map(drop), "interface left exists already"),
         (Tap::create("lo").map(drop), "interface lo exists already"),
-        (netlink::configure(&network(twice, &[])), "10.0.0.1/24: it was given twice"),
+        (netlink::configure(&network(twice, &[])), "10.0.0.1/24: given twice"),
         (
             netlink::configure(&network(interface("nosuch", &[]), &[])),
             "interface nosuch: it does not exist",
@@ -106,10 +107,16 @@ pub fn refusals() -> Result<()> {
                 interface("left", &["10.2.0.1/24"]),
                 &["10.2.0.2", "10.2.0.3"],
             )),
-            "route 0.0.0.0/0 via 10.2.0.3: it was given twice",
+            "gateway 10.2.0.3: there is another default gateway",
         ),
         (sysctl::set("net.ipv4.nosuch=1"), "sysctl net.ipv4.nosuch: unknown"),
         (sysctl::set("net.ipv4.conf.left.rp_filter=x"), "the kernel refuses the value"),
+        (sysctl::set("net.ipv4.tcp_congestion_control=nosuch"), "the kernel has no `nosuch`"),
+        (sysctl::set("net.ipv4.tcp_available_congestion_control=x"), "may not be written"),
+        (
+            sysctl::set("net.ipv4.conf.eth0.100.rp_filter=1"),
+            "write net/ipv4/conf/eth0.100/rp_filter",
+        ),
         (sysctl::set("kernel.hostname=x"), "only net.*"),
     ] {
         let error =

@@ -31,8 +31,8 @@ use crate::{peer, scm};
 const TRIES: usize = 8;
 /// Doors of others looked at for dead owners, each time one is made.
 const SWEEP: usize = 16;
-/// A socket has its file a moment before it can be reached, and looks like a dead one.
-const SETTLED: Duration = Duration::from_secs(60);
+/// A door that is being made has another name, for no longer than this.
+const MAKING: Duration = Duration::from_secs(60);
 
 /// What a process shows of itself at a pipe.
 pub(crate) struct Post {
@@ -152,8 +152,11 @@ impl Post {
         };
         sweep(parent);
         let socket = datagrams()?;
-        let _ = rustix::fs::unlink(&path); // ours from before, or of a dead one with our id
-        bind(&socket, &SocketAddrUnix::new(&path)?)?;
+        // A socket has its file a moment before it can be reached, and looks like a dead one.
+        let fresh = path.with_extension("new");
+        let _ = rustix::fs::unlink(&fresh); // of a dead process with our number
+        bind(&socket, &SocketAddrUnix::new(&fresh)?)?;
+        rustix::fs::rename(&fresh, &path)?;
         Ok(Some(PathDoor { socket, path }))
     }
 }
@@ -240,10 +243,12 @@ fn datagrams() -> Result<OwnedFd> {
 fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten().take(SWEEP) {
+        let path = entry.path();
         let made = entry.metadata().and_then(|meta| meta.modified());
         let age = made.ok().and_then(|made| made.elapsed().ok());
-        if age.is_some_and(|age| age > SETTLED) && is_dead(&entry.path()) {
-            let _ = rustix::fs::unlink(entry.path());
+        let is_made = path.extension().is_none() || age.is_some_and(|age| age > MAKING);
+        if is_made && is_dead(&path) {
+            let _ = rustix::fs::unlink(&path);
         }
     }
 }

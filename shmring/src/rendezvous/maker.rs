@@ -138,13 +138,11 @@ impl Rendezvous {
             return Ok(());
         };
         let (ours, theirs) = self.common.pair()?;
-        match scm::send(&fds.socket, &ALIVE, &[theirs.as_fd()]) {
-            Err(Errno::PIPE | Errno::CONNRESET) => {
-                self.meeting.neighbour_gone();
-                return Ok(());
-            }
-            // If it has not looked for long, there will be no answer.
-            Ok(()) | Err(_) => {}
+        let sent = scm::send(&fds.socket, &ALIVE, &[theirs.as_fd()]);
+        // For any other reason it may live, and there will be no answer.
+        if let Err(Errno::PIPE | Errno::CONNRESET) = sent {
+            self.meeting.neighbour_gone();
+            return Ok(());
         }
         self.common.add(&ours, ANSWER, EventFlags::IN)?;
         self.asked = Some(ours);

@@ -461,7 +461,7 @@ impl Scene {
                 }
             });
             if let Err(panic) = std::panic::catch_unwind(check) {
-                eprintln!("nonces {:?}, steps {path:?}, then {world:?}", self.nonces);
+                println!("nonces {:?}, steps {path:?}, then {world:?}", self.nonces);
                 std::panic::resume_unwind(panic);
             }
             for step in steps {

@@ -2,7 +2,7 @@
 
   serve NAME                TCP 8000: the name, then an echo, or N bytes after "get N"
                             UDP 8001: answered with the name, as long as the question
-  hold HOST COUNT FILE      keeps COUNT connections until FILE is there
+  hold HOST COUNT FILE      keeps COUNT connections until FILE is there; makes FILE.held when all are open
   get HOST COUNT BYTES      COUNT connections at a time with BYTES each
   ask HOST LEN...           UDP questions of these lengths from one port
 """
@@ -42,7 +42,10 @@ async def connect(host):
 
 
 async def hold(host, count, until):
+    opened = 0
+
     async def one():
+        nonlocal opened
         while not os.path.exists(until):
             try:
                 name, reader, writer = await connect(host)
@@ -51,6 +54,9 @@ async def hold(host, count, until):
                 continue
             if not name:
                 continue  # it died before it was one
+            opened += 1
+            if opened == count:
+                open(f"{until}.held", "w").close()
             try:
                 while not os.path.exists(until):
                     writer.write(b"x")

@@ -7,16 +7,17 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 
 /// A scene with `flows.py`.
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let scene = Scene::new();
     std::fs::write(scene.path("flows.py"), include_str!("flows.py"))
         .expect("the scene's directory");
     scene
 }
 
-/// Runs a script that knows `serve FIFO NAME`, which leaves the pid in `$pid`, and `ready
-/// NAME...`, which waits for servers; they begin when their FIFO has its link.
-fn play(scene: &Scene, script: &str) -> Outcome {
+/// Runs a script that knows `serve FIFO NAME`, which leaves the pid in `$pid`, and for the
+/// client `ready NAME...`, which waits for servers, and `meet HOST NAME...`, which connects
+/// until each of them has answered.
+pub fn play(scene: &Scene, script: &str) -> Outcome {
     let outcome = bash(
         scene,
         &format!(
@@ -25,7 +26,13 @@ fn play(scene: &Scene, script: &str) -> Outcome {
                      -- python3 flows.py serve $2 & pid=$!
              }}
              ready() {{ for name; do until [ -e up.$name ]; do sleep 0.05; done; done; }}
-             export -f ready
+             meet() {{
+                 host=$1; shift; ready \"$@\"; : > met
+                 for name; do
+                     until grep -q \" from $name$\" met; do python3 flows.py get $host 8 1 >> met; done
+                 done
+             }}
+             export -f ready meet
              {script}"
         ),
     );
@@ -34,8 +41,9 @@ fn play(scene: &Scene, script: &str) -> Outcome {
 }
 
 /// The names behind a word.
-fn names<'a>(outcome: &'a Outcome, word: &str) -> Vec<&'a str> {
-    let lines = outcome.err.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+pub fn names<'a>(outcome: &'a Outcome, word: &str) -> Vec<&'a str> {
+    let all = outcome.err.lines().chain(outcome.out.lines());
+    let lines = all.filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     lines.map(|rest| rest.split(' ').next().unwrap_or_default()).collect()
 }
 
@@ -46,10 +54,11 @@ fn a_target_that_joins_takes_no_live_connection() {
     let run = play(
         &scene,
         "mkfifo f1 f2; serve f1 a; a=$pid
-         (ready a; sleep 1; serve f2 b; ready b; sleep 1; touch end; wait) & b=$!
+         (until [ -e end.held ]; do sleep 0.05; done; serve f2 b; echo $pid > b.pid; ready b; sleep 1
+          touch end; wait) &
          stdpkt run --right 10.1.0.1/24 -- python3 flows.py hold 10.1.0.2 40 end \
          | stdpkt balance f1 f2
-         kill $a $(pgrep -P $b); wait",
+         kill $a $(cat b.pid); wait",
     );
     assert_eq!(names(&run, "lost"), [""; 0], "{run:#?}");
     assert!(names(&run, "kept").len() == 40, "{run:#?}");
@@ -67,7 +76,7 @@ fn no_connection_of_a_live_target_breaks() {
          for n in 1 2 3 4; do serve f$n f$n.0; pids[$n]=$pid; names[$n]=f$n.0; done
          stdpkt run --right 10.1.0.1/24 -- python3 flows.py hold 10.1.0.2 200 end \
          | stdpkt balance f1 f2 f3 f4 & chain=$!
-         ready f1.0 f2.0 f3.0 f4.0; sleep 2
+         until [ -e end.held ]; do kill -0 $chain || exit; sleep 0.05; done
          RANDOM=42
          for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
              n=$((RANDOM % 4 + 1))
@@ -114,7 +123,7 @@ fn path_mtu_discovery_reaches_the_server_of_the_connection() {
                 "mkfifo f1 f2 f3; ip={server}; options='--gateway {back}'; bind={host}
                  for n in 1 2 3; do serve f$n f$n; pids=\"$pids $pid\"; done
                  stdpkt run --right {client} --gateway {gateway} \
-                     -- bash -c 'ready f1 f2 f3; python3 flows.py get {host} 24 200000' \
+                     -- bash -c 'meet {host} f1 f2 f3; python3 flows.py get {host} 24 200000' \
                  | stdpkt run --left {near} --right {far} --forward --setup 'ip link set left mtu 1300' \
                  | stdpkt balance f1 f2 f3
                  kill $pids; wait"
@@ -138,7 +147,7 @@ fn fragments_stay_with_their_flow() {
             &format!(
                 "mkfifo f1 f2 f3; ip={server}; bind={host}
                  for n in 1 2 3; do serve f$n f$n; pids=\"$pids $pid\"; done
-                 stdpkt run --right {client} -- bash -c 'ready f1 f2 f3; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do
+                 stdpkt run --right {client} -- bash -c 'meet {host} f1 f2 f3; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do
                      python3 flows.py ask {host} 100 4000 100 4000 30000 || exit; done' \
                  | stdpkt balance f1 f2 f3
                  kill $pids; wait"

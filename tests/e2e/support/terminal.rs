@@ -1,7 +1,7 @@
 //! A terminal with somebody at it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -32,6 +32,17 @@ impl Terminal {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(noctty);
         options.open(&self.slave).expect("the terminal").into()
+    }
+
+    /// What was shown, once all programs have let go of the terminal.
+    pub fn shown(&mut self) -> String {
+        let mut all = Vec::new();
+        let mut some = [0; 4096];
+        // EIO: nobody has the other side open any more.
+        while let Ok(count @ 1..) = self.master.read(&mut some) {
+            all.extend_from_slice(&some[..count]);
+        }
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// Types.

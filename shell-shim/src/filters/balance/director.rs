@@ -37,8 +37,10 @@ pub struct Director {
     fragments: Fragments,
     /// Fragments whose flow has become known, or was waited for in vain.
     late: VecDeque<Late>,
-    /// Until when the first flows wait for all targets. None before the first has come.
+    /// Until when the first flow waits for all targets. None before the first has come.
     gather_until: Option<Instant>,
+    /// There has been a flow.
+    has_flowed: bool,
 }
 
 impl Director {
@@ -51,6 +53,7 @@ impl Director {
             fragments: Fragments::default(),
             late: VecDeque::new(),
             gather_until: None,
+            has_flowed: false,
         }
     }
 
@@ -64,6 +67,7 @@ impl Director {
         }
         let verdict = if checked { Verdict::Pending } else { Verdict::None };
         self.targets.push(Target::new(path, verdict));
+        self.flows.add_target();
         Ok(())
     }
 
@@ -96,6 +100,13 @@ impl Director {
         self.flows.forget_target(at);
         if up {
             self.gather_until.get_or_insert(now + PATIENCE);
+        }
+    }
+
+    /// The targets are asked for their hardware addresses.
+    pub fn asks(&mut self, now: Instant) {
+        if !self.has_flowed && self.has_begun() {
+            self.gather_until = Some(now + PATIENCE);
         }
     }
 
@@ -138,16 +149,20 @@ impl Director {
         }
         let Belongs::Flow(part) = Belongs::of(head) else { return };
         let (part, known) = self.resolve(part, now);
+        if !known || part.is_error || !self.targets[at].up {
+            return;
+        }
+        if !is_reset(&part) {
+            self.flows.answer(&part.flow, &part, at);
+        }
         match self.flows.get(&part.flow) {
-            _ if !known || part.is_error || !self.targets[at].up => {}
-            Some((owner, State::Closed)) if owner != at && opens(&part) => {
+            Some((owner, _)) if owner == at => self.note(&part, now),
+            // It has begun this flow, or had it before we knew.
+            None if !is_reset(&part) => self.flows.begin(part.flow, &part, at, now),
+            Some((_, State::Closed)) if opens(&part) => {
                 self.flows.begin(part.flow, &part, at, now);
             }
-            Some((owner, _)) if owner == at => self.note(&part, now),
-            Some(_) => {}
-            None if is_reset(&part) => {}
-            // It has begun this flow, or had it before we knew.
-            None => self.flows.begin(part.flow, &part, at, now),
+            _ => {}
         }
     }
 
@@ -194,8 +209,9 @@ impl Director {
             let keeps = match state {
                 // Addresses and ports that are used again.
                 State::Closed => !opens(part),
-                // A connection that is tried again.
+                // A connection that is tried again: one more that was not answered.
                 State::Opening if opens(part) => {
+                    self.targets[at].gets_new(now);
                     self.targets[at].is_in() && self.targets[at].is_well(now)
                 }
                 _ => true,
@@ -213,6 +229,7 @@ impl Director {
         // Of a connection that goes on, we have forgotten the target: it may have any.
         let is_new = part.tcp.is_none_or(|tcp| tcp.opens) && !part.is_error;
         let Some(at) = self.choose(&part.flow, is_new, now) else { return Way::Nobody };
+        self.has_flowed = true;
         if !part.is_error && !is_reset(part) {
             self.flows.begin(part.flow, part, at, now);
             if is_new {
@@ -226,12 +243,12 @@ impl Director {
         self.flows.note(&part.flow, part, self.by == By::Addresses, now);
     }
 
-    /// The first flows wait a moment for all targets to be there, and new ones for the
-    /// first that a check lets in.
+    /// The first flow waits a moment for all targets to be there and to tell their hardware
+    /// addresses, and new ones for the first that a check lets in.
     fn gathers(&self, now: Instant) -> Option<Option<Instant>> {
         let Some(until) = self.gather_until else { return Some(None) };
         let are_there = self.targets.iter().all(|it| it.up && it.mac.is_some());
-        if now < until && !are_there {
+        if !self.has_flowed && now < until && !are_there {
             return Some(Some(until));
         }
         let pending = self.targets.iter().any(|it| it.up && it.verdict == Verdict::Pending);

@@ -71,6 +71,11 @@ impl Flows {
         Flows { maps: Default::default(), capacity, counts: Vec::new(), evicted: 0 }
     }
 
+    /// There is a target more.
+    pub fn add_target(&mut self) {
+        self.counts.push(0);
+    }
+
     /// The target of a flow, and how far it is.
     pub fn get(&self, flow: &Flow) -> Option<(usize, State)> {
         let state = self.state(flow)?;
@@ -95,7 +100,6 @@ impl Flows {
         fins[usize::from(part.from_low)] = part.tcp.is_some_and(|tcp| tcp.fin);
         let entry = Entry { target, seen: now, begun_by_low: part.from_low, fins };
         self.maps[State::Opening as usize].insert(flow, entry);
-        self.counts.resize(self.counts.len().max(target + 1), 0);
         self.counts[target] += 1;
     }
 
@@ -124,6 +128,17 @@ impl Flows {
         }
     }
 
+    /// A target answers the first packets of a flow: it is the target of that flow, though
+    /// another got the packet last.
+    pub fn answer(&mut self, flow: &Flow, part: &Part, target: usize) {
+        let entry = self.maps[State::Opening as usize].get_mut(flow);
+        if let Some(entry) = entry.filter(|entry| entry.begun_by_low != part.from_low) {
+            self.counts[entry.target] -= 1;
+            self.counts[target] += 1;
+            entry.target = target;
+        }
+    }
+
     /// Forgets a flow.
     pub fn forget(&mut self, flow: &Flow) {
         if let Some(entry) = self.maps.iter_mut().find_map(|map| map.remove(flow)) {
@@ -136,9 +151,7 @@ impl Flows {
         for map in &mut self.maps {
             map.retain(|_, entry| entry.target != target);
         }
-        if let Some(count) = self.counts.get_mut(target) {
-            *count = 0;
-        }
+        self.counts[target] = 0;
     }
 
     /// Forgets what has been silent for too long.
@@ -170,6 +183,6 @@ impl Flows {
     /// Flows of a target.
     #[cfg_attr(not(test), expect(dead_code, reason = "`stdpkt ls` is to show it"))]
     pub fn count(&self, target: usize) -> u64 {
-        self.counts.get(target).copied().unwrap_or_default()
+        self.counts[target]
     }
 }

@@ -106,8 +106,9 @@ impl Spread {
         Spread { director, checks, back, stall: Stall::None, lost: 0, questions }
     }
 
-    /// Sees who has come and gone. Who has just come has another hardware address than its
-    /// predecessor, if any, and tells it in answer to the question it missed.
+    /// Sees who has come and gone. Who has just come may have another hardware address
+    /// than its predecessor, if any (one started alike has the same), and tells it in
+    /// answer to the question it missed.
     fn greet(&mut self, targets: &mut [Cable], now: Instant) {
         for (at, cable) in targets.iter_mut().enumerate() {
             let is_new = cable.take_plugged().is_some();
@@ -194,6 +195,7 @@ impl Spread {
     ) -> Passed {
         if let Some(kind) = question(head) {
             self.questions[kind] = bytes.to_vec();
+            self.director.asks(now);
         }
         match self.director.forward(head, now) {
             Way::Hold(part) => {

@@ -9,8 +9,10 @@ use frames::flow::Flow;
 /// A target that takes nothing for so long is not waited for any more, so that one
 /// that is stopped does not stop the others.
 pub const PATIENCE: Duration = Duration::from_millis(100);
-/// New flows in a row without a frame back after which a target gets no more.
+/// New flows in a row without a frame back after which a target gets no more, if it had
+/// this long to answer the first of them.
 pub const UNANSWERED: u32 = 8;
+pub const SILENCE: Duration = Duration::from_secs(1);
 
 /// What `--check` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,14 +73,14 @@ impl Target {
     /// Whether it seems to do something with what it gets. One whose hardware address
     /// is unknown would not take frames that were sent to another's.
     pub fn is_well(&self, now: Instant) -> bool {
-        let for_long = |since: Option<Instant>| {
-            since.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE)
+        let longer = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
         };
-        let silent = self.unanswered >= UNANSWERED && for_long(self.unanswered_since);
-        self.mac.is_some() && !silent && !for_long(self.full_since)
+        let silent = self.unanswered >= UNANSWERED && longer(self.unanswered_since, SILENCE);
+        self.mac.is_some() && !silent && !longer(self.full_since, PATIENCE)
     }
 
-    /// It gets a new flow.
+    /// It gets a new flow, or one that was not answered is tried again.
     pub fn gets_new(&mut self, now: Instant) {
         self.unanswered = self.unanswered.saturating_add(1);
         self.unanswered_since.get_or_insert(now);
@@ -172,8 +174,8 @@ mod tests {
         target.sent([2; 6]);
         (0..UNANSWERED).for_each(|_| target.gets_new(begin));
         assert!(target.is_well(begin), "it may not have had time to answer");
-        assert!(!target.is_well(begin + PATIENCE));
+        assert!(!target.is_well(begin + SILENCE));
         target.sent([2; 6]);
-        assert!(target.is_well(begin + PATIENCE));
+        assert!(target.is_well(begin + SILENCE));
     }
 }

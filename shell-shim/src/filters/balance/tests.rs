@@ -8,7 +8,7 @@ use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
 use super::By;
 use super::director::{Director, Way};
 use super::flows::CAPACITY;
-use super::target::{PATIENCE, UNANSWERED};
+use super::target::{PATIENCE, SILENCE, UNANSWERED};
 
 const SERVER: [u8; 4] = [10, 0, 0, 100];
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -228,7 +228,7 @@ fn a_target_that_does_not_answer_gets_no_new_flows() {
             director.back(1, &udp(port, false, 9), now);
         }
     }
-    let later = now + PATIENCE;
+    let later = now + SILENCE;
     let to_silent = (100..200).filter(|port| to(&mut director, &udp(*port, true, 9), later) == 0);
     assert_eq!(to_silent.count(), 0);
     // Its connections that never began are tried with another; what it has, it keeps.
@@ -246,8 +246,16 @@ fn a_connection_that_was_not_answered_is_tried_with_another_target() {
         (0..100).filter(|port| to(director, &tcp(*port, true, SYN), now) == 0).count()
     };
     assert!(silent(&mut director, now) > 20);
-    director.back(1, &udp(1, false, 9), now + PATIENCE);
-    assert_eq!(silent(&mut director, now + PATIENCE), 0);
+    let later = now + SILENCE;
+    director.back(1, &udp(1, false, 9), later);
+    assert_eq!(silent(&mut director, later), 0);
+    // The first was only slow: who answers first has the connection.
+    director.back(0, &tcp(7, false, SYN | ACK), later);
+    director.back(1, &tcp(8, false, SYN | ACK), later);
+    for (port, at) in [(7, 0), (8, 1)] {
+        director.back(1 - at, &tcp(port, false, SYN | ACK), later);
+        assert_eq!(to(&mut director, &tcp(port, true, ACK), later), at);
+    }
 }
 
 #[test]
@@ -287,7 +295,12 @@ fn the_first_flows_wait_for_the_targets_a_moment() {
     let syn = tcp(1, true, SYN);
     assert_eq!(director.forward(&syn, now), Way::Wait(Some(now + PATIENCE)));
     assert_eq!(director.forward(&[0xff; 60], now), Way::All);
-    assert_eq!(director.forward(&syn, now + PATIENCE), Way::To(0));
+    let later = now + 5 * PATIENCE;
+    director.asks(later); // a moment from then on
+    assert_eq!(director.forward(&syn, later), Way::Wait(Some(later + PATIENCE)));
+    assert_eq!(director.forward(&syn, later + PATIENCE), Way::To(0));
+    director.asks(later + PATIENCE);
+    assert_eq!(director.forward(&tcp(2, true, SYN), later + PATIENCE), Way::To(0));
 }
 
 /// Targets join, leave, are killed, drained and given other weights at random, under

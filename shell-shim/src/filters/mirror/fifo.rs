@@ -68,8 +68,9 @@ impl Fifo {
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Some(cable) = &mut self.cable {
-            while Instant::now() < until && !cable.is_drained() {
+            while Instant::now() < until && !cable.is_flushed() {
                 std::thread::sleep(Duration::from_millis(1));
+                cable.refresh();
             }
         }
         missed + self.queue.len() as u64

@@ -10,13 +10,11 @@
 //! descriptor that was open before, but the socket and those of the user.
 #![allow(unsafe_code)]
 
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -26,12 +24,31 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use rustix::io::FdFlags;
 
+use super::rest::Before;
 use super::wire::{Request, send_reply};
-use super::{Links, view};
+use super::{Links, search, view};
+
+/// A program for whose end the function waits.
+struct Awaited {
+    pid: Pid,
+    /// Of a command: it has ended when all that came with it has.
+    before: Option<Before>,
+    status: Option<i32>,
+}
+
+impl Awaited {
+    fn setup(pid: Pid) -> Awaited {
+        Awaited { pid, before: None, status: None }
+    }
+
+    fn command(pid: Pid, before: Before) -> Awaited {
+        Awaited { pid, before: Some(before), status: None }
+    }
+}
 
 /// Serves the function at the other end of `socket` until it is gone.
 ///
@@ -46,7 +63,7 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
     view::mount_own();
     let (children, mask) = child_signals().context("signals")?;
 
-    let mut awaited = None;
+    let mut awaited: Option<Awaited> = None;
     loop {
         let mut fds =
             [socket.as_fd(), children.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -64,18 +81,27 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
                 Ok(Request::Setup(script)) => {
                     let mut shell = Command::new("sh");
                     shell.arg("-c").arg(script).stdin(Stdio::null()).stdout(io::stderr());
-                    awaited = start(socket, shell, mask)?;
+                    awaited = start(socket, shell, mask)?.map(Awaited::setup);
                 }
                 Ok(Request::Command(argv)) => {
                     let mut argv = argv.into_iter();
                     let mut command = Command::new(argv.next().unwrap_or_default());
                     command.args(argv);
-                    awaited = start(socket, command, mask)?;
+                    let before = Before::now();
+                    let pid = start(socket, command, mask)?;
+                    awaited = pid.map(|pid| Awaited::command(pid, before));
+                }
+                Ok(Request::Look(program)) => {
+                    let found = search::look_for(&program);
+                    let errno = found.map_or_else(|errno| errno.raw_os_error(), |()| 0);
+                    send_reply(socket, errno).context("reply")?;
                 }
                 // It is not reaped yet, so the pid is still its own.
                 Ok(Request::Signal(number)) => {
-                    if let (Some(pid), Ok(signal)) = (awaited, Signal::try_from(number)) {
-                        let _ = kill(pid, signal);
+                    if let (Some(Awaited { pid, status: None, .. }), Ok(signal)) =
+                        (&awaited, Signal::try_from(number))
+                    {
+                        let _ = kill(*pid, signal);
                     }
                 }
                 Err(error)
@@ -96,9 +122,6 @@ pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
 /// the user that are not links: a copy here would keep a neighbour from seeing the link's end.
 fn let_go(socket: &UnixStream, links: &Links) -> Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null")?;
-    if links.stderr {
-        dup2_stderr(&null)?;
-    }
     if links.stdout {
         dup2_stdout(io::stderr())?;
     }
@@ -145,7 +168,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
-    command.env("PATH", search_path());
+    command.env("PATH", search::search_path());
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {
@@ -156,35 +179,26 @@ fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Opti
     Ok(pid)
 }
 
-/// The user's PATH, and behind it the directories of `iptables` and the like,
-/// which Debian gives to root alone: inside the function this user is root.
-fn search_path() -> OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    for dir in ["/usr/sbin", "/sbin"] {
-        if !std::env::split_paths(&path).any(|known| known == Path::new(dir)) {
-            if !path.is_empty() {
-                path.push(":");
-            }
-            path.push(dir);
-        }
-    }
-    path
-}
-
 /// Buries the dead, strangers' orphans among them, and tells how the awaited
 /// one ended.
-fn reap(socket: &UnixStream, awaited: &mut Option<Pid>) -> Result<()> {
+fn reap(socket: &UnixStream, awaited: &mut Option<Awaited>) -> Result<()> {
     loop {
         let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) => (pid, code),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
             Ok(_) => continue,
             Err(errno) => return Err(errno).context("wait"),
         };
-        if *awaited == Some(pid) {
-            *awaited = None;
-            send_reply(socket, status).context("reply")?;
+        if let Some(it) = awaited.as_mut().filter(|it| it.pid == pid) {
+            it.status = Some(status);
         }
     }
+    if let Some(Awaited { before, status: Some(status), .. }) = awaited
+        && before.as_ref().is_none_or(Before::kill_the_rest)
+    {
+        send_reply(socket, *status).context("reply")?;
+        *awaited = None;
+    }
+    Ok(())
 }

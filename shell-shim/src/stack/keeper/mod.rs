@@ -14,6 +14,8 @@
 #![allow(unsafe_code)]
 
 mod init;
+mod rest;
+mod search;
 mod view;
 mod wire;
 
@@ -27,7 +29,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use wire::{Request, receive_reply};
@@ -43,15 +45,13 @@ const NAMESPACES: CloneFlags =
 
 /// Which descriptors are links. What runs in the keeper must
 /// not touch those: it reads from `/dev/null` and writes to standard error
-/// instead (where that is a link too, to `/dev/null`).
+/// instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     /// Standard input is a link.
     pub stdin: bool,
     /// Standard output is a link.
     pub stdout: bool,
-    /// Standard error is a link, as after `2>&1 |`.
-    pub stderr: bool,
     /// Descriptors that the command inherits besides the standard ones.
     pub kept: Vec<RawFd>,
     /// Read instead of `/dev/null` where standard input is a link.
@@ -67,7 +67,8 @@ pub struct Links {
 /// As a descriptor it becomes readable when the command has ended.
 #[derive(Debug)]
 pub struct Keeper {
-    pid: Pid,
+    /// Until it was waited for.
+    pid: Option<Pid>,
     socket: UnixStream,
 }
 
@@ -107,6 +108,7 @@ impl Keeper {
             clone(keeper, &mut stack, NAMESPACES, None)
         }
         .map_err(|errno| match errno {
+            Errno::EAGAIN => "raise the limit of processes (ulimit -u)",
             Errno::ENOSPC => {
                 "raise user.max_pid_namespaces, user.max_mnt_namespaces and user.max_uts_namespaces"
             }
@@ -116,7 +118,7 @@ impl Keeper {
             other => other.desc(),
         })
         .map_err(|reason| anyhow::anyhow!("keeper not started: {reason}"))?;
-        Ok(Self { pid, socket })
+        Ok(Self { pid: Some(pid), socket })
     }
 
     /// Runs `sh -c script`, its standard output on standard error, and waits
@@ -134,6 +136,14 @@ impl Keeper {
         }
     }
 
+    /// Looks whether `program` could be started, which setup commands may have made.
+    ///
+    /// # Errors
+    /// [`NotStarted`] if not.
+    pub fn look_for(&mut self, program: &OsStr) -> Result<()> {
+        self.ask(&Request::Look(program.to_owned()), program)
+    }
+
     /// Starts the command `argv`. It has the user's working directory,
     /// environment, signal dispositions and descriptors, [`Links`] apart.
     ///
@@ -145,7 +155,8 @@ impl Keeper {
     }
 
     /// Waits for the command and returns its exit status, 128 + n after death
-    /// by signal n. To be called once a command.
+    /// by signal n. What it left behind is gone then, too; what setup commands
+    /// left behind lives on. To be called once a command.
     ///
     /// # Errors
     /// When the keeper was killed.
@@ -158,11 +169,12 @@ impl Keeper {
     /// # Errors
     /// When the keeper was killed.
     pub fn terminate(&mut self, signal: Signal) -> Result<()> {
-        Request::Signal(signal as i32).send(&self.socket).map_err(gone)
+        let sent = Request::Signal(signal as i32).send(&self.socket);
+        sent.map_err(|error| self.gone(&error))
     }
 
     fn ask(&mut self, request: &Request, program: &OsStr) -> Result<()> {
-        request.send(&self.socket).map_err(gone)?;
+        request.send(&self.socket).map_err(|error| self.gone(&error))?;
         match self.reply()? {
             0 => Ok(()),
             errno => Err(not_started(program, errno).into()),
@@ -170,7 +182,29 @@ impl Keeper {
     }
 
     fn reply(&mut self) -> Result<i32> {
-        receive_reply(&self.socket).map_err(gone)
+        receive_reply(&self.socket).map_err(|error| self.gone(&error))
+    }
+
+    /// Why the keeper ended. One that could not begin has said so.
+    fn gone(&mut self, error: &io::Error) -> anyhow::Error {
+        match self.wait() {
+            Some(WaitStatus::Signaled(_, signal, _)) => anyhow::anyhow!(
+                "the function's keeper was killed by {signal}, as when memory runs out: start the function again"
+            ),
+            Some(_) => say::Said.into(),
+            None => anyhow::anyhow!("the function's keeper is gone: {error}"),
+        }
+    }
+
+    /// Waits for its end, once.
+    fn wait(&mut self) -> Option<WaitStatus> {
+        let pid = self.pid.take()?;
+        loop {
+            match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+                Err(Errno::EINTR) => {}
+                ended => return ended.ok(),
+            }
+        }
     }
 }
 
@@ -183,17 +217,13 @@ impl AsFd for Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         // It is not waited for yet, so the pid is still its own.
-        let _ = kill(self.pid, Signal::SIGKILL);
+        if let Some(pid) = self.pid {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
         // A pid 1 is gone only when its namespace is empty
         // (zap_pid_ns_processes in kernel/pid_namespace.c).
-        while waitpid(self.pid, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+        self.wait();
     }
-}
-
-fn gone(error: io::Error) -> anyhow::Error {
-    anyhow::anyhow!(
-        "the function's keeper was killed ({error}), as when memory runs out: start the function again"
-    )
 }
 
 const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full path";
@@ -201,9 +231,17 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
+        libc::ENOENT if search::look_for(program).is_ok() => (
+            "may not be run: the interpreter that its first line names, or its loader, is not there"
+                .to_owned(),
+            126,
+        ),
+        libc::ENOENT if program.as_bytes().contains(&b'/') => {
+            ("there is no such file: check the path".to_owned(), 127)
+        }
         libc::ENOENT => (NO_SUCH_PROGRAM.to_owned(), 127),
         // The search met a directory in PATH that this user may not enter.
-        libc::EACCES if !is_there(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
+        libc::EACCES if search::is_nowhere(program) => (NO_SUCH_PROGRAM.to_owned(), 127),
         libc::EACCES => ("may not be run: it must be an executable file".to_owned(), 126),
         libc::EPERM => (
             "may not be run: rights that its file gives (getcap names them) are not to be had here; in a container `--cap-add` them".to_owned(),
@@ -213,13 +251,6 @@ pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
         other => (io::Error::from_raw_os_error(other).to_string(), 126),
     };
     NotStarted { program: program.to_string_lossy().escape_debug().to_string(), reason, exit_code }
-}
-
-/// Whether `program`, executable or not, is a path or a name found in PATH.
-fn is_there(program: &OsStr) -> bool {
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    program.as_bytes().contains(&b'/')
-        || std::env::split_paths(&search).any(|dir| dir.join(program).exists())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub(super) enum Request {
     Setup(OsString),
     /// Run this program with these arguments.
     Command(Vec<OsString>),
+    /// Look whether there is this program; answered with an errno, and only once.
+    Look(OsString),
     /// Send this signal number to the program that runs.
     Signal(i32),
 }
@@ -26,6 +28,7 @@ impl Request {
             Self::Setup(script) => (b'S', script.as_bytes().to_vec()),
             // No argument can hold a NUL.
             Self::Command(argv) => (b'C', argv.join(OsStr::new("\0")).into_vec()),
+            Self::Look(program) => (b'L', program.as_bytes().to_vec()),
             Self::Signal(number) => (b'K', number.to_ne_bytes().to_vec()),
         };
         let length = u32::try_from(body.len()).map_err(std::io::Error::other)?;
@@ -45,6 +48,7 @@ impl Request {
             [b'C'] => Self::Command(
                 body.split(|&b| b == 0).map(|arg| OsStr::from_bytes(arg).to_owned()).collect(),
             ),
+            [b'L'] => Self::Look(OsString::from_vec(body)),
             _ => Self::Signal(i32::from_ne_bytes(
                 body.try_into().map_err(|_| std::io::ErrorKind::InvalidData)?,
             )),
@@ -73,6 +77,7 @@ mod tests {
             Request::Setup("".into()),
             Request::Command(vec!["ping".into(), "".into(), OsString::from_vec(vec![0xff, b'\n'])]),
             Request::Command(vec!["x".repeat(3 << 20).into()]),
+            Request::Look("ping".into()),
             Request::Signal(15),
         ];
         let mut stream = Vec::new();

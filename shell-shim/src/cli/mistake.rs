@@ -1,0 +1,126 @@
+//! Mistakes on the command line, each told in one line.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
+
+use super::Cli;
+
+/// Words of the standard library for what is no number.
+const NUMBERS: [(&str, &str); 3] = [
+    ("invalid digit found in string", "not a whole number"),
+    ("cannot parse integer from empty string", "a number is missing"),
+    ("number too large to fit in target type", "too large"),
+];
+
+/// clap's report in one line: what is wrong, what may have been meant, and where
+/// to read on. `words` is the command line, the program's name first.
+pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage"));
+    let first = lines.next().unwrap_or_default();
+    let mut line = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    for (raw, plain) in NUMBERS {
+        line = line.replace(raw, plain);
+    }
+    // What is missing, allowed or suggested stands on the lines below.
+    for more in lines.filter(|more| !more.is_empty() && !more.starts_with("For more information")) {
+        match more.strip_prefix("tip: ") {
+            // Of options that would lead to yet another mistake.
+            Some(tip) if tip.starts_with("to pass") => {}
+            Some(tip) => line += &format!(": {tip}"),
+            None => line += &format!(" {more}"),
+        }
+    }
+    let command = command(words);
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with('-')
+        && command.get_arguments().any(|arg| arg.is_last_set())
+    {
+        line += &format!(": a program comes after `--`, as in `-- {word}`");
+    }
+    format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
+}
+
+/// The subcommand that a command line begins with.
+fn command(words: impl IntoIterator<Item = OsString>) -> Command {
+    let mut command = Cli::command();
+    command.build();
+    for word in words.into_iter().skip(1) {
+        match command.find_subcommand(word) {
+            Some(sub) => command = sub.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn error(line: &str) -> String {
+        let words = || line.split_whitespace().map(OsString::from);
+        let error = one_line(&Cli::try_parse_from(words()).expect_err(line), words());
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(!error.contains("tip:") && !error.contains("  "), "{error}");
+        error
+    }
+
+    #[test]
+    fn errors_are_one_line_and_name_the_option() {
+        assert_eq!(
+            error("stdpkt run --left 192.168.0.300/24"),
+            "invalid value '192.168.0.300/24' for '--left <CIDR[,at=EDGE]>': not an address with prefix \
+             length, write it like 192.168.0.1/24 (see stdpkt run --help)"
+        );
+        assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));
+        assert!(error("stdpkt run --gateway x").contains("'--gateway <IP>'"));
+        assert!(
+            error("stdpkt run --route 10.0.0.1/8=1.2.3.4").contains("did you mean 10.0.0.0/8?")
+        );
+        assert!(error("stdpkt run --channel tcp").contains("possible values: shm, fifo"));
+        assert!(error("stdpkt run --ring 1").contains("64k"));
+        assert!(error("stdpkt run --link x").contains("--link"));
+    }
+
+    #[test]
+    fn what_may_have_been_meant() {
+        assert_eq!(
+            error("stdpkt run --lefft 10.0.0.1/24"),
+            "unexpected argument '--lefft' found: a similar argument exists: '--left' (see stdpkt run --help)"
+        );
+        assert_eq!(
+            error("stdpkt rum"),
+            "unrecognized subcommand 'rum': some similar subcommands exist: 'dump', 'run' (see stdpkt --help)"
+        );
+        assert_eq!(
+            error("stdpkt perf client"),
+            "the following required arguments were not provided: <HOST> (see stdpkt perf client --help)"
+        );
+        assert_eq!(
+            error("stdpkt run --right 10.0.0.1/24 ping -c3 x"),
+            "unexpected argument 'ping' found: a program comes after `--`, as in `-- ping` \
+             (see stdpkt run --help)"
+        );
+        assert!(!error("stdpkt feed a b").contains("after `--`"));
+    }
+
+    #[test]
+    fn what_is_no_number() {
+        for (line, words) in [
+            ("stdpkt run --mtu abc", "'abc' for '--mtu <BYTES>': not a whole number"),
+            ("stdpkt run --mtu 99999999999999999999", "too large"),
+            ("stdpkt run --mtu=", "--mtu <BYTES>"),
+            ("stdpkt demo --rounds 1.5", "'1.5' for '--rounds <N>': not a whole number"),
+            ("stdpkt perf server --port x", "--port"),
+        ] {
+            let error = error(line);
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains("digit") && !error.contains("target type"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `stdpkt each`: a program as a filter of a link, once for each direction.
+
+mod unbuffered;
+
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use cable::{Cable, Edge, Jack, Switch};
+use clap::{Args, ValueEnum};
+use edges::codec::Coding;
+use edges::program::{Program, Started};
+use edges::stream::{StreamEdge, Ways};
+use frames::Framing;
+use rustix::pipe::{PipeFlags, pipe_with};
+use shmring::{Offer, RuntimeDir};
+
+use crate::filters::dump::FormatArg;
+use crate::filters::{left, offer, right};
+use crate::join::driver::Joint;
+use crate::join::start;
+use crate::run::signals::Signals;
+use unbuffered::unbuffered;
+
+/// `stdpkt each`.
+#[derive(Debug, Args)]
+pub struct EachArgs {
+    /// Filter one direction, and let the other pass
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub only: Option<Only>,
+
+    /// How CMD gets the packets and returns them
+    #[arg(long, value_enum, default_value = "hex")]
+    pub format: FormatArg,
+
+    /// The program, started once for each direction: packets come on its standard
+    /// input, and what it writes to its standard output goes on
+    #[arg(last = true, value_name = "CMD", required = true)]
+    pub command: Vec<String>,
+}
+
+/// A direction of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// From standard input to standard output
+    LeftToRight,
+    /// The way back
+    RightToLeft,
+}
+
+/// How frames go where no program is between.
+const PASSED: Coding = Coding::Framed(Framing::Frames);
+
+/// Filters until a link or CMD ends; returns the exit status.
+///
+/// # Errors
+/// One line that names the link or program.
+pub fn run(args: &EachArgs) -> Result<u8> {
+    let (left, right) = (left()?, right()?);
+    let dir = RuntimeDir::for_user()?;
+    let command = unbuffered(&args.command);
+    let coding = Coding::Capture(args.format.format());
+    let mut programs = Vec::new();
+    let there = way(args.only != Some(Only::RightToLeft), &command, coding, &mut programs)?;
+    let back = way(args.only != Some(Only::LeftToRight), &command, coding, &mut programs)?;
+    // Each link's edge is what goes into one way and what comes out of the other.
+    let mut jacks = Vec::new();
+    for (plan, into, out_of, name) in
+        [(left, there.into, back.out_of, "left"), (right, back.into, there.out_of, "right")]
+    {
+        let ways = Ways { input: out_of.1, output: into.1 };
+        let edge = StreamEdge::of_program(&args.command[0], ways, out_of.0, into.0)?;
+        let offer = Offer { features: edge.features(), ..offer(name) };
+        let cable = Cable::new(cable::CablePlan { offer, ..plan }, &dir)?;
+        jacks.push(Jack::new(name.to_owned(), Box::new(edge) as Box<dyn Edge>, vec![cable]));
+    }
+    // Only now: CMD inherits no blocked signals.
+    let signals = Signals::new()?;
+    Joint::new(jacks, signals, programs).run(Switch::new(dir)?)
+}
+
+/// One direction: where frames go in and come out, and how they are written there.
+struct Way {
+    into: (OwnedFd, Coding),
+    out_of: (OwnedFd, Coding),
+}
+
+fn way(
+    filtered: bool,
+    command: &[String],
+    coding: Coding,
+    programs: &mut Vec<Program>,
+) -> Result<Way> {
+    if filtered {
+        let Started { program, input, output, .. } = start(command)?;
+        programs.push(program);
+        return Ok(Way { into: (output, coding), out_of: (input, coding) });
+    }
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let (out_of, into) = pipe_with(flags).context("pipe")?;
+    let _ = shmring::enlarge(&into); // a smaller one is slower, and does as well
+    Ok(Way { into: (into, PASSED), out_of: (out_of, PASSED) })
+}

@@ -1,0 +1,106 @@
+//! The command line of `stdpkt run`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::link_spec::{EndSpec, LinkSpec};
+use super::values::{ip, route, seconds, size};
+use crate::stack::network::{DEFAULT_MTU, Route};
+
+/// `--linger` unless it is given, in seconds: enough for four retransmissions in
+/// a row that are lost too, of which Linux sends the first after 0.2 s and each
+/// further one after twice as long.
+const LINGER: &str = "5";
+
+/// How frames cross the links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChannelArg {
+    /// A ring in shared memory each way
+    Shm,
+    /// The pipe itself, a 4-byte length before each frame
+    Fifo,
+}
+
+/// Whose network stack the function has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StackArg {
+    /// The host kernel's, in a private network namespace
+    Netns,
+    /// LKL, a kernel in CMD's own process; its interfaces are eth0, eth1, ...
+    Lkl,
+}
+
+/// `stdpkt run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Address of the interface `left`, joined to standard input (repeatable), or
+    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub left: Vec<EndSpec>,
+
+    /// Address of the interface `right`, joined to standard output, likewise
+    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    pub right: Vec<EndSpec>,
+
+    /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or
+    /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable); at=EDGE as above
+    #[arg(long, value_name = "SPEC", value_parser = LinkSpec::parse)]
+    pub link: Vec<LinkSpec>,
+
+    /// Default gateway, one for IPv4 and one for IPv6
+    #[arg(long, value_name = "IP", value_parser = ip)]
+    pub gateway: Vec<IpAddr>,
+
+    /// A route: NET=VIA, e.g. 10.0.0.0/8=192.168.0.254 (repeatable)
+    #[arg(long, value_name = "NET=VIA", value_parser = route)]
+    pub route: Vec<Route>,
+
+    /// Forward packets between the interfaces, IPv4 and IPv6
+    #[arg(long)]
+    pub forward: bool,
+
+    /// A sysctl inside the function, e.g. net.ipv4.tcp_congestion_control=reno (repeatable)
+    #[arg(long, value_name = "K=V")]
+    pub sysctl: Vec<String>,
+
+    /// A shell command to run inside the function before the links are up (repeatable)
+    #[arg(long, value_name = "CMD")]
+    pub setup: Vec<String>,
+
+    /// Largest IP packet of each interface, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MTU)]
+    pub mtu: u32,
+
+    /// How frames cross the links; a link is a fifo if either end says so
+    #[arg(long, value_enum, default_value = "shm")]
+    pub channel: ChannelArg,
+
+    /// Whose network stack the function has
+    #[arg(long, value_enum, default_value = "netns")]
+    pub stack: StackArg,
+
+    /// Where LKL is: the tools/lkl of a built LKL tree [default: LKL_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub lkl: Option<PathBuf>,
+
+    /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
+    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
+    pub ring: usize,
+
+    /// After CMD has ended, seconds without an acknowledgement until what its
+    /// sockets still hold is given up
+    #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
+    pub linger: Duration,
+
+    /// Say also what the function goes without here
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The program to run inside the function; without one, the function lives
+    /// until its links end
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}

@@ -1,0 +1,45 @@
+//! A file can be read in one sitting.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines of the longest file.
+const LONGEST: usize = 450;
+/// The two ends of a ring are one argument, and longer.
+const EXEMPT: &str = "shmring/src/ring.rs";
+/// Being split.
+const KNOWN: [&str; 2] =
+    ["shmring/src/rendezvous/listen.rs", "shell-shim/src/filters/balance/tests.rs"];
+
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type().unwrap().is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                sources(&path, out);
+            }
+        } else if name.ends_with(".rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let root = workspace();
+    let mut all = Vec::new();
+    sources(&root, &mut all);
+    assert!(all.len() > 100 && all.contains(&root.join(EXEMPT)), "{} files", all.len());
+    let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
+    let is_exempt = |path: &PathBuf| {
+        *path == root.join(EXEMPT) || KNOWN.iter().any(|known| *path == root.join(known))
+    };
+    let long = all.into_iter().filter(|path| !is_exempt(path) && lines(path) > LONGEST);
+    let long: Vec<_> = long.collect();
+    assert!(long.is_empty(), "more than {LONGEST} lines, a file with two purposes? {long:?}");
+}

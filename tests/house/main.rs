@@ -1,0 +1,5 @@
+//! The house is in order: what may depend on what, and how large a file may be.
+
+mod circles;
+mod crates;
+mod files;
