@@ -12,6 +12,7 @@ mod clock;
 mod common;
 pub(crate) mod door;
 mod greeter;
+pub(crate) mod home;
 mod maker;
 mod meeting;
 #[cfg(test)]
@@ -124,7 +125,7 @@ const TALKS: u64 = 16;
 
 impl Rendezvous {
     /// Starts to look for the other holders of `end`, as its role says. `dir` is a
-    /// second place to meet at, for those in another network namespace.
+    /// second place to meet at, for those who come from another network namespace.
     ///
     /// # Errors
     /// [`LinkError`]. [`LinkError::Taken`] is reported by [`Rendezvous::poll`] when

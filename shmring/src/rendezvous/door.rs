@@ -6,9 +6,9 @@
 //! name: nobody else can have it then. What arrives says which door it came from,
 //! by the kernel's account.
 //!
-//! Names are those of a network namespace, that of the process when the socket is
-//! made; afterwards it may go where it likes. For neighbours that come from different
-//! ones there is a second door where the user has a directory for it: a path.
+//! Names are those of a network namespace, see [`home`]; once it has its doors, a
+//! process may go where it likes. For neighbours that come from different ones there is
+//! a second door where the user names a directory for it: a path.
 //!
 //! A knock is one datagram with one end of a socket pair, over which the two
 //! then speak. Datagrams, so that one socket is enough for any number of others: in
@@ -19,9 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::{Errno, Result};
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::adverts::{self, Advert, fresh_nonce};
+use super::home;
 use crate::address::Role;
 use crate::handshake::{KNOCK_LEN, Knock};
 use crate::runtime_dir::RuntimeDir;
@@ -73,7 +75,8 @@ pub(super) enum Delivery {
 impl Post {
     /// Makes a door for a holder of the pipe `own`, see there.
     pub fn new(own: OwnedFd) -> Result<Post> {
-        let door = datagrams()?;
+        let door = home::door()?;
+        set_socket_passcred(&door, true)?;
         for _ in 0..TRIES {
             let nonce = fresh_nonce()?;
             match bind(&door, &abstract_name(nonce)?) {
@@ -152,6 +155,7 @@ impl Post {
         };
         sweep(parent);
         let socket = datagrams()?;
+        set_socket_passcred(&socket, true)?;
         // A socket has its file a moment before it can be reached, and looks like a dead one.
         let fresh = path.with_extension("new");
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our number
@@ -231,11 +235,10 @@ fn abstract_name(nonce: u64) -> Result<SocketAddrUnix> {
     SocketAddrUnix::new_abstract_name(&name(nonce))
 }
 
+/// For paths it does not matter where.
 fn datagrams() -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-    rustix::net::sockopt::set_socket_passcred(&socket, true)?;
-    Ok(socket)
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
 }
 
 /// Removes the doors of processes that were killed. A few each time: nobody has
