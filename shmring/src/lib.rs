@@ -101,8 +101,6 @@ pub use handshake::{Channel, Offer};
 #[cfg(not(loom))]
 pub use link::{Link, Peer, loopback, pair};
 #[cfg(not(loom))]
-pub use rendezvous::home::{DOORS, spare_door};
-#[cfg(not(loom))]
 pub use rendezvous::{Event, PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 #[cfg(not(loom))]

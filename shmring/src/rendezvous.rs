@@ -12,7 +12,6 @@ mod clock;
 mod common;
 pub(crate) mod door;
 mod greeter;
-pub(crate) mod home;
 mod maker;
 mod meeting;
 #[cfg(test)]
@@ -318,6 +317,10 @@ impl Rendezvous {
         if linked {
             self.common.unwatch_pipe();
             self.stopped = false;
+            if self.common.end.is_anonymous() {
+                // No other neighbour comes to a `|` from elsewhere.
+                self.close_path_door();
+            }
         } else if self.stopped && self.talks.values().all(|talk| talk.made.is_none()) {
             self.common.events.push_back(Event::Retracted);
             self.stopped = false;
@@ -346,6 +349,12 @@ impl Rendezvous {
         self.clock.arm(&self.common)
     }
 
+    fn close_path_door(&mut self) {
+        if let Some(door) = self.path_door.take() {
+            self.common.remove(&door.socket);
+        }
+    }
+
     fn look(&mut self) -> Result<(), LinkError> {
         self.clock.set(Alarm::Look, None);
         self.looks += 1;
@@ -372,6 +381,7 @@ impl Rendezvous {
             Delivery::Done => self.talk(channel, ours, true, 0),
             Delivery::Nobody => {
                 self.meeting.lost(channel);
+                door::bury(&self.common.dir, nonce);
                 self.strangers.out_of_reach(nonce);
                 self.clock.set(Alarm::Reach, self.strangers.due());
                 Ok(())

@@ -4,32 +4,47 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::LinkError;
+use crate::rendezvous::door;
 
-/// A place where neighbours can meet that come from different network namespaces, as
-/// some containers have them: a directory of the user's, 0700, no symlink. All others
-/// meet without.
+/// A place where neighbours can meet that come from different network namespaces: a
+/// directory of the user's, 0700, no symlink. All others meet without.
 #[derive(Debug, Clone)]
 pub struct RuntimeDir {
     path: Option<PathBuf>,
 }
 
 impl RuntimeDir {
-    /// The directory that `SHMRING_RUNTIME_DIR` names, if it is set and not empty.
+    /// The directory of this user: `SHMRING_RUNTIME_DIR` if it is set and not
+    /// empty, else `/run/user/UID/shmring`, else `/tmp/shmring-UID`; none where there
+    /// can be none.
+    ///
+    /// `XDG_RUNTIME_DIR` is not asked: two neighbours find each other only if
+    /// both come to the same answer, and `su`, `sudo` and `cron` change it.
     ///
     /// # Errors
-    /// [`LinkError::RuntimeDir`] when it cannot be made or is not safe, with the way
-    /// out. That is never to change what the user named: it may be anybody's.
+    /// [`LinkError::RuntimeDir`] when that of the environment cannot be made or is not
+    /// safe, with the way out. That is never to change what the user named: it may be
+    /// anybody's.
     pub fn for_user() -> Result<RuntimeDir, LinkError> {
         let named = std::env::var_os("SHMRING_RUNTIME_DIR").filter(|path| !path.is_empty());
-        let Some(path) = named else { return Ok(Self::none()) };
-        let path = Path::new(&path);
-        let found = match path.is_absolute() {
-            true => Self::at(path),
-            false => Err(refusal(path, "is no path from /")),
+        if let Some(path) = named {
+            let path = Path::new(&path);
+            let found = match path.is_absolute() {
+                true => Self::at(path),
+                false => Err(refusal(path, "is no path from /")),
+            };
+            return found.map_err(|error| {
+                with_way_out(error, "unset SHMRING_RUNTIME_DIR, or set it to a new name in a directory that is there, for all functions alike")
+            });
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        let known_as = outside(uid);
+        let session = PathBuf::from(format!("/run/user/{known_as}"));
+        let path = match std::fs::symlink_metadata(&session) {
+            Ok(meta) if meta.is_dir() && meta.uid() == uid => session.join("shmring"),
+            _ => PathBuf::from(format!("/tmp/shmring-{known_as}")),
         };
-        found.map_err(|error| {
-            with_way_out(error, "unset SHMRING_RUNTIME_DIR, or set it to a new name in a directory that is there, for all functions alike")
-        })
+        Ok(Self::at(&path).unwrap_or_else(|_| Self::none()))
     }
 
     /// No such place.
@@ -72,10 +87,28 @@ impl RuntimeDir {
         self.path.as_deref()
     }
 
+    /// Takes away what killed processes left behind.
+    pub fn sweep(&self) {
+        self.path.iter().for_each(|path| door::sweep(path, usize::MAX));
+    }
+
     /// The door of the process with this nonce.
     pub(crate) fn door(&self, nonce: u64) -> Option<PathBuf> {
         Some(self.path.as_ref()?.join(format!("{nonce:x}")))
     }
+}
+
+/// The id that a user has outside of our user namespace: where all look like root, as
+/// after `unshare -r`, each has a directory of its own all the same.
+fn outside(uid: u32) -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let range = |line: &str| {
+        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
+        let (inside, outside, count) = (words.next()??, words.next()??, words.next()??);
+        let at = uid.checked_sub(inside).filter(|at| *at < count)?;
+        outside.checked_add(at)
+    };
+    map.lines().find_map(range).unwrap_or(uid)
 }
 
 fn refusal(path: &Path, why: &str) -> LinkError {

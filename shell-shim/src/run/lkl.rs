@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
+use shmring::RuntimeDir;
 
 use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
@@ -32,6 +33,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let Plan { network, plugs, .. } = plan;
     let lkl = Lkl::find(args.lkl.as_deref())?;
     let script = setup_script(args)?;
+    let dir = RuntimeDir::for_user()?;
     let mut ends = Vec::new();
     let mut kept = Vec::new();
     let mut pipes = Vec::new();
@@ -40,11 +42,6 @@ pub fn run(args: &RunArgs) -> Result<u8> {
             cables.iter().map(|cable| path_of(cable, &mut kept, &mut ends)).collect();
         pipes.push(paths?.join("|"));
     }
-    // LKL meets its neighbours from where it is put, but by doors in this place.
-    let doors: Vec<OwnedFd> = (0..plugs.iter().flat_map(Plug::cables).count())
-        .map(|_| shmring::spare_door())
-        .collect::<Result<_, _>>()
-        .context("socket")?;
     let file = memfd_create(c"lkl.json", MFdFlags::empty()).context("memfd_create")?;
     let mut file = std::fs::File::from(file);
     let text = config(&network, &pipes, args.forward, &args.sysctl)?.to_string();
@@ -60,11 +57,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if !script.is_empty() {
         links.input = Some(input.as_raw_fd());
     }
-    links.kept = kept.iter().chain(&doors).map(AsRawFd::as_raw_fd).collect();
+    links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
     let mut keeper = Keeper::start(links)?;
     args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
-    let numbers: Vec<_> = doors.iter().map(|door| door.as_raw_fd().to_string()).collect();
-    drop((kept, doors, input));
+    drop((kept, input));
     let signals = Signals::new()?;
     (&typed).write_all(script.as_bytes()).context("--setup")?;
     let mut argv: Vec<OsString> = vec!["env".into()];
@@ -75,7 +71,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     set("LD_PRELOAD", lkl.preload());
     set("LKL_HIJACK_CONFIG_FILE", config_path.into());
-    set(shmring::DOORS, numbers.join(",").into());
+    // LKL meets its neighbours from another network namespace than they are in.
+    if let Some(path) = dir.path() {
+        set("SHMRING_RUNTIME_DIR", path.into());
+    }
     set("STDPKT_RING", args.ring.to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     let channel = match args.channel {
@@ -91,6 +90,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     keeper.spawn(&argv)?;
     let status = supervise(&mut keeper, &signals, &ends, args.command.is_empty())?;
     drop(keeper);
+    dir.sweep(); // a CMD that was killed left its doors behind
     Ok(status)
 }
 

@@ -6,9 +6,10 @@
 //! name: nobody else can have it then. What arrives says which door it came from,
 //! by the kernel's account.
 //!
-//! Names are those of a network namespace, see [`home`]; once it has its doors, a
-//! process may go where it likes. For neighbours that come from different ones there is
-//! a second door where the user names a directory for it: a path.
+//! Names are those of a network namespace, that of the process when the door is made;
+//! afterwards it may go where it likes. For neighbours that come from different ones, as
+//! a program inside a function and one outside, there is a second door where there is a
+//! directory for it: a path.
 //!
 //! A knock is one datagram with one end of a socket pair, over which the two
 //! then speak. Datagrams, so that one socket is enough for any number of others: in
@@ -23,7 +24,6 @@ use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::adverts::{self, Advert, fresh_nonce};
-use super::home;
 use crate::address::Role;
 use crate::handshake::{KNOCK_LEN, Knock};
 use crate::runtime_dir::RuntimeDir;
@@ -31,7 +31,8 @@ use crate::{peer, scm};
 
 /// Tries to find a name that nobody has; the second is one too many.
 const TRIES: usize = 8;
-/// Doors of others looked at for dead owners, each time one is made.
+/// Doors of others looked at for dead owners each time one is made: nobody has to look
+/// at a thousand live ones in order to start.
 const SWEEP: usize = 16;
 /// A door that is being made has another name, for no longer than this.
 const MAKING: Duration = Duration::from_secs(60);
@@ -75,8 +76,7 @@ pub(super) enum Delivery {
 impl Post {
     /// Makes a door for a holder of the pipe `own`, see there.
     pub fn new(own: OwnedFd) -> Result<Post> {
-        let door = home::door()?;
-        set_socket_passcred(&door, true)?;
+        let door = datagrams()?;
         for _ in 0..TRIES {
             let nonce = fresh_nonce()?;
             match bind(&door, &abstract_name(nonce)?) {
@@ -153,9 +153,8 @@ impl Post {
         let (Some(path), Some(parent)) = (dir.door(self.nonce), dir.path()) else {
             return Ok(None);
         };
-        sweep(parent);
+        sweep(parent, SWEEP);
         let socket = datagrams()?;
-        set_socket_passcred(&socket, true)?;
         // A socket has its file a moment before it can be reached, and looks like a dead one.
         let fresh = path.with_extension("new");
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our number
@@ -235,17 +234,26 @@ fn abstract_name(nonce: u64) -> Result<SocketAddrUnix> {
     SocketAddrUnix::new_abstract_name(&name(nonce))
 }
 
-/// For paths it does not matter where.
 fn datagrams() -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    set_socket_passcred(&socket, true)?;
+    Ok(socket)
 }
 
-/// Removes the doors of processes that were killed. A few each time: nobody has
-/// to look at a thousand live ones in order to start.
-fn sweep(dir: &Path) {
+/// Takes the door of one that seems to be dead away, if it is.
+pub(super) fn bury(dir: &RuntimeDir, nonce: u64) {
+    if let Some(path) = dir.door(nonce)
+        && is_dead(&path)
+    {
+        let _ = rustix::fs::unlink(&path);
+    }
+}
+
+/// Removes the doors of processes that were killed, looking at so many.
+pub(crate) fn sweep(dir: &Path, most: usize) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries.flatten().take(SWEEP) {
+    for entry in entries.flatten().take(most) {
         let path = entry.path();
         let made = entry.metadata().and_then(|meta| meta.modified());
         let age = made.ok().and_then(|made| made.elapsed().ok());

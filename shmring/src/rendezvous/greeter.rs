@@ -128,9 +128,7 @@ impl Rendezvous {
     fn retire(&mut self) {
         self.over = true;
         self.clock = Default::default();
-        if let Some(door) = self.path_door.take() {
-            self.common.remove(&door.socket);
-        }
+        self.close_path_door();
         if let Some(post) = self.common.end.post_mut() {
             post.withdraw();
         }
