@@ -12,7 +12,9 @@ use shmring::{Event, Link, LinkError, Offer, PipeEnd, Rendezvous, Role, RuntimeD
 use super::half::{Half, Joined, Receiver, Sender};
 use super::neighbour::{Kind, neighbour};
 use super::notice::Notice;
+use super::outlet::Outlet;
 use super::shown::Shown;
+use super::stream_rx::StreamRx;
 use frames::FEATURES;
 use upgrade::Out;
 
@@ -21,14 +23,14 @@ const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// A pipe to be used as a cable.
+/// A pipe to be used as a cable, or what is in the place of one.
 pub struct CablePlan {
     /// The pipe.
-    pub end: PipeEnd,
+    pub end: Outlet,
     /// What to offer the neighbour.
     pub offer: Offer,
-    /// Whether the function ends with this cable. That of a `|` has no second
-    /// life; a FIFO may get a new neighbour.
+    /// Whether the function ends when nobody holds the other end any more, as that of
+    /// a `|`. A FIFO that was opened by its path may always get a new neighbour.
     pub vital: bool,
     /// Whether to tell the user of a link that carries frames one way only.
     pub expects_both_ways: bool,
@@ -54,15 +56,16 @@ pub struct Cable {
     parts: Parts,
     /// None while nobody can turn up.
     rendezvous: Option<Rendezvous>,
-    /// The link of a cable whose other end is in this process, until it is taken
-    /// into use.
-    local: Option<Link>,
+    /// What there is from the start, until it is taken into use.
+    first: Option<Joined>,
     /// Links by serial number.
     links: Vec<(u32, Joined)>,
     /// Of the newest link.
     serial: u32,
     /// Links ended, and nobody has asked yet.
     ended: bool,
+    /// A neighbour wrote what it may not.
+    broken: bool,
     /// Whether there ever was a link or a byte stream.
     pub was_up: bool,
     /// When to see about a neighbour that does not turn up.
@@ -95,12 +98,16 @@ impl Cable {
     pub fn new(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
         let CablePlan { end, offer, vital, expects_both_ways, fallback } = plan;
         let what = end.what().to_owned();
-        let may_stream = end.role() == Role::Writer && !end.is_socket();
-        let look_at = match fallback {
-            Fallback::IfUnaware if may_stream => Some(Instant::now() + FIRST_LOOK),
-            Fallback::AtOnce if may_stream => Some(Instant::now()),
-            _ => None,
+        let end = match end {
+            Outlet::Pipe(end) => end,
+            Outlet::File { file, .. } => {
+                let shown = Shown::of_file(&what, &offer.label)?;
+                let stream = Receiver::stream(StreamRx::new(file, &what));
+                let first = Joined::new(None, Some(stream));
+                return Ok(Cable::ready(Parts { offer, vital, what }, shown, first));
+            }
         };
+        let look_at = look_at(fallback, &end);
         let notice = Notice::new(&end, &offer.label, expects_both_ways);
         let shown = Shown::new(&end, &offer.label)?;
         let rendezvous = Some(rendezvous(end, dir, &offer)?);
@@ -115,8 +122,15 @@ impl Cable {
     /// Where there is no memory for what `stdpkt ls` shows.
     pub fn local(link: Link, what: &str) -> Result<Cable> {
         let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
-        let cable = Cable::of(parts, Notice::none(), Shown::local(what)?);
-        Ok(Cable { local: Some(link), look_at: Some(Instant::now()), ..cable })
+        let plugged = link.tx.is_some().then_some(link.features);
+        let first = Joined::new(link.tx.map(Sender::Link), link.rx.map(Receiver::link));
+        Ok(Cable { plugged, ..Cable::ready(parts, Shown::local(what)?, first) })
+    }
+
+    /// A cable of which all that will ever come is there.
+    fn ready(parts: Parts, shown: Shown, first: Joined) -> Cable {
+        let cable = Cable::of(parts, Notice::none(), shown);
+        Cable { first: Some(first), look_at: Some(Instant::now()), ..cable }
     }
 
     /// Without anybody to come.
@@ -125,10 +139,11 @@ impl Cable {
             id: 0,
             parts,
             rendezvous: None,
-            local: None,
+            first: None,
             links: Vec::new(),
             serial: 0,
             ended: false,
+            broken: false,
             was_up: false,
             look_at: None,
             looks: 0,
@@ -155,6 +170,18 @@ impl Cable {
         self.parts.vital
     }
 
+    /// Whether the function has to end, since its neighbour on a `|` has ended and
+    /// nobody else holds that end of the pipe.
+    pub fn is_gone(&self) -> bool {
+        self.parts.vital && self.was_up && !self.is_up() && self.rendezvous.is_none()
+    }
+
+    /// Whether it is the half of a link that frames come in by, as in `at=RX:TX`.
+    pub fn only_receives(&self) -> bool {
+        let reads = |it: &Rendezvous| it.end().role() == Role::Reader;
+        !self.parts.offer.duplex && self.rendezvous.as_ref().is_none_or(reads)
+    }
+
     /// Whether there is a neighbour.
     pub fn is_up(&self) -> bool {
         !self.links.is_empty()
@@ -173,7 +200,11 @@ impl Cable {
     /// Keeps the links for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut Joined) -> bool) {
         let before = self.links.len();
-        self.links.retain_mut(|(_, joined)| keep(joined));
+        self.links.retain_mut(|(_, joined)| {
+            let keeps = keep(joined);
+            self.broken |= joined.is_broken();
+            keeps
+        });
         self.ended |= self.links.len() < before;
         match &self.rendezvous {
             _ if self.is_up() => {}
@@ -216,19 +247,27 @@ impl Cable {
                 Ok(None) => break,
                 Ok(Some(Event::Link(link))) => self.join(link, wake)?,
                 Ok(Some(event)) => self.on_event(event, wake)?,
-                // It took the beginning of a capture for what it is, and nothing else.
-                Err(error @ LinkError::NeighbourGone { .. }) if self.has_prologue() => {
-                    self.stream_on(error, wake)?;
-                }
-                // Who read our capture is gone: that is the end of the cable, not a failure.
-                Err(LinkError::NeighbourGone { .. }) if self.stream_out().is_some() => {
-                    self.rendezvous = None;
-                    self.links.iter_mut().for_each(|(_, joined)| joined.tx = None);
-                }
+                Err(error @ LinkError::NeighbourGone { .. }) => self.nobody_there(error, wake)?,
                 Err(error) => return Err(error.into()),
             }
         }
         self.greet();
+        Ok(())
+    }
+
+    /// Nobody holds the other end of the pipe.
+    fn nobody_there(&mut self, error: LinkError, wake: &mut Wake<'_>) -> Result<()> {
+        // It took the beginning of a capture for what it is, and nothing else.
+        if self.has_prologue() && self.stream_on(wake)? {
+            return Ok(());
+        }
+        if !self.was_up {
+            return Err(error.into());
+        }
+        // That is the end of the cable, not a failure.
+        self.rendezvous = None;
+        self.links.iter_mut().for_each(|(_, joined)| joined.tx = None);
+        self.ended = true;
         Ok(())
     }
 
@@ -244,8 +283,8 @@ impl Cable {
             return Ok(());
         }
         self.look_at = None;
-        if let Some(link) = self.local.take() {
-            return self.join(link, wake);
+        if let Some(first) = self.first.take() {
+            return self.add(first, wake);
         }
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         if self.is_up() {
@@ -273,7 +312,7 @@ impl Cable {
             (Some(stream), Some(link)) => Some(stream.then(link)),
             (stream, link) => link.or(stream),
         };
-        let joined = Joined { tx: link.tx.map(Sender::Link), rx };
+        let joined = Joined::new(link.tx.map(Sender::Link), rx);
         self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, wake)
     }
@@ -331,20 +370,40 @@ impl Cable {
         }
     }
 
-    /// Looks for another neighbour on a FIFO whose last one is gone. Returns
-    /// whether there is a new rendezvous to watch.
+    /// After links have ended: looks for another neighbour where one may come, on a
+    /// FIFO always, on a `|` as long as somebody holds its other end, as in
+    /// `{ a; b; } | c`. Returns whether there is a new rendezvous to watch.
     ///
     /// # Errors
     /// [`LinkError`].
     pub fn renew(&mut self, dir: &RuntimeDir) -> Result<bool> {
-        let over = self.rendezvous.as_ref().is_some_and(Rendezvous::is_over);
-        if self.is_up() || self.is_vital() || !over {
+        let (false, Some(mut old)) = (self.is_up(), self.rendezvous.take()) else {
+            return Ok(false);
+        };
+        if self.parts.vital {
+            if self.broken {
+                return Ok(false); // whoever is still there is not to be trusted
+            }
+            self.notice.waits();
+        }
+        if !old.is_over() {
+            if self.parts.vital {
+                old.await_next()?;
+            }
+            self.rendezvous = Some(old);
             return Ok(false);
         }
-        if let Some(old) = self.rendezvous.take() {
-            self.rendezvous = Some(rendezvous(old.into_end(), dir, &self.parts.offer)?);
+        match rendezvous(old.into_end(), dir, &self.parts.offer) {
+            Ok(new) => {
+                self.look_at = look_at(self.fallback, new.end());
+                self.looks = 0;
+                self.shown.waits();
+                self.rendezvous = Some(new);
+                Ok(true)
+            }
+            Err(LinkError::NeighbourGone { .. }) if self.parts.vital => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(true)
     }
 
     /// Takes note of what happened to the senders, for those who do not wait
@@ -363,7 +422,17 @@ impl Cable {
     }
 }
 
-fn rendezvous(end: PipeEnd, dir: &RuntimeDir, offer: &Offer) -> Result<Rendezvous> {
+/// When to see for the first time whether the reader knows of rings.
+fn look_at(fallback: Fallback, end: &PipeEnd) -> Option<Instant> {
+    let may_stream = end.role() == Role::Writer && !end.is_socket();
+    match fallback {
+        Fallback::IfUnaware if may_stream => Some(Instant::now() + FIRST_LOOK),
+        Fallback::AtOnce if may_stream => Some(Instant::now()),
+        _ => None,
+    }
+}
+
+fn rendezvous(end: PipeEnd, dir: &RuntimeDir, offer: &Offer) -> Result<Rendezvous, LinkError> {
     let reads = end.role() == Role::Reader;
     let mut rendezvous = Rendezvous::new(end, dir, offer.clone())?;
     if reads {

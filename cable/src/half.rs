@@ -15,9 +15,41 @@ pub struct Joined {
     pub tx: Option<Sender>,
     /// Frames in.
     pub rx: Option<Receiver>,
+    /// The neighbour wrote what it may not.
+    broken: bool,
 }
 
 impl Joined {
+    /// Of a link that has just come up.
+    pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
+        Joined { tx, rx, broken: false }
+    }
+
+    /// Whether the neighbour wrote what it may not.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// No more frames come in: says why, if there is something to say. Of captures
+    /// they say it themselves.
+    pub fn end_rx(&mut self, error: &RecvError) {
+        let Some(rx) = self.rx.take() else { return };
+        if *error != RecvError::Ended {
+            say::error!("{error}, the link is closed");
+            self.broken = true;
+        }
+        self.broken |= rx.as_stream().is_some_and(|stream| stream.error().is_some());
+    }
+
+    /// No more frames can be sent.
+    pub fn end_tx(&mut self, name: &str, error: &SendError) {
+        self.tx = None;
+        if *error != SendError::Closed {
+            say::error!("{name}: {error}, the link is closed");
+            self.broken = true;
+        }
+    }
+
     /// Takes out the sending half if the neighbour takes no more.
     pub fn drop_closed(&mut self) {
         self.tx.take_if(|tx| tx.is_closed());
@@ -213,11 +245,7 @@ impl Receiver {
     #[cold]
     fn advance(&mut self) -> bool {
         let Some(next) = self.next.pop_front() else { return false };
-        if let Source::Stream(stream) = std::mem::replace(&mut self.source, next)
-            && let Some(error) = stream.error()
-        {
-            say::error!("{error}");
-        }
+        self.source = next;
         true
     }
 

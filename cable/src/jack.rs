@@ -6,7 +6,6 @@ use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
-use crate::lane::say_why;
 use crate::{BATCH, Cable, PUBLISH_EVERY, Receiver, Sender};
 
 /// An edge and its cables.
@@ -84,15 +83,16 @@ impl<E: Edge> Jack<E> {
         }
         for cable in cables {
             cable.retain(|joined| {
-                let mut alive = true;
                 if let Some(rx) = &mut joined.rx
                     && !(*hold_captures && rx.as_stream().is_some())
+                    && let Err(error) = deliver(rx, edge, finished, taken)
                 {
-                    alive = deliver(rx, edge, finished, taken);
+                    joined.end_rx(&error);
+                    return false;
                 }
                 // What came in before the neighbour closed is delivered first.
                 joined.drop_closed();
-                alive && joined.is_alive()
+                joined.is_alive()
             });
         }
         busy |= self.taken > before;
@@ -101,9 +101,9 @@ impl<E: Edge> Jack<E> {
             let mut links = self.cables.iter_mut().flat_map(Cable::links);
             if let Some(joined) = links.find(|joined| joined.tx.is_some())
                 && let Some(sender) = &mut joined.tx
-                && !collect(&self.name, &mut self.edge, sender, &mut burst)
+                && let Err(error) = collect(&mut self.edge, sender, &mut burst)
             {
-                joined.tx = None; // the rest of the link ends with the next turn
+                joined.end_tx(&self.name, &error); // the rest of the link ends with the next turn
                 busy = true;
             }
             busy |= burst.frames > 0;
@@ -155,6 +155,14 @@ impl<E: Edge> Jack<E> {
         if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
     }
 
+    /// Whether frames get away: each pipe has had a link. Where they come in by a pipe
+    /// of their own, that is not waited for: what is sent waits where it goes, and what
+    /// comes in may be text, of which there is none before somebody has sent.
+    pub fn is_ready(&self) -> bool {
+        let sends = self.cables.iter().any(|cable| !cable.only_receives());
+        self.cables.iter().all(|cable| cable.was_up || sends && cable.only_receives())
+    }
+
     /// Frames that links took from the edge so far.
     pub fn sent(&self) -> u64 {
         self.sent
@@ -201,17 +209,20 @@ impl<E: Edge> Jack<E> {
     }
 }
 
-/// Frames from a link to the edge. `false` when the link has ended.
+/// Frames from a link to the edge, until there are no more.
+///
+/// # Errors
+/// The end of the link.
 #[inline]
 fn deliver<E: Edge>(
     rx: &mut Receiver,
     edge: &mut E,
     finished: &mut Finished,
     count: &mut u64,
-) -> bool {
+) -> Result<(), RecvError> {
     let as_they_are = edge.features() & FEATURES == FEATURES;
     let before = *count;
-    let mut alive = true;
+    let mut result = Ok(());
     for _ in 0..BATCH {
         if !edge.has_room() {
             break;
@@ -226,8 +237,7 @@ fn deliver<E: Edge>(
             Ok(Err(NotTaken::Refused)) => rx.count_drop(),
             Err(RecvError::Empty) => break,
             Err(error) => {
-                say_why(&error, rx);
-                alive = false;
+                result = Err(error);
                 break;
             }
         }
@@ -236,15 +246,16 @@ fn deliver<E: Edge>(
     if *count > before {
         edge.taken();
     }
-    if alive {
-        rx.return_room();
-    }
-    alive
+    rx.return_room();
+    result
 }
 
-/// Frames from the edge to a link. `false` when the link is of no use any more.
+/// Frames from the edge to a link.
+///
+/// # Errors
+/// The link is of no use any more.
 #[inline]
-fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> bool {
+fn collect<E: Edge>(edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> Result<(), SendError> {
     let mut staged = 0;
     for _ in 0..BATCH {
         let mut len = 0;
@@ -260,11 +271,7 @@ fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst
             }
             Ok(Err(crate::edge::NotNow)) => break,
             Err(SendError::Full) => break,
-            Err(SendError::Closed) => return false,
-            Err(error) => {
-                say::error!("{name}: {error}, the link is closed");
-                return false;
-            }
+            Err(error) => return Err(error),
         }
         if staged >= PUBLISH_EVERY {
             tx.publish();
@@ -272,5 +279,5 @@ fn collect<E: Edge>(name: &str, edge: &mut E, tx: &mut Sender, burst: &mut Burst
         }
     }
     tx.publish();
-    true
+    Ok(())
 }

@@ -27,8 +27,9 @@ impl Lane {
             // Frames wait for the first neighbour; a later gap loses them, as a
             // cable that is not plugged in does.
             self.blocked = waiting;
-            if !waiting {
-                self.discard(from, &mut busy);
+            match waiting {
+                true => take_out_ended(from),
+                false => self.discard(from, &mut busy),
             }
             return busy;
         };
@@ -36,7 +37,7 @@ impl Lane {
         from.retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
             let mut staged = 0;
-            let mut alive = true;
+            let mut end = None;
             for _ in 0..BATCH {
                 let moved = rx.receive(|bytes| match pass(tx, bytes, &mut look) {
                     Ok(len) => (true, Ok(len)),
@@ -56,8 +57,7 @@ impl Lane {
                     Ok(Err(_)) => rx.count_drop(),
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
-                        alive = false;
+                        end = Some(error);
                         break;
                     }
                 }
@@ -67,10 +67,8 @@ impl Lane {
                 }
             }
             rx.return_room();
-            if !alive {
-                joined.rx = None;
-            }
-            alive || joined.tx.is_some()
+            end.iter().for_each(|error| joined.end_rx(error));
+            joined.is_alive()
         });
         tx.publish();
         busy
@@ -97,13 +95,17 @@ impl Lane {
     }
 }
 
-/// Says why a receiver ended, if there is something to say.
-pub fn say_why(error: &RecvError, rx: &super::Receiver) {
-    match rx.as_stream().and_then(|stream| stream.error()) {
-        Some(error) => say::error!("{error}"),
-        None if *error == RecvError::Ended => {}
-        None => say::error!("{error}, the link is closed"),
-    }
+/// Takes out the links that have ended and hold no more frames, where nobody takes frames yet.
+pub fn take_out_ended(from: &mut Cable) {
+    from.retain(|joined| {
+        if let Some(rx) = &mut joined.rx
+            && let Err(error) = rx.receive(|_| (false, ()))
+            && error != RecvError::Empty
+        {
+            joined.end_rx(&error);
+        }
+        joined.is_alive()
+    });
 }
 
 fn pass(

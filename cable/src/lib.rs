@@ -8,6 +8,7 @@
 
 pub mod bytes;
 pub mod cable;
+pub mod capture_in;
 pub mod edge;
 mod finished;
 pub mod half;
@@ -15,6 +16,7 @@ mod jack;
 pub mod lane;
 mod neighbour;
 mod notice;
+mod outlet;
 mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
@@ -24,6 +26,7 @@ pub use cable::{Cable, CablePlan, Fallback, Wake};
 pub use edge::Edge;
 pub use half::{Half, Joined, Receiver, Sender};
 pub use jack::Jack;
+pub use outlet::Outlet;
 pub use switch::{Driver, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.

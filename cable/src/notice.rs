@@ -60,6 +60,11 @@ impl Notice {
         }
     }
 
+    /// The neighbour has ended, and another may come.
+    pub fn waits(&mut self) {
+        self.due = Some((Instant::now() + PATIENCE, News::Waiting));
+    }
+
     /// When [`Notice::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.map(|(at, _)| at)

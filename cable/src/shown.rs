@@ -39,12 +39,17 @@ impl Shown {
 
     /// Of a cable within this process: its rings show themselves.
     pub fn local(what: &str) -> Result<Shown> {
+        Shown::of_file(what, "")
+    }
+
+    /// Of a cable on which nobody is waited for.
+    pub fn of_file(what: &str, label: &str) -> Result<Shown> {
         let posting = Posting {
             form: Form::Waiting,
             way: Way::Either,
             pipe: (0, 0),
             medium: (0, 0),
-            label: String::new(),
+            label: label.to_owned(),
             what: what.to_owned(),
         };
         let board = Board::of_this_process().context("memory for stdpkt ls")?;

@@ -1,13 +1,16 @@
-//! Frames out of a byte stream, from a writer that does not know of rings.
+//! Frames out of a byte stream: a file, or the bytes of a writer that does not know
+//! of rings.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
 use shmring::{Bytes, RecvError};
 
 use super::bytes;
-use frames::capture::{CaptureError, Decoder};
+use super::capture_in::CaptureIn;
+use frames::capture::CaptureError;
 
 /// Bytes read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
@@ -15,7 +18,7 @@ const CHUNK: usize = 64 << 10;
 /// A pipe or file whose bytes are a capture.
 pub struct StreamRx {
     source: OwnedFd,
-    decoder: Decoder,
+    decoder: CaptureIn,
     chunk: Vec<u8>,
     /// The next frame, if `have`.
     frame: Vec<u8>,
@@ -23,10 +26,9 @@ pub struct StreamRx {
     /// The pipe was empty and has not said since that there is more.
     blocked: bool,
     state: State,
-    error: Option<CaptureError>,
     meter: Meter,
-    /// Packets of [`StreamRx::cut`] that are counted already.
-    cut: u64,
+    /// Packets left out that are counted already.
+    left_out: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +45,14 @@ impl StreamRx {
     pub fn new(source: OwnedFd, what: &str) -> StreamRx {
         StreamRx {
             source,
-            decoder: Decoder::new(what),
+            decoder: CaptureIn::new(what),
             chunk: vec![0; CHUNK],
             frame: Vec::new(),
             have: false,
             blocked: false,
             state: State::Open,
-            error: None,
             meter: Meter::default(),
-            cut: 0,
+            left_out: 0,
         }
     }
 
@@ -59,17 +60,14 @@ impl StreamRx {
     ///
     /// # Errors
     /// [`RecvError::Empty`], and [`RecvError::Ended`] after the last frame or a
-    /// mistake in the capture, which is [`StreamRx::error`].
+    /// mistake in the capture.
     pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
         while !self.have {
-            if self.error.is_some() {
-                return Err(RecvError::Ended);
-            }
             match self.decoder.next(&mut self.frame) {
                 Ok(true) => self.have = true,
                 Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
                 Ok(false) => self.fill()?,
-                Err(error) => self.error = Some(error),
+                Err(_) => return Err(RecvError::Ended),
             }
         }
         Ok(Bytes::of_slice(&self.frame))
@@ -79,8 +77,8 @@ impl StreamRx {
     pub fn release(&mut self) {
         self.have = false;
         self.meter.passed(self.frame.len());
-        while self.cut < self.decoder.cut() {
-            self.cut += 1;
+        while self.left_out < self.decoder.tally().left_out() {
+            self.left_out += 1;
             self.meter.dropped();
         }
     }
@@ -107,7 +105,7 @@ impl StreamRx {
                 self.blocked = true;
                 return Err(RecvError::Empty);
             }
-            Err(errno) => self.error = Some(self.decoder.error(errno.to_string())),
+            Err(errno) => self.decoder.fail(errno.to_string()),
         }
         Ok(())
     }
@@ -133,26 +131,24 @@ impl StreamRx {
     /// Whether every frame was taken.
     pub fn is_ended(&self) -> bool {
         !self.have
-            && (self.error.is_some() || self.state == State::Ended && self.decoder.is_empty())
+            && (self.error().is_some() || self.state == State::Ended && self.decoder.is_empty())
     }
 
-    /// Looks for the first frame, without waiting.
-    ///
-    /// # Errors
-    /// What is wrong with the capture.
-    pub fn peek(&mut self) -> Result<(), CaptureError> {
+    /// Looks for the first frame, without waiting; `false` when there will be none
+    /// since the capture is none.
+    pub fn peek(&mut self) -> bool {
         let _ = self.borrow();
-        self.error.clone().map_or(Ok(()), Err)
+        self.have || self.error().is_none()
     }
 
-    /// What was wrong with the capture.
+    /// What is wrong with the capture.
     pub fn error(&self) -> Option<&CaptureError> {
-        self.error.as_ref()
+        self.decoder.error()
     }
 
-    /// Packets left out since their capture did not keep them whole.
-    pub fn cut(&self) -> u64 {
-        self.decoder.cut()
+    /// When the packet of the frame passed, since 1970, if the capture says so.
+    pub fn time(&self) -> Option<Duration> {
+        self.decoder.time()
     }
 
     /// Prepares to sleep until there is a frame: `false` when there is one, or the end.

@@ -10,11 +10,14 @@ use shmring::{BytesMut, SendError};
 
 use super::bytes;
 use frames::capture::{Encoder, Format};
-use frames::{MAX_FRAME, Packets};
+use frames::{MAX_FRAME, Packets, WireError};
 
-/// A pipe that frames go into as a capture of complete packets.
+/// A pipe that frames go into as a capture of complete packets. Dropped, it says how
+/// many have no such form.
 pub struct StreamTx {
     pipe: OwnedFd,
+    /// Its name for people.
+    what: String,
     encoder: Encoder,
     packets: Packets,
     frame: Vec<u8>,
@@ -25,6 +28,7 @@ pub struct StreamTx {
     blocked: bool,
     state: State,
     meter: Meter,
+    malformed: Malformed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +42,13 @@ enum State {
 
 impl StreamTx {
     /// Starts a pcap capture in `pipe`, where the first `sent` bytes of it are already.
-    pub fn new(pipe: OwnedFd, sent: usize) -> StreamTx {
+    pub fn new(pipe: OwnedFd, what: &str, sent: usize) -> StreamTx {
         let encoder = Encoder(Format::Pcap);
         let mut out = Vec::new();
         encoder.begin(&mut out);
         let mut stream = StreamTx {
             pipe,
+            what: what.to_owned(),
             encoder,
             packets: Packets::default(),
             frame: vec![0; MAX_FRAME],
@@ -52,6 +57,7 @@ impl StreamTx {
             blocked: false,
             state: State::Open,
             meter: Meter::default(),
+            malformed: Malformed::default(),
         };
         stream.flush();
         stream
@@ -80,7 +86,10 @@ impl StreamTx {
         let StreamTx { encoder, packets, frame, out, .. } = self;
         match packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)) {
             Ok(_) => self.meter.passed(filled),
-            Err(_) => self.meter.dropped(), // as a network card would
+            Err(error) => {
+                self.meter.dropped(); // as a network card would
+                self.malformed.count(error);
+            }
         }
         self.flush();
         Ok(Ok(()))
@@ -161,8 +170,12 @@ impl StreamTx {
                 Ok(n) => self.sent += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.blocked = true,
-                // EPIPE: the reader has what it wanted.
-                Err(_) => self.state = State::Closed,
+                // The reader has what it wanted.
+                Err(Errno::PIPE | Errno::CONNRESET) => self.state = State::Closed,
+                Err(errno) => {
+                    say::error!("{}: the capture cannot be written: {errno}", self.what);
+                    self.state = State::Closed;
+                }
             }
         }
         let is_empty = self.is_empty();
@@ -176,6 +189,35 @@ impl StreamTx {
     /// Whether everything is written, or nobody reads it any more.
     pub fn is_flushed(&mut self) -> bool {
         self.flush() || self.is_closed()
+    }
+}
+
+/// Frames that have no form on a wire.
+#[derive(Debug, Default)]
+pub struct Malformed {
+    count: u64,
+    /// What was wrong with the first.
+    first: Option<WireError>,
+}
+
+impl Malformed {
+    /// One more.
+    pub fn count(&mut self, error: WireError) {
+        self.count += 1;
+        self.first.get_or_insert(error);
+    }
+
+    /// Says how many there were on the way to `what`, if there were any.
+    pub fn tell(&self, what: &str) {
+        if let Some(first) = &self.first {
+            say::note!("{what}: left out {} malformed frames, the first {first}", self.count);
+        }
+    }
+}
+
+impl Drop for StreamTx {
+    fn drop(&mut self) {
+        self.malformed.tell(&self.what);
     }
 }
 

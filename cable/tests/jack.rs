@@ -118,7 +118,7 @@ fn across(left: Memory, right: Memory, expected: usize) -> (Vec<Vec<u8>>, Vec<u6
             ..Offer::default()
         };
         let (vital, expects_both_ways, fallback) = (true, true, Fallback::Never);
-        let plan = CablePlan { end, offer, vital, expects_both_ways, fallback };
+        let plan = CablePlan { end: PipeEnd::into(end), offer, vital, expects_both_ways, fallback };
         Jack::new("test".into(), edge, vec![Cable::new(plan, &dir).unwrap()])
     };
     let right = jack(right, PipeEnd::new(read, "right").unwrap());

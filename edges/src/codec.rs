@@ -1,8 +1,9 @@
 //! Frames as a program's or socket's bytes, and back.
 
+use cable::capture_in::CaptureIn;
 use cable::stream_tx::now;
-use frames::capture::{Decoder, Encoder, Format};
-use frames::{FEATURES, Framing, MAX_FRAME, Packets, Unframer, VNET_LEN};
+use frames::capture::{Encoder, Format};
+use frames::{FEATURES, Framing, Packets, Unframer, VNET_LEN};
 use shmring::{Bytes, BytesMut};
 
 /// Bytes of a capture that are read at once: a pipe's worth.
@@ -24,7 +25,8 @@ impl Coding {
             Coding::Framed(framing) => framing.name(),
             Coding::Capture(Format::Pcap) => "pcap",
             Coding::Capture(Format::Pcapng) => "pcapng",
-            Coding::Capture(_) => "hex",
+            Coding::Capture(Format::Hex) => "hex",
+            Coding::Capture(Format::Hexdump { .. }) => "hexdump",
         }
     }
 
@@ -45,7 +47,7 @@ pub(crate) enum Reader {
 
 /// A capture that is being read.
 pub(crate) struct Capture {
-    decoder: Decoder,
+    decoder: CaptureIn,
     chunk: Vec<u8>,
     frame: Vec<u8>,
     /// Bytes came since a frame was looked for in vain.
@@ -58,7 +60,7 @@ impl Reader {
         match coding {
             Coding::Framed(framing) => Reader::Framed(framing, Unframer::new(framing)),
             Coding::Capture(_) => Reader::Capture(Box::new(Capture {
-                decoder: Decoder::new(what),
+                decoder: CaptureIn::new(what),
                 chunk: vec![0; CHUNK],
                 frame: Vec::new(),
                 fresh: false,
@@ -96,11 +98,11 @@ impl Reader {
     /// Copies the next frame, with a virtio-net header, into `room`; its length.
     ///
     /// # Errors
-    /// What is wrong with the stream, and where.
-    pub fn read(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, String> {
+    /// What is wrong with the stream, and where; `None` of a capture, which says so itself.
+    pub fn read(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, Option<String>> {
         match self {
             Reader::Framed(framing, unframer) => {
-                let Some(frame) = unframer.next().map_err(|error| error.to_string())? else {
+                let Some(frame) = unframer.next().map_err(|error| Some(error.to_string()))? else {
                     return Ok(None);
                 };
                 let mut at = 0;
@@ -109,15 +111,11 @@ impl Reader {
                 }
                 Ok(Some(at + room.copy_from(at, frame)))
             }
-            Reader::Capture(capture) => loop {
+            Reader::Capture(capture) => {
                 let Capture { decoder, frame, fresh, .. } = &mut **capture;
-                *fresh = decoder.next(frame).map_err(|error| error.to_string())?;
-                match *fresh {
-                    true if frame.len() > MAX_FRAME => {} // of no use to anybody
-                    true => return Ok(Some(room.copy_from(0, frame))),
-                    false => return Ok(None),
-                }
-            },
+                *fresh = decoder.next(frame).map_err(|_| None)?;
+                Ok(fresh.then(|| room.copy_from(0, frame)))
+            }
         }
     }
 
@@ -131,11 +129,12 @@ impl Reader {
     /// After the end, and the last frame.
     ///
     /// # Errors
-    /// What is missing.
-    pub fn finish(&self) -> Result<(), String> {
+    /// What is missing; `None` of a capture, which says so itself.
+    pub fn finish(&self) -> Result<(), Option<String>> {
         match self {
-            Reader::Framed(_, unframer) => unframer.finish().map_err(|error| error.to_string()),
-            Reader::Capture(_) => Ok(()), // the decoder has said so
+            Reader::Framed(_, unframer) => unframer.finish().map_err(|e| Some(e.to_string())),
+            Reader::Capture(capture) if capture.decoder.error().is_some() => Err(None),
+            Reader::Capture(_) => Ok(()),
         }
     }
 }

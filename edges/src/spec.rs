@@ -15,6 +15,7 @@ use crate::codec::Coding;
 use crate::inherited;
 use crate::messages::MessageEdge;
 use crate::stream::StreamEdge;
+use crate::tap::Tap;
 use crate::unix::{self, Socket};
 
 /// What an edge is, and where.
@@ -33,6 +34,8 @@ pub enum Format {
     Stream(Coding),
     /// In messages, one each.
     Packet,
+    /// As a TAP has them.
+    Tap,
 }
 
 /// Where an edge is.
@@ -53,9 +56,11 @@ pub enum Place {
     },
     /// A socket that was passed, by number.
     Fd(i32),
+    /// An interface of the host.
+    Interface(String),
 }
 
-const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng or hex";
+const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng or hex, or tap:NAME";
 const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N or stdio";
 
 impl EdgeSpec {
@@ -63,7 +68,9 @@ impl EdgeSpec {
     pub fn looks_like(text: &str) -> bool {
         let (format, place) = text.split_once(':').unwrap_or((text, ""));
         let place = place.split(':').next().unwrap_or_default();
-        format_of(format).is_some() && matches!(place, "" | "unix" | "dgram" | "fd" | "stdio")
+        format == "tap" && !place.is_empty()
+            || format_of(format).is_some()
+                && matches!(place, "" | "unix" | "dgram" | "fd" | "stdio")
     }
 
     /// Reads `FORMAT[:PLACE]`.
@@ -71,6 +78,9 @@ impl EdgeSpec {
     /// # Errors
     /// A sentence for the user.
     pub fn parse(text: &str) -> Result<EdgeSpec, String> {
+        if let Some(name) = text.strip_prefix("tap:") {
+            return Ok(EdgeSpec { format: Format::Tap, place: Place::Interface(name.to_owned()) });
+        }
         let (format, place) = match text.split_once(':') {
             Some((format, place)) => (format, Some(place)),
             None => (text, None),
@@ -107,13 +117,14 @@ impl EdgeSpec {
                 Socket::Connected(socket) => self.of_socket(&what, socket),
                 Socket::Listening(listener) => Ok(match self.format {
                     Format::Stream(coding) => Box::new(StreamEdge::listen(coding, listener)?),
-                    Format::Packet => Box::new(MessageEdge::listen(listener)?),
+                    _ => Box::new(MessageEdge::listen(listener)?),
                 }),
             },
             Place::Datagrams { rx, tx } => {
                 let (socket, to) = unix::datagrams(rx, tx)?;
                 Ok(Box::new(MessageEdge::new(&what, socket, Some(to))?))
             }
+            Place::Interface(name) => Ok(Box::new(Tap::attach(name)?)),
             Place::Fd(number) => {
                 let socket = inherited::socket(*number, self.socket_type())?;
                 self.of_socket(&what, socket)
@@ -124,7 +135,7 @@ impl EdgeSpec {
     fn socket_type(&self) -> SocketType {
         match self.format {
             Format::Stream(_) => SocketType::STREAM,
-            Format::Packet => SocketType::SEQPACKET,
+            _ => SocketType::SEQPACKET,
         }
     }
 
@@ -134,7 +145,7 @@ impl EdgeSpec {
                 let (input, output) = unix::twice(socket)?;
                 Box::new(StreamEdge::new(what, coding, input, output)?)
             }
-            Format::Packet => Box::new(MessageEdge::new(what, socket, None)?),
+            _ => Box::new(MessageEdge::new(what, socket, None)?),
         })
     }
 
@@ -208,6 +219,7 @@ impl fmt::Display for EdgeSpec {
         f.write_str(match self.format {
             Format::Stream(coding) => coding.name(),
             Format::Packet => "packet",
+            Format::Tap => "tap",
         })?;
         match &self.place {
             Place::Command => Ok(()),
@@ -215,6 +227,7 @@ impl fmt::Display for EdgeSpec {
             Place::Unix(path) => write!(f, ":unix:{}", path.display()),
             Place::Datagrams { rx, tx } => write!(f, ":dgram:{}:{}", rx.display(), tx.display()),
             Place::Fd(number) => write!(f, ":fd:{number}"),
+            Place::Interface(name) => write!(f, ":{name}"),
         }
     }
 }
@@ -225,7 +238,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for text in ["frames", "qemu:unix:/tmp/s", "packet:dgram:a:b", "vde:fd:3", "frames:stdio"] {
+        for text in [
+            "tap:tap0",
+            "frames",
+            "qemu:unix:/tmp/s",
+            "packet:dgram:a:b",
+            "vde:fd:3",
+            "frames:stdio",
+        ] {
             assert!(EdgeSpec::looks_like(text), "{text}");
             assert_eq!(EdgeSpec::parse(text).unwrap().to_string(), text);
         }

@@ -176,10 +176,11 @@ impl StreamEdge {
         self.stream.as_ref().map_or((0, 0), |stream| (count(&stream.came), count(&stream.went)))
     }
 
-    /// The input has come to its end, or to nonsense.
-    fn input_ended(&mut self, why: Result<(), String>) {
+    /// The input has come to its end, or to nonsense, of which this says why unless
+    /// it is said already.
+    fn input_ended(&mut self, why: Result<(), Option<String>>) {
         let broken = why.is_err();
-        if let Err(why) = why {
+        if let Err(Some(why)) = why {
             say::error!("{}: {why}", self.what);
         }
         if self.outlives_input && !broken {
@@ -291,7 +292,7 @@ impl Edge for StreamEdge {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stream.readable = false,
                 Err(Errno::CONNRESET) => self.input_ended(Ok(())),
-                Err(errno) => self.input_ended(Err(errno.to_string())),
+                Err(errno) => self.input_ended(Err(Some(errno.to_string()))),
             }
         }
     }

@@ -90,6 +90,56 @@ impl Tap {
     /// `name` invalid or taken; no right to make interfaces.
     pub fn create(name: &str) -> Result<Self> {
         check_name(name)?;
+        let flags = libc::IFF_TUN_EXCL;
+        Tap::open(name, flags, |errno| match errno {
+            Errno::EBUSY => anyhow!("interface {name} exists already: give the link another name"),
+            Errno::EPERM => anyhow!(
+                "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as an ordinary user or as root, in a container with `--cap-add NET_ADMIN`"
+            ),
+            _ => anyhow::Error::new(errno).context(format!("interface {name}")),
+        })
+    }
+
+    /// Takes the TAP `name` that somebody made for this user, as by
+    /// `ip tuntap add NAME mode tap user USER`. It stays when this is dropped.
+    ///
+    /// # Errors
+    /// One line with the way out: there is none, it is something else, another process
+    /// has it, or it is another user's.
+    pub fn attach(name: &str) -> Result<Self> {
+        check_name(name)?;
+        if nix::net::if_::if_nametoindex(name).is_err() {
+            bail!(
+                "tap:{name} is not there: have root make it (ip tuntap add {name} mode tap user $(id -un))"
+            );
+        }
+        let refused = |errno| match errno {
+            Errno::EBUSY => {
+                anyhow!("tap:{name} is in use by another process: end that, or make another TAP")
+            }
+            Errno::EPERM => anyhow!(
+                "tap:{name} is another user's: have root make one for this user (ip tuntap add NAME mode tap user $(id -un))"
+            ),
+            Errno::E2BIG => anyhow!("tap:{name} has no queue left: end a process that uses it"),
+            Errno::EINVAL => {
+                anyhow!("tap:{name} is no TAP: make one with `ip tuntap add NAME mode tap`")
+            }
+            errno => anyhow!("tap:{name}: {}", errno.desc()),
+        };
+        // One with several queues is taken as one queue, for which it wants to be asked.
+        let mut several = false;
+        let one = Tap::open(name, 0, |errno| {
+            several = errno == Errno::EINVAL;
+            refused(errno)
+        });
+        if several { Tap::open(name, libc::IFF_MULTI_QUEUE, refused) } else { one }
+    }
+
+    fn open(
+        name: &str,
+        flags: libc::c_int,
+        refused: impl FnOnce(Errno) -> anyhow::Error,
+    ) -> Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -113,19 +163,15 @@ impl Tap {
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
             *to = from as libc::c_char;
         }
-        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+        let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | flags;
         // The flags are a bit set: IFF_TUN_EXCL is the sign bit.
         request.ifr_ifru.ifru_flags = flags as libc::c_short;
         // SAFETY: TUNSETIFF reads and writes one ifreq, which `request` is.
         unsafe { ioctl::set_iff(file.as_raw_fd(), &mut request) }.map_err(|errno| match errno {
-            Errno::EBUSY => anyhow!("interface {name} exists already: give the link another name"),
-            Errno::EPERM => anyhow!(
-                "interface {name}: no right to make interfaces (CAP_NET_ADMIN): run as an ordinary user or as root, in a container with `--cap-add NET_ADMIN`"
-            ),
             Errno::ENOTTY => anyhow!(
                 "interface {name}: {DEVICE} is another device than it should be: have root run `rm {DEVICE}; mknod -m 666 {DEVICE} c 10 200`"
             ),
-            _ => anyhow::Error::new(errno).context(format!("interface {name}")),
+            errno => refused(errno),
         })?;
 
         let name = name.to_owned();

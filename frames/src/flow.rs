@@ -20,8 +20,8 @@ pub const FLOW_HEAD: usize = 512;
 /// PPP over Ethernet, session stage (RFC 2516).
 const PPPOE_SESSION: EtherType = EtherType(0x8864);
 /// PPP's numbers for IPv4 and IPv6 (RFC 1332, RFC 5072).
-const PPP_IPV4: u16 = 0x0021;
-const PPP_IPV6: u16 = 0x0057;
+const PPP_IPV4: u8 = 0x21;
+const PPP_IPV6: u8 = 0x57;
 /// An Ethernet frame inside GRE or Geneve (RFC 1701, RFC 8926).
 const TRANSPARENT_ETHERNET: EtherType = EtherType(0x6558);
 /// UDP ports of tunnels (RFC 7348, RFC 8926).
@@ -159,11 +159,14 @@ fn ethernet(packet: &[u8]) -> Result<Part, Unseen> {
 }
 
 fn pppoe(bytes: &[u8]) -> Result<Part, Unseen> {
-    // Version and type, code 0 of the session stage, session, length; PPP's protocol.
-    match bytes.split_first_chunk() {
-        Some(([0x11, 0, _, _, _, _, high, low], rest))
-            if [PPP_IPV4, PPP_IPV6].contains(&u16::from_be_bytes([*high, *low])) =>
-        {
+    // Version and type, code 0 of the session stage, session, length.
+    let Some(([0x11, 0, _, _, _, _], ppp)) = bytes.split_first_chunk() else {
+        return Err(Unseen::Opaque);
+    };
+    // An odd byte is the last of the protocol (RFC 1661, section 2): zeros before it may
+    // be left out.
+    match ppp {
+        [0, PPP_IPV4 | PPP_IPV6, rest @ ..] | [PPP_IPV4 | PPP_IPV6, rest @ ..] => {
             packet_of_ip(rest)
         }
         _ => Err(Unseen::Opaque),

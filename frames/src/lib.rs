@@ -4,11 +4,13 @@
 //! worst is an error.
 
 pub mod capture;
+mod ethernet;
 pub mod flow;
 mod framing;
 mod packets;
 mod vnet;
 
+pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{Packets, WireError};
 pub use vnet::{VnetHeader, push_frame};

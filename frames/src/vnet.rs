@@ -4,10 +4,14 @@ use crate::VNET_LEN;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`.
 pub(crate) const NEEDS_CSUM: u8 = 1;
+/// `VIRTIO_NET_HDR_F_DATA_VALID` and `VIRTIO_NET_HDR_F_RSC_INFO`.
+const OTHER_FLAGS: u8 = 2 | 4;
 /// `VIRTIO_NET_HDR_GSO_*`; [`GSO_ECN`] is a flag beside the type.
 pub(crate) const GSO_NONE: u8 = 0;
 pub(crate) const GSO_TCPV4: u8 = 1;
 pub(crate) const GSO_TCPV6: u8 = 4;
+const GSO_UDP: u8 = 3;
+const GSO_UDP_L4: u8 = 5;
 pub(crate) const GSO_ECN: u8 = 0x80;
 
 /// `virtio_net_hdr_v1`, little-endian: flags, gso_type (a byte each), hdr_len,
@@ -43,6 +47,23 @@ impl VnetHeader {
             csum_offset: word(8),
             num_buffers: word(10),
         }
+    }
+
+    /// Whether this can be what stands before a packet of `len` bytes: flags and
+    /// types that there are, and places inside of the packet.
+    pub fn fits(&self, len: usize) -> bool {
+        let places = [usize::from(self.csum_start), usize::from(self.csum_offset) + 2];
+        let checksum = match self.flags & NEEDS_CSUM {
+            0 => self.flags & OTHER_FLAGS != 0 || (self.csum_start, self.csum_offset) == (0, 0),
+            _ => places.iter().sum::<usize>() <= len,
+        };
+        let segments = match self.gso_type & !GSO_ECN {
+            GSO_NONE => self.gso_type == GSO_NONE && self.gso_size == 0,
+            GSO_TCPV4 | GSO_TCPV6 | GSO_UDP | GSO_UDP_L4 => self.gso_size > 0,
+            _ => false,
+        };
+        let known = self.flags & !(NEEDS_CSUM | OTHER_FLAGS) == 0;
+        known && checksum && segments && usize::from(self.hdr_len) <= len
     }
 
     /// The 12 bytes.

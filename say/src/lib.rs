@@ -106,11 +106,11 @@ pub fn text(text: impl AsRef<[u8]>) {
     let mut bytes = text.as_ref();
     while !bytes.is_empty() {
         match rustix::io::write(rustix::stdio::stderr(), bytes) {
-            Ok(written) => bytes = &bytes[written..],
+            Ok(written @ 1..) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if there_is_room() => {}
             // Nobody can be told that standard error is closed.
-            Err(_) => return,
+            Ok(_) | Err(_) => return,
         }
     }
 }

@@ -11,7 +11,7 @@ use shmring::LinkError;
 /// Descriptors that a function with a few links needs, and some to spare.
 const FILES: u64 = 64;
 
-/// Checks what every command needs.
+/// Checks what everything but a mere measurement needs.
 ///
 /// # Errors
 /// One line with the way out.

@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
-    let status = host::check().and_then(|()| run(cli.command)).unwrap_or_else(|error| {
+    let status = run(cli.command).unwrap_or_else(|error| {
         match told::is_said(&error) {
             true => say::fail(),
             false => say::error!("{error:#}{}", host::way_out(&error)),
@@ -64,6 +64,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: cli::Command) -> anyhow::Result<u8> {
+    if !matches!(command, cli::Command::Perf { .. }) {
+        host::check()?;
+    }
     match command {
         cli::Command::Run(args) => run::run(args),
         cli::Command::Perf { command } => perf::run(command).map(|()| 0),

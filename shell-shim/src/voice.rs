@@ -40,14 +40,17 @@ fn sends_frames(words: &[OsString]) -> bool {
     let Some((command, rest)) = words.split_first() else { return false };
     let mut options = rest.iter().take_while(|word| *word != "--");
     match &**command {
-        "feed" | "tee" | "filter" | "join" => true,
+        "balance" | "demo" | "help" | "ls" | "perf" => false,
         "run" => options.any(|word| {
             word.starts_with("--right") || word.contains("/dev/stdout") || word.contains("/fd/1")
         }),
         "dump" => !options.any(|word| {
-            word.ends_with("hex") || word.starts_with("-w") || word.starts_with("--write")
+            word.ends_with("hex")
+                || word.ends_with("hexdump")
+                || word.starts_with("-w")
+                || word.starts_with("--write")
         }),
-        _ => false,
+        option => !option.starts_with('-'),
     }
 }
 
@@ -65,8 +68,12 @@ mod tests {
             ("stdpkt tee x", true),
             ("stdpkt dump", true),
             ("stdpkt dump --format hex", false),
+            ("stdpkt dump --format=hexdump", false),
             ("stdpkt dump -w x", false),
             ("stdpkt ls", false),
+            ("stdpkt perf server", false),
+            ("stdpkt --help", false),
+            ("stdpkt fliter tcp", true),
             ("stdpkt", false),
         ] {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();

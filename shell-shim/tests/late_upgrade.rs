@@ -116,7 +116,7 @@ impl Work for Reader {
 
 fn plan(fd: impl Into<OwnedFd>, channel: Channel) -> CablePlan {
     CablePlan {
-        end: PipeEnd::new(fd, "a pipe").unwrap(),
+        end: PipeEnd::new(fd, "a pipe").unwrap().into(),
         offer: Offer { channel, ..offer("test") },
         vital: true,
         expects_both_ways: true,

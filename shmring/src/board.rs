@@ -17,11 +17,11 @@
 //! | offset | size | field of an entry |
 //! |---|---|---|
 //! | 0 | 8 | stamp: odd while the fields up to `what` are written, another one afterwards |
-//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture, 4 edge |
+//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture, 4 edge, 5 tally |
 //! | 12 | 4 | way: 1 frames go out, 2 frames come in, 3 either |
 //! | 16 | 16 | `(st_dev, st_ino)` of the pipe that is the link's address |
 //! | 32 | 16 | the same of the pipe that the frames go through |
-//! | 48 | 80 | side block, as a ring has it ([`layout`](crate::layout)) |
+//! | 48 | 80 | side block, as a ring has it ([`layout`](crate::layout)); of a tally its five counters are that |
 //! | 128 | 8 | bytes of `what` in use |
 //! | 136 | 56 | `what`: the pipe's name for people, UTF-8 |
 #![allow(unsafe_code)]
@@ -64,6 +64,9 @@ pub enum Form {
     Capture,
     /// From or to what a link is joined to: a program, a socket.
     Edge,
+    /// This says nothing of frames: it is what the process counts besides, about the link
+    /// with the same address. Label and process say what.
+    Tally,
 }
 
 /// Which way frames go, as the process sees it.
@@ -208,6 +211,7 @@ impl Slot {
             Form::Pipe => 2,
             Form::Capture => 3,
             Form::Edge => 4,
+            Form::Tally => 5,
         };
         let way = match posting.way {
             Way::Out => 1,
@@ -238,6 +242,27 @@ impl Entry {
     fn show(&self, counters: &Counters) {
         if let Some(at) = self.at {
             counters.store(&self.board.slots()[at].side);
+        }
+    }
+}
+
+/// Numbers of a process's own about a link, an entry of [`Form::Tally`].
+pub struct Tally {
+    entry: Entry,
+    shown: [u64; 5],
+}
+
+impl Tally {
+    /// Shows zeros.
+    pub fn new(entry: Entry) -> Tally {
+        Tally { entry, shown: [0; 5] }
+    }
+
+    /// Shows these from now on.
+    pub fn show(&mut self, numbers: [u64; 5]) {
+        if self.shown != numbers {
+            self.shown = numbers;
+            self.entry.show(&Counters::from(numbers));
         }
     }
 }

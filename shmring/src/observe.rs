@@ -195,6 +195,7 @@ fn read(slot: &Slot) -> Option<(Posting, Counters)> {
                 2 => Form::Pipe,
                 3 => Form::Capture,
                 4 => Form::Edge,
+                5 => Form::Tally,
                 _ => return None, // free
             };
             let way = match way {

@@ -249,6 +249,15 @@ impl Rendezvous {
         self.common.accept_bytes = true;
     }
 
+    /// A reader's, once its links have ended: as before the first one, the hang-up of
+    /// the pipe means that nobody will come, and bytes in it are news.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn await_next(&mut self) -> Result<(), LinkError> {
+        if self.common.watch_pipe { Ok(()) } else { self.common.watch_pipe() }
+    }
+
     /// A writer's: its holder wants to write bytes into the pipe. From now on a
     /// reader that turns up is [`Event::ReaderCame`], and not greeted before
     /// [`Rendezvous::greet`]. `false` when one was greeted already: then nothing may

@@ -54,6 +54,19 @@ pub struct Counters {
     pub wakeups: u64,
 }
 
+/// Five numbers in the order of the fields.
+impl From<[u64; 5]> for Counters {
+    fn from([frames, bytes, drops, stalls, wakeups]: [u64; 5]) -> Counters {
+        Counters { frames, bytes, drops, stalls, wakeups }
+    }
+}
+
+impl From<Counters> for [u64; 5] {
+    fn from(it: Counters) -> [u64; 5] {
+        [it.frames, it.bytes, it.drops, it.stalls, it.wakeups]
+    }
+}
+
 impl Counters {
     /// Counters are for observers: no order with anything is promised.
     pub(crate) fn store(&self, block: &SideBlock) {

@@ -155,5 +155,7 @@ fn ls_shows_links_to_which_nobody_has_come() {
         "right ring left",
         "x waiting -",
     ];
-    links_of(&scene, &script, &expected);
+    let (links, _) = links_of(&scene, &script, &expected);
+    let named = |link: &&Value| link["what"] == "f" && link["form"] == "waiting";
+    assert_eq!(links.iter().filter(named).count(), 1, "{links:#?}");
 }

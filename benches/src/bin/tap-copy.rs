@@ -39,7 +39,7 @@ fn function(address: &str, mtu: u32, command: &str) -> Result<(Tap, Child)> {
     tap.set_offload(Offloads { csum: true, tso4: true, tso6: true })?;
     let interface =
         Interface { name: "eth".into(), mtu, addresses: vec![address.parse()?], mac: None };
-    netlink::configure(&Network { interfaces: vec![interface], routes: vec![], gateways: vec![] })?;
+    netlink::configure(&Network { interfaces: vec![interface], ..Network::default() })?;
     let child = Command::new("sh").arg("-c").arg(command).stdin(Stdio::null()).spawn()?;
     Ok((tap, child))
 }

@@ -1,6 +1,7 @@
 //! Byte streams before rings: each side's part in the move from one to the other.
 
 use anyhow::Result;
+use rustix::io::Errno;
 use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role};
 
 use super::{Cable, Fallback, Wake};
@@ -69,11 +70,15 @@ impl Cable {
             return Ok(());
         }
         self.out = Out::Free;
-        // Fails when the last reader has just gone; the rendezvous will say so.
-        let Ok(pipe) = rendezvous.end().reopen_to_write() else { return Ok(()) };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, 0)));
+        let pipe = match rendezvous.end().reopen_to_write() {
+            Ok(pipe) => pipe,
+            // The last reader has just gone; the rendezvous will say so.
+            Err(LinkError::System { errno: Errno::NXIO, .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)));
         self.notice.sends_capture(reader);
-        self.add(Joined { tx: Some(stream), rx: None }, wake)
+        self.add(Joined::new(Some(stream), None), wake)
     }
 
     /// Whether the beginning of a capture went through a socket, and nothing else yet.
@@ -84,17 +89,19 @@ impl Cable {
             && end.is_some_and(|end| end.is_socket() && end.role() == Role::Writer)
     }
 
-    /// Sends frames as the rest of that capture. `gone` is what to say if the
-    /// reader did not take the beginning but went away.
-    pub(super) fn stream_on(&mut self, gone: LinkError, wake: &mut Wake<'_>) -> Result<()> {
-        let Some(rendezvous) = self.rendezvous.take() else { return Ok(()) };
-        let stream = StreamTx::new(rendezvous.end().reopen_to_write()?, PROLOGUE.len());
+    /// Sends frames as the rest of that capture. `false` if the reader did not take
+    /// the beginning but went away.
+    pub(super) fn stream_on(&mut self, wake: &mut Wake<'_>) -> Result<bool> {
+        let Some(rendezvous) = self.rendezvous.take() else { return Ok(false) };
+        let pipe = rendezvous.end().reopen_to_write()?;
+        let stream = StreamTx::new(pipe, self.what(), PROLOGUE.len());
         if stream.is_closed() {
-            return Err(gone.into());
+            return Ok(false);
         }
         let tx = Some(Sender::Stream(Box::new(stream)));
         self.notice.sends_capture(Kind::Other);
-        self.add(Joined { tx, rx: None }, wake)
+        self.add(Joined::new(tx, None), wake)?;
+        Ok(true)
     }
 
     /// Takes bytes in the pipe for a capture.
@@ -102,7 +109,7 @@ impl Cable {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, self.what());
         self.notice.receives_capture();
-        self.add(Joined { tx: None, rx: Some(Receiver::stream(stream)) }, wake)
+        self.add(Joined::new(None, Some(Receiver::stream(stream))), wake)
     }
 
     /// Ends the byte streams, since there is a link; what came in is still to be taken.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ETHERNET, MAX_PACKET, text};
+use super::linktype::ETHERNET;
+use super::{MAX_PACKET, hexdump, text};
 
 /// What a capture looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,12 @@ pub enum Format {
     Pcapng,
     /// One packet a line: time, destination, source, type, payload octets
     Hex,
+    /// Offset and octets, 16 to a line, as text2pcap reads them; perhaps the time
+    /// on a line before each packet
+    Hexdump {
+        /// Whether there is one.
+        time: bool,
+    },
 }
 
 /// Appends packets to a buffer.
@@ -46,7 +53,7 @@ impl Encoder {
                     out.extend_from_slice(&[9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
                 });
             }
-            Format::Hex => {}
+            Format::Hex | Format::Hexdump { .. } => {}
         }
     }
 
@@ -72,6 +79,9 @@ impl Encoder {
                 out.resize(out.len() + packet.len().next_multiple_of(4) - packet.len(), 0);
             }),
             Format::Hex => text::write(time, packet, out),
+            Format::Hexdump { time: told } => {
+                hexdump::write(told.then_some(time), packet, out);
+            }
         }
     }
 }

@@ -214,6 +214,7 @@ fn wrapped(inner: &[u8], from: IpAddr, to: IpAddr, entropy: u16) -> Vec<(&'stati
         ("VLAN", ether(0x8100, &join(&[&[0, 100], &ether_type, inner]))),
         ("QinQ", ether(0x88a8, &join(&[&[0, 7, 0x81, 0, 0, 100], &ether_type, inner]))),
         ("PPPoE", ether(0x8864, &join(&[&[0x11, 0, 0, 1, 0, 99], ppp, inner]))),
+        ("PPPoE, short", ether(0x8864, &join(&[&[0x11, 0, 0, 1, 0, 99], &ppp[1..], inner]))),
         ("IPIP", in_frame(&ip(from, to, if v4 { 4 } else { 41 }, inner))),
         ("GRE", gre(0, &[], ether_type, inner)),
         ("GRE with all", gre(0xb000, &[7; 12], ether_type, inner)),
@@ -248,7 +249,7 @@ fn tunnels_are_looked_into() {
         // A tunnel in a tunnel.
         for (name, packet) in wrapped(&there, outer[0], outer[1], 40_000) {
             for (around, twice) in wrapped(&packet[14..], ROUTER, A, 40_000) {
-                if ["VLAN", "QinQ", "PPPoE"].contains(&name) {
+                if ["VLAN", "QinQ", "PPPoE", "PPPoE, short"].contains(&name) {
                     continue; // no IP packet to be wrapped
                 }
                 assert_eq!(part(&twice).flow, expected, "{name} in {around}");
@@ -272,7 +273,7 @@ fn errors_and_fragments_in_tunnels() {
         assert!(part(&packet).continues.is_some(), "{name}");
     }
     // An error about a tunnel belongs to what is inside, if enough of it is quoted.
-    for (name, packet) in wrapped(&quoted, B, ROUTER, 40_000).split_off(3) {
+    for (name, packet) in wrapped(&quoted, B, ROUTER, 40_000).split_off(4) {
         let error = ip(A, B, 1, &join(&[&[11, 0, 0, 0, 0, 0, 0, 0], &packet[14..]]));
         assert_eq!(part(&in_frame(&error)).flow, flow((A, 5000), (B, 53), UDP), "{name}");
         let cut = ip(A, B, 1, &join(&[&[11, 0, 0, 0, 0, 0, 0, 0], &packet[14..42]]));
@@ -344,7 +345,7 @@ proptest! {
     #[test]
     fn any_bytes_and_any_beginning_of_a_packet_have_a_place(
         bytes in prop::collection::vec(any::<u8>(), 0..600),
-        which in 0..22usize,
+        which in 0..24usize,
         cut in 0..200usize,
     ) {
         Belongs::of(&bytes);

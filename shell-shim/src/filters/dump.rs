@@ -9,8 +9,7 @@ use clap::{Args, ValueEnum};
 use shmring::RecvError;
 
 use super::{Patch, Work, left};
-use cable::lane::say_why;
-use cable::stream_tx::now;
+use cable::stream_tx::{Malformed, now};
 use cable::{BATCH, Cable, CablePlan};
 use frames::Packets;
 use frames::capture::{Encoder, Format};
@@ -24,6 +23,8 @@ pub enum FormatArg {
     Pcapng,
     /// One packet a line: time, destination, source, type, payload octets
     Hex,
+    /// Offset and octets, line by line, as text2pcap and xxd -r read them
+    Hexdump,
 }
 
 impl FormatArg {
@@ -33,6 +34,7 @@ impl FormatArg {
             FormatArg::Pcap => Format::Pcap,
             FormatArg::Pcapng => Format::Pcapng,
             FormatArg::Hex => Format::Hex,
+            FormatArg::Hexdump => Format::Hexdump { time: false },
         }
     }
 }
@@ -43,6 +45,11 @@ pub struct DumpArgs {
     /// What to write: hex on a terminal and pcap elsewhere, unless told
     #[arg(long, value_enum)]
     pub format: Option<FormatArg>,
+
+    /// With --format hexdump: the time on a line before each packet, in seconds since
+    /// 1970, for text2pcap -t %s.%f
+    #[arg(long)]
+    pub time: bool,
 
     /// Write here instead of standard output
     #[arg(short, long = "write", value_name = "FILE")]
@@ -55,11 +62,15 @@ pub struct DumpArgs {
 /// One line that names the file or link. A reader that has had enough is none.
 pub fn run(args: &DumpArgs) -> Result<u8> {
     let terminal = args.write.is_none() && io::stdout().is_terminal();
-    let usual = if terminal { Format::Hex } else { Format::Pcap };
-    let format = args.format.map_or(usual, FormatArg::format);
-    if terminal && format != Format::Hex {
-        bail!("standard output is a terminal: give -w FILE, or --format hex");
-    }
+    let usual = if terminal { FormatArg::Hex } else { FormatArg::Pcap };
+    let format = match args.format.unwrap_or(usual) {
+        FormatArg::Pcap | FormatArg::Pcapng if terminal => {
+            bail!("standard output is a terminal: give -w FILE, or --format hex")
+        }
+        FormatArg::Hexdump => Format::Hexdump { time: args.time },
+        _ if args.time => bail!("--time: only with --format hexdump, the others have it"),
+        format => format.format(),
+    };
     let plan = CablePlan { expects_both_ways: false, ..left()? };
     let mut dump = Dump {
         out: Output::open(args.write.as_deref())?,
@@ -67,15 +78,13 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
         packets: Packets::default(),
         frame: Vec::new(),
         buffer: Vec::new(),
-        malformed: 0,
+        malformed: Malformed::default(),
         ended: false,
     };
     dump.encoder.begin(&mut dump.buffer);
     dump.write()?;
     let status = Patch::new(vec![plan], None)?.run(&mut dump)?;
-    if dump.malformed > 0 {
-        say::note!("{} malformed frames were left out", dump.malformed);
-    }
+    dump.malformed.tell(&dump.out.what);
     Ok(status)
 }
 
@@ -103,7 +112,7 @@ struct Dump {
     packets: Packets,
     frame: Vec<u8>,
     buffer: Vec<u8>,
-    malformed: u64,
+    malformed: Malformed,
     /// The reader has had enough.
     ended: bool,
 }
@@ -141,13 +150,15 @@ impl Work for Dump {
                     Ok(()) => busy = true,
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
+                        joined.end_rx(&error);
                         return false;
                     }
                 }
-                let time = now();
-                if packets.each(frame, |packet| encoder.packet(time, packet, buffer)).is_err() {
-                    *malformed += 1;
+                // A packet that comes from a capture keeps its time.
+                let time = rx.as_stream().and_then(|stream| stream.time()).unwrap_or_else(now);
+                let written = packets.each(frame, |packet| encoder.packet(time, packet, buffer));
+                if let Err(error) = written {
+                    malformed.count(error);
                 }
             }
             rx.return_room();
@@ -164,6 +175,6 @@ impl Work for Dump {
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
-        self.ended || cables[0].was_up && !cables[0].is_up()
+        self.ended || cables[0].is_gone()
     }
 }

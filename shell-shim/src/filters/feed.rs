@@ -4,11 +4,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use shmring::{PipeEnd, RecvError, SendError};
 
 use super::{Patch, Work, right};
+use crate::FAILED;
 use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
@@ -42,22 +43,16 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
         }
     };
     let mut feed = Feed { source: StreamRx::new(source, &what), blocked: false, too_long: 0 };
-    feed.source.peek()?; // what is no capture is refused before anybody waits for it
-    let status = Patch::new(
-        vec![CablePlan { expects_both_ways: false, ..right()? }],
-        Some(Signals::new()?),
-    )?
-    .run(&mut feed)?;
-    if feed.source.cut() > 0 {
-        say::note!("{what}: left out {} packets that were not kept whole", feed.source.cut());
+    // What is no capture is refused before anybody waits for it.
+    if !feed.source.peek() {
+        return Ok(FAILED);
     }
+    let plan = CablePlan { expects_both_ways: false, ..right()? };
+    let status = Patch::new(vec![plan], Some(Signals::new()?))?.run(&mut feed)?;
     if feed.too_long > 0 {
         say::note!("{what}: left out {} packets too long for the link", feed.too_long);
     }
-    match feed.source.error() {
-        Some(error) => bail!("{error}"),
-        None => Ok(status),
-    }
+    Ok(status)
 }
 
 struct Feed {
@@ -140,7 +135,6 @@ impl Work for Feed {
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
-        let gone = cables[0].was_up && !cables[0].is_up();
-        gone || (cables[0].was_up && self.source.is_ended())
+        cables[0].is_gone() || (cables[0].was_up && self.source.is_ended())
     }
 }

@@ -12,13 +12,13 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
-use shmring::{Channel, Offer, PipeEnd, Role, RuntimeDir};
+use shmring::{Channel, Offer, RuntimeDir};
 
-use crate::run::plan::{duplicate, with_way_out};
+use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
-use cable::{Cable, CablePlan, Driver, Fallback, Switch, WatchNumbered};
+use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
 
 /// After a signal, the rest of a packet has so long to get into a pipe: a capture
@@ -51,7 +51,7 @@ pub trait Work {
 
     /// Whether there is nothing left to do.
     fn is_over(&self, cables: &[Cable]) -> bool {
-        cables.iter().any(|cable| cable.is_vital() && cable.was_up && !cable.is_up())
+        cables.iter().any(Cable::is_gone)
     }
 }
 
@@ -101,7 +101,7 @@ impl Patch {
 fn check_distinct(plans: &[CablePlan]) -> Result<()> {
     let mut seen = HashMap::new();
     // A socket may well be both standard input and output.
-    for end in plans.iter().map(|plan| &plan.end).filter(|end| !end.is_socket()) {
+    for end in plans.iter().filter_map(|plan| plan.end.pipe()).filter(|end| !end.is_socket()) {
         if let Some(other) = seen.insert(end.id(), end.what()) {
             bail!("{other} and {} are one: give each link a FIFO of its own", end.what());
         }
@@ -196,7 +196,7 @@ pub fn offer(label: &str) -> Offer {
 /// # Errors
 /// One line that says what standard input is instead.
 pub fn left() -> Result<CablePlan> {
-    standard(std::io::stdin().as_fd(), "standard input", Role::Reader, "left")
+    Ok(standard(standard_input()?, "left"))
 }
 
 /// The cable on standard output.
@@ -204,20 +204,15 @@ pub fn left() -> Result<CablePlan> {
 /// # Errors
 /// One line that says what standard output is instead.
 pub fn right() -> Result<CablePlan> {
-    standard(std::io::stdout().as_fd(), "standard output", Role::Writer, "right")
+    Ok(standard(standard_output()?, "right"))
 }
 
-fn standard(fd: BorrowedFd<'_>, what: &str, role: Role, label: &str) -> Result<CablePlan> {
-    let fd = duplicate(fd).with_context(|| format!("{what} is closed"))?;
-    let end = PipeEnd::new(fd, what).map_err(with_way_out)?;
-    if end.role() != role && end.role() != Role::Either {
-        anyhow::bail!("{what} is the wrong end of a pipe");
-    }
-    Ok(CablePlan {
-        end: end.with_role(role),
+fn standard(end: Outlet, label: &str) -> CablePlan {
+    CablePlan {
+        end,
         offer: offer(label),
         vital: true,
         expects_both_ways: true,
         fallback: Fallback::IfUnaware,
-    })
+    }
 }

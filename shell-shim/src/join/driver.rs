@@ -147,7 +147,7 @@ impl Driver for Joint {
     fn parted(&mut self) -> Result<()> {
         self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
         let mut cables = self.jacks.iter().flat_map(|jack| &jack.cables);
-        if cables.any(|cable| cable.is_vital() && cable.was_up && !cable.is_up()) {
+        if cables.any(Cable::is_gone) {
             self.end(0);
         }
         Ok(())

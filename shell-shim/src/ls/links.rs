@@ -19,6 +19,8 @@ pub struct Link {
     pub form: &'static str,
     /// The pipe that is the link's address, as `/proc/PID/fd` shows it.
     pub pipe: String,
+    /// What the functions at its ends call that pipe; null for a ring, which has no name.
+    pub what: Option<String>,
     /// Identity of the ring, or of the pipe that the frames go through.
     pub inode: u64,
     /// Room in bytes, of a ring.
@@ -29,9 +31,25 @@ pub struct Link {
     pub from: Option<End>,
     /// Who receives.
     pub to: Option<End>,
+    /// Of a balancer's link to a target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Flows>,
     /// Payload bits a second since the last look (`--watch`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_second: Option<f64>,
+}
+
+/// The flows of a balancer's target.
+#[derive(Debug, Serialize)]
+pub struct Flows {
+    /// That are remembered.
+    pub now: u64,
+    /// That it got so far.
+    pub total: u64,
+    /// That were forgotten for want of room.
+    pub forgotten: u64,
+    /// Whether it gets new ones.
+    pub takes_new: bool,
 }
 
 /// One end of it.
@@ -85,7 +103,10 @@ impl Link {
 pub fn links() -> io::Result<(Vec<Link>, u64)> {
     let sight = observe::look()?;
     let mut links: Vec<Link> = sight.rings.into_iter().map(ring).collect();
-    links.extend(posted(sight.posts));
+    let is_tally = |post: &Post| post.posting.form == Form::Tally;
+    let (tallies, posts) = sight.posts.into_iter().partition::<Vec<_>, _>(is_tally);
+    links.extend(posted(posts));
+    tallies.iter().for_each(|tally| tell_flows(&mut links, tally));
     links.sort_by(|a, b| (&a.pipe, a.inode, a.form).cmp(&(&b.pipe, b.inode, b.form)));
     Ok((links, sight.missing))
 }
@@ -94,11 +115,13 @@ fn ring(view: RingView) -> Link {
     Link {
         form: "ring",
         pipe: name_of(view.pipe),
+        what: None,
         inode: view.inode,
         capacity_bytes: Some(view.capacity),
         used_bytes: Some(view.used),
         from: Some(side(view.producer)),
         to: Some(side(view.consumer)),
+        flows: None,
         bits_per_second: None,
     }
 }
@@ -106,6 +129,18 @@ fn ring(view: RingView) -> Link {
 /// `fe00:[123]`, the pipe's device and inode.
 fn name_of(pipe: (u64, u64)) -> String {
     format!("{:x}:[{}]", pipe.0, pipe.1)
+}
+
+/// The tallies there are: a balancer's, of the flows of each target.
+fn tell_flows(links: &mut [Link], tally: &Post) {
+    let pipe = name_of(tally.posting.pipe);
+    let is_its = |link: &&mut Link| {
+        link.pipe == pipe && link.from.as_ref().is_some_and(|from| from.pid == Some(tally.pid))
+    };
+    if let Some(link) = links.iter_mut().find(is_its) {
+        let [now, total, forgotten, takes_new, _] = tally.counters.into();
+        link.flows = Some(Flows { now, total, forgotten, takes_new: takes_new != 0 });
+    }
 }
 
 /// Puts the two ends of a pipe together, where both are shown.
@@ -140,11 +175,13 @@ fn link(form: &'static str, post: &Post) -> Link {
     Link {
         form,
         pipe: name_of(post.posting.pipe),
+        what: Some(post.posting.what.clone()),
         inode: post.posting.medium.1,
         capacity_bytes: None,
         used_bytes: None,
         from: None,
         to: None,
+        flows: None,
         bits_per_second: None,
     }
 }
@@ -155,6 +192,7 @@ fn form(post: &Post) -> &'static str {
         Form::Pipe => "pipe",
         Form::Capture => "capture",
         Form::Edge => "edge",
+        Form::Tally => "tally",
     }
 }
 

@@ -16,9 +16,10 @@ use links::{End, Link, links};
 /// `stdpkt ls`.
 #[derive(Debug, Args)]
 pub struct LsArgs {
-    /// One JSON array, an element for each direction of a link: form, pipe, inode,
-    /// capacity_bytes, used_bytes, and for `from` and `to` each pid, command, interface,
-    /// frames, bytes, drops, interface_drops, stalls, wakeups
+    /// One JSON array, an element for each direction of a link: form, pipe, what,
+    /// inode, capacity_bytes, used_bytes, and for `from` and `to` each pid, command, interface,
+    /// frames, bytes, drops, interface_drops, stalls, wakeups; towards a target of a
+    /// balancer flows: now, total, forgotten, takes_new
     #[arg(long)]
     pub json: bool,
 
@@ -76,6 +77,10 @@ fn table(links: &[Link], rates: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut head = vec!["FROM", "TO", "FORM", "PIPE", "FRAMES", "BYTES", "DROPS", "WAITING"];
+    let flows = links.iter().any(|link| link.flows.is_some());
+    if flows {
+        head.push("FLOWS");
+    }
     if rates {
         head.push("GBIT/S");
     }
@@ -92,6 +97,12 @@ fn table(links: &[Link], rates: bool) -> Table {
             link.drops().to_string(),
             number(link.used_bytes),
         ];
+        if flows {
+            row.push(link.flows.as_ref().map_or("-".to_owned(), |flows| match flows.takes_new {
+                true => flows.now.to_string(),
+                false => format!("{}, no new", flows.now),
+            }));
+        }
         if rates {
             row.push(link.bits_per_second.map_or("-".into(), |r| format!("{:.3}", r / 1e9)));
         }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::link_spec::{EndSpec, LinkSpec};
 use super::values::{ip, route, seconds, size};
 use crate::stack::network::{DEFAULT_MTU, Route};
+use crate::stack::whose::Whose;
 
 /// `--linger` unless it is given, in seconds: enough for four retransmissions in
 /// a row that are lost too, of which Linux sends the first after 0.2 s and each
@@ -36,7 +37,7 @@ pub enum StackArg {
 /// `stdpkt run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Address of the interface `left`, joined to standard input (repeatable), or
+    /// Address of the interface `left`, joined to standard input (repeatable), or none;
     /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
     #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
     pub left: Vec<EndSpec>,
@@ -89,6 +90,15 @@ pub struct RunArgs {
     /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
     #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
     pub ring: usize,
+
+    /// Whose network namespace the interfaces are in, instead of a new one: host, a
+    /// name of ip netns, a path, or the id of a process
+    #[arg(long, value_name = "WHOSE", value_parser = Whose::parse)]
+    pub netns: Option<Whose>,
+
+    /// Make the interfaces ports of a switch, br0, which has their addresses
+    #[arg(long)]
+    pub bridge: bool,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up

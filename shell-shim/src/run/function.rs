@@ -148,7 +148,7 @@ impl Driver for Function {
             return Ok(());
         }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
-        let cut = cables().any(|c| c.is_vital() && c.was_up && !c.is_up());
+        let cut = cables().any(Cable::is_gone);
         if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
@@ -238,10 +238,12 @@ impl Function {
         Ok(())
     }
 
-    /// Starts CMD once every link is up: it finds a network that works.
+    /// Starts CMD once frames get away on every interface: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
-        let all_up = self.jacks.iter().flat_map(|jack| &jack.cables).all(|c| c.was_up);
-        if !all_up || self.command.is_empty() || self.stage != Stage::Living {
+        if !self.jacks.iter().all(Jack::is_ready)
+            || self.command.is_empty()
+            || self.stage != Stage::Living
+        {
             return Ok(());
         }
         let argv: Vec<_> = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();

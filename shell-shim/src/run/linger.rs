@@ -269,7 +269,7 @@ impl AsFd for Linger {
 
 /// Whether frames can leave, or will when the next neighbour of a FIFO comes.
 fn may_send(jack: &mut Jack<Tap>) -> bool {
-    jack.can_send() || !jack.cables.iter().all(Cable::is_vital)
+    jack.can_send() || !jack.cables.iter().all(Cable::is_gone)
 }
 
 /// How many frames a TAP may still hold of those that it held at `mark`.

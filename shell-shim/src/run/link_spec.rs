@@ -8,8 +8,8 @@ use ipnet::IpNet;
 /// `--left` and `--right`: an address, and what is there in the place of a neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndSpec {
-    /// The address.
-    pub ip: IpNet,
+    /// The address, unless it has none.
+    pub ip: Option<IpNet>,
     /// In the place of standard input or output.
     pub at: Option<EdgeSpec>,
 }
@@ -24,7 +24,8 @@ impl EndSpec {
             Some((ip, at)) => (ip, Some(edge(at)?)),
             None => (text, None),
         };
-        Ok(EndSpec { ip: super::values::cidr(ip)?, at })
+        let ip = if ip == "none" { None } else { Some(super::values::cidr(ip)?) };
+        Ok(EndSpec { ip, at })
     }
 }
 

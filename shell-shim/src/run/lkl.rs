@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
-use shmring::RuntimeDir;
+use shmring::{PipeEnd, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
@@ -21,7 +21,7 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::CablePlan;
+use cable::{CablePlan, Outlet};
 
 /// Runs a function to its end; returns its exit status.
 ///
@@ -143,7 +143,7 @@ fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) 
     let path = format!("/dev/fd/{}", inherited.as_raw_fd());
     kept.push(inherited);
     // A Unix socket that ksh93 has shut down to one direction looks ended from the start.
-    if !cable.end.is_socket() {
+    if !cable.end.pipe().is_some_and(PipeEnd::is_socket) {
         ends.push(standard);
     }
     Ok(path)

@@ -14,9 +14,10 @@ pub mod signals;
 mod values;
 
 use anyhow::{Context, Result, bail};
-use shmring::RuntimeDir;
+use shmring::{PipeEnd, RuntimeDir};
 
 use crate::stack::keeper::{Keeper, Links};
+use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
 use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
@@ -36,14 +37,26 @@ pub fn run(args: RunArgs) -> Result<u8> {
         say::set_verbose();
     }
     match args.stack {
+        StackArg::Lkl if args.netns.is_some() || args.bridge => {
+            bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
+        }
         StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
     }
+    if args.netns.is_some() && !args.sysctl.is_empty() {
+        bail!(
+            "--sysctl would change a namespace that is not the function's: leave out --netns, or set it there yourself"
+        );
+    }
     let plan = plan(&args)?;
+    let existing = args.netns.as_ref().map(Whose::find).transpose()?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
-    namespace::enter()?;
+    match &existing {
+        None => namespace::enter()?,
+        Some(found) => found.enter()?,
+    }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
         keeper = Some(Keeper::start(links(&plan))?);
@@ -54,7 +67,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
         network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
     netlink::configure(&network)?;
     if args.forward {
-        sysctl::forward()?;
+        sysctl::forward(args.netns.as_ref().map(|_| &network))?;
     }
     args.sysctl.iter().try_for_each(|assignment| sysctl::set(assignment))?;
     if let Some(keeper) = &mut keeper {
@@ -85,10 +98,11 @@ pub fn run(args: RunArgs) -> Result<u8> {
 
 /// What the keeper has to know of the standard descriptors.
 fn links(plan: &Plan) -> Links {
+    let pipes = plan.plugs.iter().flat_map(Plug::cables).filter_map(|cable| cable.end.pipe());
     Links {
         stdin: plan.owns.stdin,
         stdout: plan.owns.stdout,
-        pipes: plan.plugs.iter().flat_map(Plug::cables).map(|cable| cable.end.id()).collect(),
+        pipes: pipes.map(PipeEnd::id).collect(),
         ..Links::default()
     }
 }

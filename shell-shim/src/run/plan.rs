@@ -1,8 +1,7 @@
 //! From the command line to what has to be set up. Everything that can be
 //! refused is refused here, before anything is made.
 
-use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +11,9 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 use super::args::{ChannelArg, RunArgs, StackArg};
 use super::link_spec::{At, EndSpec, LinkSpec};
 use crate::stack::network::{Interface, Network};
-use cable::{CablePlan, Edge, Fallback};
+use cable::{CablePlan, Edge, Fallback, Outlet};
 use edges::spec::{EdgeSpec, Place};
-use frames::{FEATURES, MAX_FRAME};
+use frames::{FEATURES, MAX_FRAME, mac_of};
 
 /// A function to set up.
 pub struct Plan {
@@ -77,8 +76,12 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     if interfaces.is_empty() {
         bail!("a function needs an interface: give --left, --right or --link");
     }
-    let network =
-        Network { interfaces, routes: args.route.clone(), gateways: args.gateway.clone() };
+    let network = Network {
+        interfaces,
+        routes: args.route.clone(),
+        gateways: args.gateway.clone(),
+        bridge: args.bridge,
+    };
     network.check()?;
     check_distinct(network.interfaces.iter().map(|i| i.name.as_str()).zip(&plugs))?;
     Ok(Plan { network, plugs, owns })
@@ -91,10 +94,10 @@ fn check_distinct<'a>(interfaces: impl Iterator<Item = (&'a str, &'a Plug)>) -> 
         interfaces.flat_map(|(name, plug)| plug.cables().iter().map(move |c| (name, c)))
     {
         // A socket may well be both standard input and output.
-        if !cable.end.is_socket()
-            && let Some(other) = seen.insert(cable.end.id(), name)
+        if let Some(end) = cable.end.pipe().filter(|end| !end.is_socket())
+            && let Some(other) = seen.insert(end.id(), name)
         {
-            let what = cable.end.what();
+            let what = end.what();
             bail!(
                 "{what} joins this function to itself ({other} and {name}): give each direction and each interface a FIFO of its own, or one at=FIFO for both directions"
             );
@@ -123,7 +126,7 @@ impl Builder<'_> {
             (_, Some(edge), None) => self.edge(edge)?,
             (_, Some(_), Some(_)) => bail!("an interface is joined to one edge: give at= once"),
         };
-        self.add(name, specs.iter().map(|spec| spec.ip).collect(), plug)
+        self.add(name, specs.iter().filter_map(|spec| spec.ip).collect(), plug)
     }
 
     fn add(&mut self, name: &str, addresses: Vec<IpNet>, plug: Plug) -> Result<()> {
@@ -141,7 +144,7 @@ impl Builder<'_> {
     }
 
     /// `vital`: whether it is a `|`, with which the function ends.
-    fn cable(&self, name: &str, end: PipeEnd, duplex: bool, vital: bool) -> CablePlan {
+    fn cable(&self, name: &str, end: Outlet, duplex: bool, vital: bool) -> CablePlan {
         let channel = match self.args.channel {
             ChannelArg::Shm => Channel::Shm,
             ChannelArg::Fifo => Channel::Fifo,
@@ -194,16 +197,16 @@ impl Builder<'_> {
 
     /// A FIFO by path; `/dev/stdin` and `/dev/stdout` are the descriptors
     /// themselves, since a socket cannot be opened by path.
-    fn at(&mut self, path: &Path, role: Role) -> Result<(PipeEnd, bool)> {
+    fn at(&mut self, path: &Path, role: Role) -> Result<(Outlet, bool)> {
         match path.to_str() {
             Some("/dev/stdin" | "/dev/fd/0") => Ok((self.standard(Role::Reader)?, true)),
             Some("/dev/stdout" | "/dev/fd/1") => Ok((self.standard(Role::Writer)?, true)),
-            _ => Ok((PipeEnd::open(path, role).map_err(with_way_out)?, false)),
+            _ => Ok((PipeEnd::open(path, role).map_err(with_way_out)?.into(), false)),
         }
     }
 
-    /// Notes that a standard descriptor is in use; its name for people.
-    fn take(&mut self, role: Role) -> Result<&'static str> {
+    /// Notes that a standard descriptor is in use.
+    fn take(&mut self, role: Role) -> Result<()> {
         let (what, taken) = match role {
             Role::Reader => ("standard input", &mut self.owns.stdin),
             _ => ("standard output", &mut self.owns.stdout),
@@ -211,43 +214,55 @@ impl Builder<'_> {
         if std::mem::replace(taken, true) {
             bail!("{what} is joined to another interface already");
         }
-        Ok(what)
+        Ok(())
     }
 
-    fn standard(&mut self, role: Role) -> Result<PipeEnd> {
-        let what = self.take(role)?;
-        let fd = match role {
-            Role::Reader => duplicate(std::io::stdin().as_fd()),
-            _ => duplicate(std::io::stdout().as_fd()),
-        };
-        let end = PipeEnd::new(fd.with_context(|| format!("{what} is closed"))?, what);
-        let end = end.map_err(with_way_out)?;
-        if end.role() != role && end.role() != Role::Either {
-            bail!("{what} is the wrong end of a pipe");
+    fn standard(&mut self, role: Role) -> Result<Outlet> {
+        self.take(role)?;
+        let outlet = if role == Role::Reader { standard_input()? } else { standard_output()? };
+        if self.args.stack == StackArg::Lkl && outlet.pipe().is_none() {
+            bail!(
+                "standard input is a plain file, which --stack lkl does not read: put `stdpkt feed FILE |` before this"
+            );
         }
-        Ok(end.with_role(role))
+        Ok(outlet)
     }
 }
 
-/// The Ethernet address of the interface with this IP address. One and the same
-/// each time, so that whoever replaces a function that was killed has the address
-/// which its neighbours remember; no other function on a link has the IP address.
-fn mac_of(address: IpAddr) -> [u8; 6] {
-    let [a, b, c, d] = match address {
-        IpAddr::V4(address) => address.octets(),
-        // FNV-1a: as good as the address itself for a few neighbours.
-        IpAddr::V6(address) => address
-            .octets()
-            .iter()
-            .fold(0x811c_9dc5_u32, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-            .to_be_bytes(),
-    };
-    // Locally administered, unicast.
-    [0x02, b'r', a, b, c, d]
+/// The link on standard input: a pipe, or a plain file with a capture.
+///
+/// # Errors
+/// One line that says what standard input is instead.
+pub(crate) fn standard_input() -> Result<Outlet> {
+    let what = "standard input";
+    let fd = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .with_context(|| format!("{what} is closed"))?;
+    match Outlet::to_read(fd, what).map_err(with_way_out)? {
+        Outlet::Pipe(end) => Ok(of_role(end, Role::Reader)?.into()),
+        file => Ok(file),
+    }
 }
 
-pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> std::io::Result<OwnedFd> {
-    fd.try_clone_to_owned()
+/// The link on standard output.
+///
+/// # Errors
+/// One line that says what standard output is instead.
+pub(crate) fn standard_output() -> Result<Outlet> {
+    let what = "standard output";
+    let fd = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .with_context(|| format!("{what} is closed"))?;
+    Ok(of_role(PipeEnd::new(fd, what).map_err(with_way_out)?, Role::Writer)?.into())
+}
+
+fn of_role(end: PipeEnd, role: Role) -> Result<PipeEnd> {
+    if end.role() != role && end.role() != Role::Either {
+        bail!("{} is the wrong end of a pipe", end.what());
+    }
+    Ok(end.with_role(role))
 }
 
 /// Adds what to do about it.
@@ -279,18 +294,5 @@ fn missing(path: &Path) -> String {
             format!("make it with `mkdir -p {}; mkfifo {}`", parent.display(), path.display())
         }
         _ => format!("make it with `mkfifo {}`", path.display()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ethernet_address_tells_neighbours_apart_and_stays() {
-        let mac = |text: &str| mac_of(text.parse().unwrap());
-        assert_eq!(mac("10.0.1.2"), [0x02, b'r', 10, 0, 1, 2]);
-        assert_ne!(mac("fd00::1"), mac("fd00::2"));
-        assert_eq!(mac("fd00::1"), mac("fd00:0:0::1"));
     }
 }

@@ -201,6 +201,7 @@ mod tests {
             }],
             routes: vec![],
             gateways: vec![],
+            bridge: false,
         }
     }
 

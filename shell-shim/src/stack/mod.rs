@@ -18,3 +18,4 @@ pub mod namespace;
 pub mod netlink;
 pub mod network;
 pub mod sysctl;
+pub mod whose;

@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
-use super::network::{Interface, Network, Route};
+use super::network::{BRIDGE, DEFAULT_MTU, Interface, Network, Route};
 use super::sysctl;
 
 /// Makes the network as asked for: `lo` and each interface up, then the
@@ -29,14 +29,20 @@ pub fn configure(network: &Network) -> Result<()> {
     talk(async |handle| {
         let lo = handle.link().change(LinkUnspec::new_with_name("lo").up().build());
         lo.execute().await.map_err(refused).context("interface lo")?;
-        for interface in &network.interfaces {
-            bring_up(&handle, interface)
+        let bridge = network.bridge.then(|| switch(&network.interfaces));
+        if let Some(bridge) = &bridge {
+            let make = handle.link().add(LinkBridge::new(BRIDGE).build());
+            make.execute().await.map_err(refused).context(BRIDGE)?;
+            silence(bridge);
+        }
+        for interface in network.interfaces.iter().chain(&bridge) {
+            bring_up(&handle, interface, network.bridge)
                 .await
                 .with_context(|| format!("interface {}", interface.name))?;
         }
         for route in network.routed() {
             let Route { dest, via } = route;
-            let out = &network.outgoing(route)?.name;
+            let out = if network.bridge { BRIDGE } else { &network.outgoing(route)?.name };
             add_route(&handle, route, out)
                 .await
                 .with_context(|| format!("route {dest} via {via}"))?;
@@ -66,8 +72,14 @@ fn talk(conversation: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
     runtime.block_on(async {
         let (connection, handle, _) = new_connection().context("rtnetlink: no socket")?;
-        tokio::spawn(connection);
-        conversation(handle).await
+        let connection = tokio::spawn(connection);
+        conversation(handle).await?;
+        // A request that could not be sent ends the connection, which looks like the
+        // end of an answer.
+        if connection.is_finished() {
+            bail!("rtnetlink: a request could not be sent, as when memory runs out");
+        }
+        Ok(())
     })
 }
 
@@ -90,17 +102,32 @@ fn silence(interface: &Interface) {
     }
 }
 
-async fn bring_up(handle: &Handle, interface: &Interface) -> Result<()> {
+/// The switch of these interfaces, as an interface: it has their addresses and the
+/// Ethernet address of the first.
+fn switch(ports: &[Interface]) -> Interface {
+    Interface {
+        name: BRIDGE.to_owned(),
+        mtu: ports.iter().map(|port| port.mtu).min().unwrap_or(DEFAULT_MTU),
+        addresses: ports.iter().flat_map(|port| port.addresses.iter().copied()).collect(),
+        mac: ports.iter().find_map(|port| port.mac),
+    }
+}
+
+/// `port`: whether interfaces but the switch are its ports, without addresses.
+async fn bring_up(handle: &Handle, interface: &Interface, port: bool) -> Result<()> {
+    let port = port && interface.name != BRIDGE;
     let index = if_nametoindex(interface.name.as_str()).map_err(|errno| match errno {
         Errno::ENODEV => Error::msg("it does not exist"),
         other => other.into(),
     })?;
     let mut link = LinkUnspec::new_with_index(index).mtu(interface.mtu).up();
-    if let Some(mac) = interface.mac {
+    if port {
+        link = link.controller(if_nametoindex(BRIDGE)?);
+    } else if let Some(mac) = interface.mac {
         link = link.address(mac.to_vec());
     }
     handle.link().change(link.build()).execute().await.map_err(refused)?;
-    for address in &interface.addresses {
+    for address in interface.addresses.iter().filter(|_| !port) {
         let mut request = handle.address().add(index, address.addr(), address.prefix_len());
         if let IpNet::V6(_) = address {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;

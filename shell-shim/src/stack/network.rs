@@ -20,6 +20,9 @@ pub const DEFAULT_MTU: u32 = 1500;
 /// Below this an interface has no IPv6 (`IPV6_MIN_MTU`, RFC 8200), in bytes.
 pub const IPV6_MIN_MTU: u32 = 1280;
 
+/// The name of a function's switch.
+pub const BRIDGE: &str = "br0";
+
 /// All that is to be configured.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -29,6 +32,8 @@ pub struct Network {
     pub routes: Vec<Route>,
     /// Default gateways, at most one a family.
     pub gateways: Vec<IpAddr>,
+    /// Whether the interfaces are ports of [`BRIDGE`], which has their addresses.
+    pub bridge: bool,
 }
 
 /// One interface.
@@ -190,6 +195,7 @@ mod tests {
                 .map(|(d, v)| Route { dest: d.parse().unwrap(), via: v.parse().unwrap() })
                 .collect(),
             gateways: gateways.iter().map(|g| g.parse().unwrap()).collect(),
+            bridge: false,
         }
     }
 

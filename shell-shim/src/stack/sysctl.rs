@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, ensure};
 
+use super::network::{Interface, Network};
+
 const ROOT: &str = "/proc/sys";
 
 /// Applies one `KEY=VALUE`, the key as in sysctl(8), with dots or slashes.
@@ -25,14 +27,25 @@ pub fn set(assignment: &str) -> Result<()> {
 }
 
 /// Lets the namespace route packets from one interface to another, IPv4 and,
-/// where the kernel has it, IPv6.
+/// where the kernel has it, IPv6. In a namespace that is not the function's own, only
+/// what comes in by the interfaces of `network`: no setting is left behind.
 ///
 /// # Errors
 /// As [`set`].
-pub fn forward() -> Result<()> {
-    write("net.ipv4.ip_forward", "1")?;
-    if Path::new(ROOT).join("net/ipv6").exists() {
-        write("net.ipv6.conf.all.forwarding", "1")?;
+pub fn forward(network: Option<&Network>) -> Result<()> {
+    let Some(network) = network else {
+        write("net.ipv4.ip_forward", "1")?;
+        if Path::new(ROOT).join("net/ipv6").exists() {
+            write("net.ipv6.conf.all.forwarding", "1")?;
+        }
+        return Ok(());
+    };
+    for Interface { name, .. } in &network.interfaces {
+        write(&format!("net/ipv4/conf/{name}/forwarding"), "1")?;
+        let v6 = format!("net/ipv6/conf/{name}/forwarding");
+        if Path::new(ROOT).join(&v6).exists() {
+            write(&v6, "1")?;
+        }
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub fn configuration() -> Result<()> {
         ],
         routes: vec![Route { dest: "10.1.2.3/8".parse()?, via: "192.168.0.1".parse()? }],
         gateways: vec!["8.8.8.8".parse()?, "fd00::2".parse()?],
+        bridge: false,
     };
     network.interfaces[0].mac = Some([2, 0, 0, 0, 0, 7]);
     network.interfaces[0].mtu = 65_521;
@@ -71,7 +72,7 @@ pub fn configuration() -> Result<()> {
         "{seen}"
     );
 
-    sysctl::forward()?;
+    sysctl::forward(None)?;
     for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         ensure!(fs::read_to_string(format!("/proc/sys/{key}"))?.trim() == "1", "{key}");
     }
@@ -130,7 +131,7 @@ pub fn refusals() -> Result<()> {
 pub fn idle_is_silent() -> Result<()> {
     enter().map_err(lacking("namespaces"))?;
     let left = tap("left")?;
-    sysctl::forward()?;
+    sysctl::forward(None)?;
     netlink::configure(&Network {
         interfaces: vec![interface("left", &["10.0.0.1/24"])],
         ..Network::default()

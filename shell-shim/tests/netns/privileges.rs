@@ -45,7 +45,7 @@ pub fn without_privileges() -> Result<()> {
         "no fresh /proc"
     );
     let _left = tap("left")?;
-    sysctl::forward()?;
+    sysctl::forward(None)?;
     netlink::configure(&Network {
         interfaces: vec![interface("left", &["10.0.0.1/24"])],
         ..Network::default()

@@ -109,3 +109,13 @@ END
     }
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_left_neighbour_that_ends_before_any_target_came_is_the_end() {
+    need!("bash", "mkfifo", "timeout");
+    let scene = scene();
+    let script = "mkfifo f; head -c 24 in.pcap > none.pcap
+                  stdpkt feed none.pcap | timeout 20 stdpkt balance f";
+    assert_eq!(ok(&scene, script), "");
+    scene.assert_nothing_left();
+}

@@ -4,9 +4,11 @@
                             UDP 8001: answered with the name, as long as the question
   hold HOST COUNT FILE      keeps COUNT connections until FILE is there; makes FILE.held when all are open
   get HOST COUNT BYTES      COUNT connections at a time with BYTES each
-  ask HOST LEN...           UDP questions of these lengths from one port
+  ask HOST COUNT LEN...     UDP questions of these lengths from each of COUNT ports
+  flood HOST NAME           3 MB of UDP to the server NAME from a port that it has answered, when the
+                            file `stopped` is there; then makes `flooded`
 """
-import asyncio, os, socket, sys
+import asyncio, os, socket, sys, time
 
 
 async def serve(name):
@@ -62,7 +64,7 @@ async def hold(host, count, until):
                     writer.write(b"x")
                     if not await asyncio.wait_for(reader.read(1), 20):
                         raise OSError("closed")
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(0.5)
                 print("kept", name)
             except (OSError, asyncio.TimeoutError) as error:
                 print("lost", name, error)
@@ -85,16 +87,33 @@ async def get(host, count, size):
     await asyncio.gather(*(one() for _ in range(count)))
 
 
-def ask(host, *lengths):
+def ask(host, count, *lengths):
     family, kind, _, _, address = socket.getaddrinfo(host, 8001, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind) as port:
+    for _ in range(int(count)):
+        with socket.socket(family, kind) as port:
+            port.settimeout(20)
+            answers = []
+            for length in map(int, lengths):
+                port.sendto(bytes(length), address)
+                answer = port.recv(65536)
+                answers.append(f"{answer.decode().strip()}:{len(answer)}")
+            print("answers", *answers)
+
+
+def flood(host, name):
+    while True:
+        port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         port.settimeout(20)
-        answers = []
-        for length in map(int, lengths):
-            port.sendto(bytes(length), address)
-            answer = port.recv(65536)
-            answers.append(f"{answer.decode().strip()}:{len(answer)}")
-        print("answers", *answers)
+        port.sendto(bytes(40), (host, 8001))
+        if port.recv(100).decode().strip() == name:
+            break
+    open("found", "w").close()
+    while not os.path.exists("stopped"):
+        time.sleep(0.05)
+    for _ in range(100):
+        port.sendto(bytes(30000), (host, 8001))
+        time.sleep(0.002)
+    open("flooded", "w").close()
 
 
 role, arguments = sys.argv[1], sys.argv[2:]
@@ -106,3 +125,5 @@ elif role == "get":
     asyncio.run(get(arguments[0], int(arguments[1]), int(arguments[2])))
 elif role == "ask":
     ask(*arguments)
+elif role == "flood":
+    flood(*arguments)

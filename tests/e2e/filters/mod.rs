@@ -6,6 +6,7 @@ mod capture;
 mod chain;
 mod etherpipe;
 mod flows;
+mod reading;
 mod targets;
 mod text;
 mod transport;

@@ -167,11 +167,35 @@ impl Scene {
     /// Nothing is left: no process, no interface, no mount, and thereby no
     /// namespace, which only processes and mounts hold.
     pub fn assert_nothing_left(&self) {
-        let took = wait_until(SOON, || {
+        let start = Instant::now();
+        let left = self.left_after(SOON);
+        assert!(left.is_empty(), "left behind after {SOON:?}: {left:#?}");
+        println!("all gone after {:?}", start.elapsed());
+    }
+
+    /// What is still left some time after the end.
+    pub fn left_after(&self, limit: Duration) -> Vec<String> {
+        let start = Instant::now();
+        loop {
             let left = self.left();
-            if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:#?}")) }
-        });
-        println!("all gone after {took:?}");
+            if left.is_empty() || start.elapsed() > limit {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends every process of this scene.
+    pub fn kill_all(&self) {
+        let start = Instant::now();
+        while start.elapsed() < SOON {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            left.iter().for_each(|process| self.signal(process, Signal::KILL));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn left(&self) -> Vec<String> {
@@ -187,28 +211,31 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // Only after a failure is there anything to kill.
-        let start = Instant::now();
-        while start.elapsed() < SOON {
-            let left = self.processes();
-            if left.is_empty() {
-                return;
-            }
-            left.iter().for_each(|process| self.signal(process, Signal::KILL));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.kill_all(); // only after a failure is there anything to kill
     }
 }
 
 impl Play<'_> {
     /// Waits for the program's end, not for that of others that it started.
-    pub fn end(mut self) -> Outcome {
-        wait_until(WATCHDOG, || match self.child.try_wait().expect("wait") {
-            Some(_) => Ok(()),
-            None => Err(self.scene.everything_said()),
-        });
+    pub fn end(self) -> Outcome {
+        let scene = self.scene;
+        let ended = self.end_within(WATCHDOG);
+        ended.unwrap_or_else(|| panic!("not within {WATCHDOG:?}: {}", scene.everything_said()))
+    }
+
+    /// The same, if that comes in time; the time in which we were stopped does not count.
+    pub fn end_within(mut self, limit: Duration) -> Option<Outcome> {
+        let mut waited = Duration::ZERO;
+        while self.child.try_wait().expect("wait").is_none() {
+            if waited > limit {
+                return None;
+            }
+            let look = Instant::now();
+            std::thread::sleep(Duration::from_millis(5));
+            waited += look.elapsed().min(Duration::from_secs(1));
+        }
         let status = self.child.wait().expect("wait");
-        Outcome { status: code(status), out: read(&self.out), err: read(&self.err) }
+        Some(Outcome { status: code(status), out: read(&self.out), err: read(&self.err) })
     }
 
     /// Sends a signal to the program's process group, as a terminal does.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use frames::flow::{Flow, Part};
 use hashlink::LinkedHashMap;
 
-/// Flows that are remembered at most; about 30 MB.
+/// Flows that are remembered at most: about 30 MB. Each state keeps the memory that it once
+/// needed, so it may become four times that.
 pub const CAPACITY: usize = 1 << 18;
 
 /// How far a flow is. Those that come first are forgotten first when room is short.
@@ -59,32 +60,38 @@ pub struct Flows {
     /// One map for each state, the flow that was silent for the longest time first.
     maps: [LinkedHashMap<Flow, Entry>; 4],
     capacity: usize,
-    /// Flows of each target.
-    counts: Vec<u64>,
-    /// Flows that were forgotten for want of room.
+    /// Of each target.
+    counts: Vec<Count>,
+}
+
+/// Flows of a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// That are remembered.
+    pub now: u64,
+    /// That it got so far.
+    pub total: u64,
+    /// That were forgotten for want of room.
     pub evicted: u64,
 }
 
 impl Flows {
     /// Room for so many flows.
     pub fn new(capacity: usize) -> Flows {
-        Flows { maps: Default::default(), capacity, counts: Vec::new(), evicted: 0 }
+        Flows { maps: Default::default(), capacity, counts: Vec::new() }
     }
 
     /// There is a target more.
     pub fn add_target(&mut self) {
-        self.counts.push(0);
+        self.counts.push(Count::default());
     }
 
     /// The target of a flow, and how far it is.
     pub fn get(&self, flow: &Flow) -> Option<(usize, State)> {
-        let state = self.state(flow)?;
-        self.maps[state as usize].get(flow).map(|entry| (entry.target, state))
-    }
-
-    fn state(&self, flow: &Flow) -> Option<State> {
         // The most frequent first.
-        STATES.into_iter().rev().find(|state| self.maps[*state as usize].contains_key(flow))
+        STATES.into_iter().rev().find_map(|state| {
+            self.maps[state as usize].get(flow).map(|entry| (entry.target, state))
+        })
     }
 
     /// Remembers a flow whose first packet this is.
@@ -93,21 +100,23 @@ impl Flows {
         while self.len() >= self.capacity {
             let oldest = self.maps.iter_mut().find_map(LinkedHashMap::pop_front);
             let Some((_, entry)) = oldest else { break };
-            self.counts[entry.target] -= 1;
-            self.evicted += 1;
+            self.counts[entry.target].now -= 1;
+            self.counts[entry.target].evicted += 1;
         }
         let mut fins = [false; 2];
         fins[usize::from(part.from_low)] = part.tcp.is_some_and(|tcp| tcp.fin);
         let entry = Entry { target, seen: now, begun_by_low: part.from_low, fins };
         self.maps[State::Opening as usize].insert(flow, entry);
-        self.counts[target] += 1;
+        self.counts[target].now += 1;
+        self.counts[target].total += 1;
     }
 
     /// Takes note of a further packet. `lasting` flows are as connections are, though
     /// their TCP cannot be seen.
     pub fn note(&mut self, flow: &Flow, part: &Part, lasting: bool, now: Instant) {
-        let Some(state) = self.state(flow) else { return };
-        let Some(entry) = self.maps[state as usize].to_back(flow) else { return };
+        let mut maps = STATES.into_iter().zip(&mut self.maps).rev();
+        let found = maps.find_map(|(state, map)| Some((state, map.to_back(flow)?)));
+        let Some((state, entry)) = found else { return };
         entry.seen = now;
         let answers = entry.begun_by_low != part.from_low;
         // Where answers take another way than through here, this shows that there was one.
@@ -133,8 +142,9 @@ impl Flows {
     pub fn answer(&mut self, flow: &Flow, part: &Part, target: usize) {
         let entry = self.maps[State::Opening as usize].get_mut(flow);
         if let Some(entry) = entry.filter(|entry| entry.begun_by_low != part.from_low) {
-            self.counts[entry.target] -= 1;
-            self.counts[target] += 1;
+            self.counts[entry.target].now -= 1;
+            self.counts[target].now += 1;
+            self.counts[target].total += u64::from(entry.target != target);
             entry.target = target;
         }
     }
@@ -142,7 +152,7 @@ impl Flows {
     /// Forgets a flow.
     pub fn forget(&mut self, flow: &Flow) {
         if let Some(entry) = self.maps.iter_mut().find_map(|map| map.remove(flow)) {
-            self.counts[entry.target] -= 1;
+            self.counts[entry.target].now -= 1;
         }
     }
 
@@ -151,7 +161,7 @@ impl Flows {
         for map in &mut self.maps {
             map.retain(|_, entry| entry.target != target);
         }
-        self.counts[target] = 0;
+        self.counts[target] = Count::default();
     }
 
     /// Forgets what has been silent for too long.
@@ -161,7 +171,7 @@ impl Flows {
             let is_over =
                 |entry: &Entry| now.saturating_duration_since(entry.seen) >= state.lifetime();
             while let Some((_, entry)) = map.front().filter(|(_, entry)| is_over(entry)) {
-                self.counts[entry.target] -= 1;
+                self.counts[entry.target].now -= 1;
                 map.pop_front();
             }
         }
@@ -180,9 +190,8 @@ impl Flows {
         self.maps.iter().map(LinkedHashMap::len).sum()
     }
 
-    /// Flows of a target.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`stdpkt ls` is to show it"))]
-    pub fn count(&self, target: usize) -> u64 {
+    /// Flows of a target; those of its predecessors on the same FIFO do not count.
+    pub fn count(&self, target: usize) -> Count {
         self.counts[target]
     }
 }

@@ -12,9 +12,10 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cable::{CablePlan, Fallback};
 use clap::{Args, ValueEnum};
+use shmring::board::{Board, Form, Posting, Tally, Way};
 use shmring::{PipeEnd, Role};
 
 use super::{Patch, left, offer};
@@ -23,6 +24,9 @@ use crate::run::signals::Signals;
 use check::Checks;
 use director::Director;
 use spread::Spread;
+
+/// What a target's neighbour is called.
+const LABEL: &str = "balance";
 
 /// `stdpkt balance`.
 #[derive(Debug, Args)]
@@ -70,6 +74,19 @@ fn weight(text: &str) -> Result<(PathBuf, u32), String> {
     })
 }
 
+/// What `stdpkt ls` is to see of the target at `end`.
+fn tally(end: &PipeEnd) -> Result<Tally> {
+    let board = Board::of_this_process().context("memory for stdpkt ls")?;
+    Ok(Tally::new(board.post(&Posting {
+        form: Form::Tally,
+        way: Way::Out,
+        pipe: end.id(),
+        medium: end.id(),
+        label: LABEL.to_owned(),
+        what: end.what().to_owned(),
+    })))
+}
+
 /// Spreads flows until the left neighbour ends.
 ///
 /// # Errors
@@ -81,11 +98,13 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     }
     args.weight.iter().try_for_each(|(path, weight)| director.set_weight(path, *weight))?;
     args.drain.iter().try_for_each(|path| director.drain(path))?;
-    let mut plans = vec![left()?];
+    let (mut plans, mut tallies) = (vec![left()?], Vec::new());
     for path in &args.paths {
+        let end = PipeEnd::open(path, Role::Either).map_err(with_way_out)?;
+        tallies.push(tally(&end)?);
         plans.push(CablePlan {
-            end: PipeEnd::open(path, Role::Either).map_err(with_way_out)?,
-            offer: offer("balance"),
+            end: end.into(),
+            offer: offer(LABEL),
             vital: false,
             expects_both_ways: true,
             fallback: Fallback::Never,
@@ -93,7 +112,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     }
     let checks = |command: &String| Checks::new(command.clone(), args.paths.len(), Instant::now());
     let checks = args.check.as_ref().map(checks).transpose()?;
-    let mut spread = Spread::new(director, checks);
+    let mut spread = Spread::new(director, checks, tallies);
     let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut spread);
     if spread.lost > 0 {
         say::note!("{} frames found no target that takes them", spread.lost);

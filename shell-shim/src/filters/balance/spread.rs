@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use anyhow::Result;
-use cable::lane::{Lane, say_why};
+use cable::lane::{Lane, take_out_ended};
 use cable::{BATCH, Cable, Sender};
-use frames::VNET_LEN;
 use frames::flow::FLOW_HEAD;
+use frames::{MAX_FRAME, VNET_LEN};
+use shmring::board::Tally;
 use shmring::{Bytes, RecvError, SendError};
 
 use super::check::Checks;
@@ -36,8 +37,10 @@ enum Passed {
 /// Cables, the left one first, and how frames go between them.
 pub struct Spread {
     pub director: Director,
-    pub checks: Option<Checks>,
+    checks: Option<Checks>,
     back: Vec<Lane>,
+    /// What `stdpkt ls` shows of each target.
+    tallies: Vec<Tally>,
     stall: Stall,
     /// Frames that no target got, or not all that should.
     pub lost: u64,
@@ -66,6 +69,7 @@ impl Work for Spread {
                 true
             });
         }
+        self.tell(now);
         Ok(busy)
     }
 
@@ -99,18 +103,31 @@ impl Work for Spread {
 }
 
 impl Spread {
-    /// Spreads over the targets of `director`, checked by `checks`.
-    pub fn new(director: Director, checks: Option<Checks>) -> Spread {
+    /// Spreads over the targets of `director`, checked by `checks`, counted in `tallies`.
+    pub fn new(director: Director, checks: Option<Checks>, tallies: Vec<Tally>) -> Spread {
         let back = vec![Lane::default(); director.targets.len()];
         let questions = Default::default();
-        Spread { director, checks, back, stall: Stall::None, lost: 0, questions }
+        Spread { director, checks, back, tallies, stall: Stall::None, lost: 0, questions }
     }
 
-    /// Sees who has come and gone. Who has just come may have another hardware address
+    /// Shows the flows of each target: those of now, all, those that were forgotten for
+    /// want of room, and whether it gets new ones.
+    fn tell(&mut self, now: Instant) {
+        for (at, tally) in self.tallies.iter_mut().enumerate() {
+            let (count, target) = (self.director.flows.count(at), &self.director.targets[at]);
+            let takes_new = target.is_in() && target.is_well(now);
+            tally.show([count.now, count.total, count.evicted, takes_new.into(), 0]);
+        }
+    }
+
+    /// Sees who has come and gone, and who takes frames again. Who has just come may have another hardware address
     /// than its predecessor, if any (one started alike has the same), and tells it in
     /// answer to the question it missed.
     fn greet(&mut self, targets: &mut [Cable], now: Instant) {
         for (at, cable) in targets.iter_mut().enumerate() {
+            if self.director.targets[at].full_since.is_some() && has_room(cable) {
+                self.director.targets[at].full_since = None;
+            }
             let is_new = cable.take_plugged().is_some();
             let up = cable.sender().is_some_and(|tx| !tx.is_closed());
             if !is_new && up == self.director.targets[at].up {
@@ -135,6 +152,7 @@ impl Spread {
         self.stall = Stall::None;
         let mut busy = false;
         if !self.director.has_begun() {
+            take_out_ended(left);
             self.stall = Stall::Targets(None);
             return false;
         }
@@ -153,7 +171,6 @@ impl Spread {
         let mut head = [0; FLOW_HEAD];
         left.retain(|joined| {
             let Some(rx) = &mut joined.rx else { return true };
-            let mut alive = true;
             for _ in 0..BATCH {
                 let moved = rx.receive(|bytes| {
                     let len = bytes.copy_to(VNET_LEN, &mut head);
@@ -173,14 +190,13 @@ impl Spread {
                     }
                     Err(RecvError::Empty) => break,
                     Err(error) => {
-                        say_why(&error, rx);
-                        alive = false;
-                        break;
+                        joined.end_rx(&error);
+                        return false;
                     }
                 }
             }
             rx.return_room();
-            alive
+            true
         });
         busy
     }
@@ -256,6 +272,11 @@ impl Spread {
         }
         Passed::Yes
     }
+}
+
+/// Whether there is room for any frame.
+fn has_room(cable: &mut Cable) -> bool {
+    cable.sender().is_some_and(|tx| tx.send(MAX_FRAME, |_| Err(())).is_ok())
 }
 
 /// Whether a packet asks for a hardware address: 0 by ARP, 1 by neighbour discovery.

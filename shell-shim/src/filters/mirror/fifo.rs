@@ -91,7 +91,7 @@ impl Fifo {
         };
         let Ok(end) = PipeEnd::new(fifo, &path.display().to_string()) else { return };
         let plan = CablePlan {
-            end,
+            end: end.into(),
             offer: shmring::Offer { duplex: false, ..offer("mirror") },
             vital: true,
             expects_both_ways: false,

@@ -187,6 +187,11 @@ impl Keeper {
 
     /// Why the keeper ended. One that could not begin has said so.
     fn gone(&mut self, error: &io::Error) -> anyhow::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        // It lives, and would be waited for in vain.
+        if !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+            return anyhow::anyhow!("the function's keeper cannot be asked: {error}");
+        }
         match self.wait() {
             Some(WaitStatus::Signaled(_, signal, _)) => anyhow::anyhow!(
                 "the function's keeper was killed by {signal}, as when memory runs out: start the function again"

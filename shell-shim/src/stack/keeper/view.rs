@@ -60,10 +60,7 @@ fn own_sys() -> Result<()> {
     let read_only = statvfs("/sys")?.f_flag.contains(StatVfsMountFlags::RDONLY);
     let flags = if read_only { plain() | MountFlags::RDONLY } else { plain() };
     mount("sysfs", "/sys", "sysfs", flags, None)?;
-    for (place, tree) in below {
-        attach(&tree, CWD, place)?;
-    }
-    Ok(())
+    all_or_nothing("/sys", below.iter().try_for_each(|(place, tree)| attach(tree, CWD, *place)))
 }
 
 /// A `place` in which all stands that the host has there now, but what is of the
@@ -78,11 +75,14 @@ fn own_run(place: &str) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", place, "tmpfs", flags, c"mode=755")?;
     let own = open(place, directory | OFlags::PATH, Mode::empty());
-    let shown = own.and_then(|own| show(&host, &own));
-    if shown.is_err() {
+    all_or_nothing(place, own.and_then(|own| show(&host, &own)))
+}
+
+/// Takes away what was mounted at `place` unless all below it could be, too.
+fn all_or_nothing(place: &str, below: Result<()>) -> Result<()> {
+    below.inspect_err(|_| {
         let _ = unmount(place, UnmountFlags::DETACH);
-    }
-    shown
+    })
 }
 
 /// Puts what is in the directory `host` into the empty directory `own`.
