@@ -3,7 +3,7 @@
 use std::fmt;
 
 use shmring::Role;
-use shmring::holders::{Holder, exe, holders};
+use shmring::holders::{Holder, exe, holders, nearest};
 
 /// What somebody who holds a pipe is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,12 +37,18 @@ pub(super) fn neighbour(pipe: (u64, u64), role: Role) -> Neighbour {
         exe if exe == us => Kind::Aware,
         _ => Kind::Other,
     };
-    let all = holders(pipe);
-    let opposite = all.found.into_iter().filter(|holder| match role {
+    let is_opposite = |holder: &Holder| match role {
         Role::Writer => holder.reads,
         Role::Reader => holder.writes,
         Role::Either => true,
-    });
+    };
+    // Where many functions start at once they cannot all look at all processes.
+    let aware = |holder: &Holder| is_opposite(holder) && kind(holder) == Kind::Aware;
+    if let Some(holder) = nearest(pipe, aware) {
+        return Neighbour { kind: Kind::Aware, who: Some(holder), hidden: false };
+    }
+    let all = holders(pipe);
+    let opposite = all.found.into_iter().filter(is_opposite);
     let opposite: Vec<_> = opposite.map(|holder| (kind(&holder), holder)).collect();
     let aware = opposite.iter().any(|(kind, _)| *kind == Kind::Aware);
     let best = opposite.into_iter().max_by_key(|(kind, _)| *kind);

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use shmring::{Link, PipeEnd, Role};
 
-use super::neighbour::{Kind, neighbour};
+use super::neighbour::{Kind, Neighbour, neighbour};
 
 /// After this long without a neighbour, say whom we are waiting for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// One of our kind that is being set up gets longer: there may be a thousand of them.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// A byte stream may be what another stdpkt sends until it finds us, or goes to one
 /// that is about to start. After this long it is taken for what it looks like.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -23,6 +25,8 @@ pub(super) struct Notice {
     role: Role,
     both_ways: bool,
     due: Option<(Instant, News)>,
+    /// Since when nobody is there.
+    since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,7 @@ impl Notice {
             role: end.role(),
             both_ways,
             due: Some((Instant::now() + PATIENCE, News::Waiting)),
+            since: Instant::now(),
         }
     }
 
@@ -57,11 +62,13 @@ impl Notice {
             role: Role::Either,
             both_ways: false,
             due: None,
+            since: Instant::now(),
         }
     }
 
     /// The neighbour has ended, and another may come.
     pub fn waits(&mut self) {
+        self.since = Instant::now();
         self.due = Some((Instant::now() + PATIENCE, News::Waiting));
     }
 
@@ -102,16 +109,21 @@ impl Notice {
     /// Says what is due, unless it is not so any more. `up`: whether there is a
     /// neighbour of either kind.
     pub fn on_time(&mut self, now: Instant, up: bool) {
-        if let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at)
-            && up != (news == News::Waiting)
-        {
-            say::note!("{}", self.line(news));
+        let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at) else { return };
+        if up == (news == News::Waiting) {
+            return;
         }
+        let who = neighbour(self.pipe, self.role);
+        let is_new = now.duration_since(self.since) < LONG_PATIENCE;
+        if news == News::Waiting && who.kind == Kind::Aware && is_new {
+            self.due = Some((now + PATIENCE, news));
+            return;
+        }
+        say::note!("{}", self.line(news, who));
     }
 
-    fn line(&self, news: News) -> String {
+    fn line(&self, news: News, who: Neighbour) -> String {
         let Notice { name, what, role, .. } = self;
-        let who = neighbour(self.pipe, *role);
         let (verb, at, does) = match (news, role) {
             (News::Waiting, _) if !who.is_known() => {
                 return format!("{name}: waiting for another stdpkt on {what}");

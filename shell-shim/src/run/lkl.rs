@@ -21,7 +21,7 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::{CablePlan, Outlet};
+use cable::CablePlan;
 
 /// Runs a function to its end; returns its exit status.
 ///

@@ -53,8 +53,10 @@ impl Rendezvous {
                 }
                 Ok(())
             }
-            // It closed the connection, or too many descriptors are on their way.
-            Err(Errno::PIPE | Errno::CONNRESET | Errno::TOOMANYREFS) => {
+            // It has hung up, which will be heard next.
+            Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            // Too many descriptors are on their way.
+            Err(Errno::TOOMANYREFS) => {
                 self.lose(channel);
                 Ok(())
             }
