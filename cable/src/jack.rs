@@ -1,7 +1,10 @@
 //! An edge and the cables it is joined to, and the frames between.
 
+use std::time::Instant;
+
 use anyhow::Result;
-use frames::{FEATURES, MAX_FRAME};
+use frames::recorded::head_start;
+use frames::{FEATURES, MAX_FRAME, VNET_LEN};
 use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
@@ -20,15 +23,37 @@ pub struct Jack<E> {
     sent: u64,
     /// Frames that the edge took from links, or refused.
     taken: u64,
-    /// Captures are not played yet.
-    pub hold_captures: bool,
+    /// Who is to see all of a recording.
+    pub audience: Audience,
+    /// Until then frames of a recording are held back.
+    held_until: Option<Instant>,
+}
+
+/// Who is to see all of a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody: it is not held back.
+    Nobody,
+    /// A program that will be started.
+    Awaited,
+    /// One that was started then.
+    Since(Instant),
 }
 
 impl<E: Edge> Jack<E> {
     /// An edge without links.
     pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
         let finished = Finished::default();
-        Jack { name, edge, cables, finished, sent: 0, taken: 0, hold_captures: false }
+        Jack {
+            name,
+            edge,
+            cables,
+            finished,
+            sent: 0,
+            taken: 0,
+            audience: Audience::Nobody,
+            held_until: None,
+        }
     }
 
     /// The edge.
@@ -46,12 +71,6 @@ impl<E: Edge> Jack<E> {
         self.edge.close();
     }
 
-    /// Whether a capture is played.
-    pub fn plays_capture(&mut self) -> bool {
-        let mut receivers = self.cables.iter_mut().flat_map(Cable::links);
-        receivers.any(|it| it.rx.as_ref().is_some_and(|rx| rx.as_stream().is_some()))
-    }
-
     /// See [`Edge::watch`].
     ///
     /// # Errors
@@ -61,8 +80,8 @@ impl<E: Edge> Jack<E> {
     }
 
     /// See [`Edge::deadline`].
-    pub fn deadline(&self) -> Option<std::time::Instant> {
-        self.edge.deadline()
+    pub fn deadline(&self) -> Option<Instant> {
+        self.edge.deadline().into_iter().chain(self.held_until).min()
     }
 
     /// A descriptor of the edge became ready.
@@ -74,7 +93,8 @@ impl<E: Edge> Jack<E> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
-        let Jack { edge, cables, finished, hold_captures, taken, .. } = self;
+        let Jack { edge, cables, finished, audience, held_until, taken, .. } = self;
+        *held_until = None;
         let before = *taken;
         if finished.hand_over(edge) == Err(NotTaken::Refused)
             && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
@@ -84,7 +104,7 @@ impl<E: Edge> Jack<E> {
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx
-                    && !(*hold_captures && rx.as_stream().is_some())
+                    && !is_held(rx, *audience, held_until)
                     && let Err(error) = deliver(rx, edge, finished, taken)
                 {
                     joined.end_rx(&error);
@@ -128,7 +148,7 @@ impl<E: Edge> Jack<E> {
             }
             if let Some(rx) = &mut joined.rx
                 && self.edge.has_room()
-                && !(self.hold_captures && rx.as_stream().is_some())
+                && !is_held(rx, self.audience, &mut self.held_until)
             {
                 sleep &= rx.arm();
             }
@@ -206,6 +226,28 @@ impl<E: Edge> Jack<E> {
     /// Closes every link; neighbours still get what was sent.
     pub fn close(&mut self) {
         self.cables.clear();
+    }
+}
+
+/// Whether the next frame is one of a recording that is to wait, and until when.
+#[inline]
+fn is_held(rx: &mut Receiver, audience: Audience, until: &mut Option<Instant>) -> bool {
+    if audience == Audience::Nobody {
+        return false;
+    }
+    let wait = rx.receive(|frame| {
+        let mut header = [0; VNET_LEN];
+        frame.copy_to(0, &mut header);
+        (false, head_start(&header))
+    });
+    let Ok(wait) = wait else { return false };
+    match audience {
+        Audience::Awaited => !wait.is_zero(),
+        Audience::Since(start) if wait > start.elapsed() => {
+            *until = Some(until.map_or(start + wait, |until| until.min(start + wait)));
+            true
+        }
+        _ => false,
     }
 }
 

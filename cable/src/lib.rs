@@ -25,7 +25,7 @@ mod switch;
 pub use cable::{Cable, CablePlan, Fallback, Wake};
 pub use edge::Edge;
 pub use half::{Half, Joined, Receiver, Sender};
-pub use jack::Jack;
+pub use jack::{Audience, Jack};
 pub use outlet::Outlet;
 pub use switch::{Driver, Switch, WatchNumbered};
 

@@ -11,6 +11,7 @@ use shmring::{Bytes, RecvError};
 use super::bytes;
 use super::capture_in::CaptureIn;
 use frames::capture::CaptureError;
+use frames::recorded::{HEAD_START, set_head_start};
 
 /// Bytes read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
@@ -20,6 +21,8 @@ pub struct StreamRx {
     source: OwnedFd,
     decoder: CaptureIn,
     chunk: Vec<u8>,
+    /// How long after a function's CMD was started its frames may arrive.
+    head_start: Duration,
     /// The next frame, if `have`.
     frame: Vec<u8>,
     have: bool,
@@ -47,6 +50,7 @@ impl StreamRx {
             source,
             decoder: CaptureIn::new(what),
             chunk: vec![0; CHUNK],
+            head_start: HEAD_START,
             frame: Vec::new(),
             have: false,
             blocked: false,
@@ -64,7 +68,10 @@ impl StreamRx {
     pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
         while !self.have {
             match self.decoder.next(&mut self.frame) {
-                Ok(true) => self.have = true,
+                Ok(true) => {
+                    self.have = true;
+                    set_head_start(&mut self.frame, self.head_start);
+                }
                 Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
                 Ok(false) => self.fill()?,
                 Err(_) => return Err(RecvError::Ended),
@@ -144,6 +151,12 @@ impl StreamRx {
     /// What is wrong with the capture.
     pub fn error(&self) -> Option<&CaptureError> {
         self.decoder.error()
+    }
+
+    /// How long after a function's CMD was started frames may reach it, instead of
+    /// [`HEAD_START`].
+    pub fn set_head_start(&mut self, head_start: Duration) {
+        self.head_start = head_start;
     }
 
     /// When the packet of the frame passed, since 1970, if the capture says so.

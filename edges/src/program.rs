@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -37,15 +39,26 @@ impl Program {
         let (ours_in, theirs_out) = std::io::pipe().context("pipe")?;
         let what = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::from(theirs_in)).stdout(Stdio::from(theirs_out));
+        let program = match Program::spawn(command)? {
+            Ok(program) => program,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (input, output) = (own(ours_in.into())?, own(ours_out.into())?);
+        Ok(Ok(Started { program, what, input, output }))
+    }
+
+    /// Starts `command` as it is; its descriptors are closed here.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub fn spawn(mut command: Command) -> Result<std::io::Result<Program>> {
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => return Ok(Err(error)),
         };
-        drop(command); // and with it the program's ends
-        let (input, output) = (own(ours_in.into())?, own(ours_out.into())?);
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
-        Ok(Ok(Started { program: Program { child, pidfd }, what, input, output }))
+        Ok(Ok(Program { child, pidfd }))
     }
 
     /// Its exit status if it has ended, 128 + n after signal n.
@@ -64,6 +77,16 @@ impl Program {
     pub fn signal(&self, signal: Signal) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
+}
+
+/// Whether `fd` becomes readable, or comes to its end, within `limit`.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn is_readable(fd: impl AsFd, limit: Duration) -> Result<bool> {
+    let limit = Timespec::try_from(limit).context("poll")?;
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    Ok(rustix::event::poll(&mut fds, Some(&limit)).context("poll")? > 0)
 }
 
 /// Our end of a pipe: it never blocks, and is as large as this user may have it.

@@ -8,6 +8,7 @@ mod ethernet;
 pub mod flow;
 mod framing;
 mod packets;
+pub mod recorded;
 mod vnet;
 
 pub use ethernet::mac_of;

@@ -16,6 +16,9 @@ use crate::{ETHERNET_LEN, VNET_LEN};
 const UDP_CHECKSUM: u16 = 6;
 const TCP_FIN_PSH: u8 = 0x01 | 0x08;
 const TCP_CWR: u8 = 0x80;
+/// Bytes of all segments of a frame: a byte in each of 65 535 needs a quarter of it,
+/// long headers before each would need gigabytes.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Why a frame has no form on a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +121,10 @@ impl Packets {
             return Err(WireError::GsoSize);
         }
         let at = locate(header.gso_type & !GSO_ECN, frame)?;
+        let segments = (at.end - at.payload).div_ceil(size).max(1);
+        if segments * (at.payload + size.min(at.end - at.payload)) > MAX_BYTES {
+            return Err(WireError::Headers("of a packet with some payload in each segment"));
+        }
         let longest = at.payload - at.ip + size.min(at.end - at.payload);
         if longest > usize::from(u16::MAX) {
             return Err(WireError::Headers("of a packet that fits into 65535 bytes"));

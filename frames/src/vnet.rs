@@ -30,7 +30,7 @@ pub struct VnetHeader {
     pub csum_start: u16,
     /// Where the sum goes, from `csum_start` on.
     pub csum_offset: u16,
-    /// Unused on a TAP.
+    /// Unused on a TAP; see [`recorded`](crate::recorded).
     pub num_buffers: u16,
 }
 

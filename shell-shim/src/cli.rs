@@ -16,6 +16,7 @@ use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
+use crate::uplink::UplinkArgs;
 
 /// Chain network functions with `|`, over shared memory.
 ///
@@ -55,6 +56,8 @@ pub enum Command {
     Each(EachArgs),
     /// Join a link to something that is no function: a program, a socket
     Join(JoinArgs),
+    /// Join the left link to whatever the host can reach, without root
+    Uplink(UplinkArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side

@@ -14,6 +14,7 @@ pub mod perf;
 pub mod run;
 pub mod stack;
 pub mod told;
+pub mod uplink;
 pub mod voice;
 
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Balance(args) => filters::balance::run(&args),
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
+        cli::Command::Uplink(args) => uplink::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),

@@ -1,7 +1,7 @@
 //! The links of other processes, without asking them.
 //!
 //! A ring's memfd shows up in `/proc/PID/fd` of both its holders, and so does the
-//! [board](crate::board) of a process with those of its links that have no ring. Who
+//! [board] of a process with those of its links that have no ring. Who
 //! may look there (the same user, or root) may map them read-only and read the
 //! counters; nobody is woken for it, and a stopped process can be looked at too.
 #![allow(unsafe_code)]

@@ -215,3 +215,52 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
     }
     scene.assert_nothing_left();
 }
+
+/// In a namespace that stands for the host, with a server behind it.
+const HOST: &str = "
+    mount --make-rprivate / && mount -t tmpfs none /run && mkdir /run/netns
+    ip link set lo up; ip link add up0 type veth peer name peer0
+    ip addr add 192.0.2.2/24 dev up0; ip link set up0 up
+    ip netns add inet; ip link set peer0 netns inet
+    ip -n inet addr add 192.0.2.1/24 dev peer0; ip -n inet link set peer0 up
+    ip route add default via 192.0.2.1
+    ip netns exec inet socat TCP-LISTEN:8000,fork,reuseaddr SYSTEM:'echo from the network' & server=$!
+    until ip netns exec inet ss -tln | grep -q :8000; do sleep 0.05; done
+";
+
+#[test]
+fn a_chain_reaches_what_the_host_reaches() {
+    need_functions!("root", "ip", "unshare", "socat", "ss", "passt", "slirp4netns");
+    for by in ["passt", "slirp4netns"] {
+        let scene = Scene::new();
+        let outcome = scene.sh(&format!(
+            "cat >host <<'END'
+             {HOST}
+             stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 \
+                     -- socat -u TCP:192.0.2.1:8000,retry=20,interval=0.1 - \
+                 | stdpkt uplink --by {by}; echo uplink $?
+             kill $server; wait
+END
+             exec unshare -n -m bash host"
+        ));
+        assert!(said(&outcome).contains("from the network"), "{by}: {outcome:?}");
+        assert!(outcome.out.contains("uplink 0"), "{by}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn frames_go_through_vde_plug() {
+    need_functions!("ping", "dpipe", "vde_plug", "vde_switch");
+    let scene = Scene::new();
+    let outcome = scene.sh(
+        "vde_switch -d -s sw -p pid
+         until [ -S sw/ctl ]; do sleep 0.05; done
+         stdpkt run --right 10.0.0.2/24 -- sleep 1000 | stdpkt join --left vde -- vde_plug vde://$PWD/sw & chain=$!
+         stdpkt run --right 10.0.0.1/24 -- sh -c 'for n in $(seq 50); do ping -q -c1 -W1 10.0.0.2 && exit; done; exit 1' \
+             | stdpkt join --left vde -- vde_plug vde://$PWD/sw
+         status=$?; kill $(cat pid) $chain; wait; exit $status",
+    );
+    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
+    scene.assert_nothing_left();
+}

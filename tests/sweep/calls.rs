@@ -81,6 +81,7 @@ pub const LEFT_OUT: &[i64] = &[
     libc::SYS_mprotect, // of threads and their stacks
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
+    libc::SYS_getsockopt,
     libc::SYS_kill, // of children of one's own
     libc::SYS_arch_prctl,
     libc::SYS_alarm,

@@ -20,6 +20,8 @@ pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
     programs: Vec<Program>,
+    /// They are ours, not the user's: how they end when told to is nobody's business.
+    servants: bool,
     /// How many of them have ended.
     ended: usize,
     ending: Option<Ending>,
@@ -41,7 +43,13 @@ const EDGES: u32 = 1 << 8;
 impl Joint {
     /// A joint that nobody drives yet.
     pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Program>) -> Joint {
-        Joint { jacks, signals, programs, ended: 0, ending: None }
+        Joint { jacks, signals, programs, servants: false, ended: 0, ending: None }
+    }
+
+    /// The programs are ours, not the user's.
+    pub fn of_servants(mut self) -> Joint {
+        self.servants = true;
+        self
     }
 
     /// Lives until a link, an edge or CMD ends; returns the exit status.
@@ -64,7 +72,9 @@ impl Joint {
                 None
             }
             Some(Ending::Link { status: worst, .. }) => {
-                *worst = (*worst).max(status);
+                if !self.servants {
+                    *worst = (*worst).max(status);
+                }
                 (self.ended == self.programs.len()).then_some(*worst)
             }
             Some(Ending::Program { .. }) => None,

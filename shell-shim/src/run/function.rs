@@ -14,11 +14,9 @@ use super::linger::{Far, Linger};
 use super::signals::Signals;
 use crate::stack::keeper::{Keeper, NotStarted};
 use crate::told;
-use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
+use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
 
-/// A capture is played so long after CMD was started, which wants to see all of it.
-const HEAD_START: Duration = Duration::from_millis(500);
 /// A CMD whose link has ended has this long to notice by itself...
 pub(crate) const GRACE: Duration = Duration::from_millis(200);
 /// ...and then this long after SIGTERM, before it is killed.
@@ -34,8 +32,6 @@ pub struct Function {
     /// Empty once started.
     command: Vec<String>,
     running: bool,
-    /// When captures are to be played.
-    play_at: Option<Instant>,
     stage: Stage,
     linger: Linger,
     /// The exit status, once nothing is left to do.
@@ -176,15 +172,11 @@ impl Driver for Function {
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
         let far = self.far.iter().filter_map(Jack::deadline);
-        [stage, self.play_at].into_iter().flatten().chain(edges).chain(far).min()
+        stage.into_iter().chain(edges).chain(far).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
-        self.strike()?;
-        if self.play_at.take_if(|at| Instant::now() >= *at).is_some() {
-            self.jacks.iter_mut().for_each(|jack| jack.hold_captures = false);
-        }
-        Ok(())
+        self.strike()
     }
 
     fn over(&mut self) -> Option<u8> {
@@ -195,15 +187,18 @@ impl Driver for Function {
 impl Function {
     /// A function that nobody drives yet.
     pub fn new(
-        jacks: Vec<Jack<Tap>>,
+        mut jacks: Vec<Jack<Tap>>,
         far: Vec<Far>,
         signals: Signals,
         keeper: Option<Keeper>,
         command: Vec<String>,
         linger: Linger,
     ) -> Function {
-        let (running, play_at, stage, over) = (false, None, Stage::Living, None);
-        Function { jacks, far, signals, keeper, command, running, play_at, stage, linger, over }
+        let (running, stage, over) = (false, Stage::Living, None);
+        if !command.is_empty() {
+            jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
+        }
+        Function { jacks, far, signals, keeper, command, running, stage, linger, over }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -251,12 +246,8 @@ impl Function {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        for jack in &mut self.jacks {
-            if jack.plays_capture() {
-                jack.hold_captures = true;
-                self.play_at = Some(Instant::now() + HEAD_START);
-            }
-        }
+        let started = Audience::Since(Instant::now());
+        self.jacks.iter_mut().for_each(|jack| jack.audience = started);
         Ok(())
     }
 

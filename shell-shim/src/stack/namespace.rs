@@ -18,7 +18,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 /// Moves this process into a new network namespace, in which it may do
 /// anything. TCP there does not pace: a chain has nobody to be polite to.
 ///
-/// With all [`POWERS`] nothing else changes. Without, the process also enters
+/// With all `POWERS` nothing else changes. Without, the process also enters
 /// a new user namespace, where the caller appears as root, has them all, and no
 /// other user or group exists.
 ///

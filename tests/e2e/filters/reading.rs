@@ -229,3 +229,39 @@ fn what_is_no_capture_is_named_and_helped() {
     let joined = ok(&scene, "stdpkt join qemu -- cat framed | stdpkt dump --format hex");
     assert_eq!(joined.lines().count(), 1);
 }
+
+#[test]
+fn a_program_behind_feed_sees_all_of_it() {
+    need_functions!("bash", "tcpdump");
+    let scene = scene();
+    for between in ["", "| stdpkt filter ''", "| stdpkt tee copy"] {
+        let run = bash(
+            &scene,
+            &format!(
+                "stdpkt feed --after-cmd 3 --loop 2 in.pcap {between} | stdpkt run --left 10.0.0.2/24 \
+                 -- timeout 30 tcpdump --immediate-mode -c 24 -ni left udp 2>/dev/null"
+            ),
+        );
+        assert_eq!((run.status, run.out.lines().count()), (0, 24), "{between}: {run:#?}");
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn feed_keeps_the_time_and_goes_round() {
+    need!("bash");
+    let scene = scene();
+    let rounds = "stdpkt feed --loop 3 in.pcap | stdpkt dump --format hex | wc -l";
+    assert_eq!(ok(&scene, rounds), "36\n");
+    let text = "0 FFFFFFFFFFFF 020000000001 0806 00";
+    let slow = format!(
+        "printf '%s\\n' '1700000000 {}' '1700000001.5 {}' > x
+         begin=$(date +%s%N); stdpkt feed --after-cmd 0 --speed 2 x | stdpkt dump --format hex | wc -l
+         echo $((($(date +%s%N) - begin) / 1000000 >= 750))",
+        &text[2..],
+        &text[2..]
+    );
+    assert_eq!(ok(&scene, &slow), "2\n1\n");
+    let refused = bash(&scene, "cat in.pcap | stdpkt feed --loop 2 | cat");
+    assert!(refused.err.contains("--loop: standard input cannot be read again"), "{refused:?}");
+}

@@ -1,7 +1,8 @@
 //! What goes wrong beside a chain does not stop it.
 
-use super::{bash, scene};
+use super::{bash, ok, scene};
 use crate::support::need::{need, need_functions};
+use crate::support::procs::Process;
 
 const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c5 -i0.02 10.0.0.2";
 const SERVER: &str = "stdpkt run --left 10.0.0.2/24";
@@ -61,6 +62,48 @@ fn a_file_that_cannot_be_written_is_named_at_once() {
         "echo text > x; stdpkt feed in.pcap | stdpkt tee -a x | stdpkt dump > /dev/null",
     );
     assert!(run.err.contains("stdpkt: x: not a capture that -a can append to"), "{}", run.err);
+    assert_eq!(std::fs::read(scene.path("x")).expect("x"), b"text\n");
+}
+
+#[test]
+fn nothing_is_appended_to_what_is_no_whole_capture_of_ours() {
+    need!("bash", "editcap", "tcpdump");
+    let scene = scene();
+    for (make, said) in [
+        ("printf x > x", "not a capture that -a can append to"),
+        ("head -c 3 in.pcap > x", "not a capture that -a can append to"),
+        ("head -c 23 in.pcap > x", "not a capture that -a can append to"),
+        ("editcap -F nsecpcap in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        ("editcap -F pcapng in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        ("editcap -T rawip -F pcap in.pcap x 2>/dev/null", "not a capture that -a can append to"),
+        (
+            "editcap -s 60 -F pcap in.pcap x 2>/dev/null; printf '\\140\\0\\0\\0' | dd of=x bs=1 seek=16 conv=notrunc 2>/dev/null",
+            "not a capture that -a can append to",
+        ),
+        (
+            "head -c 200 in.pcap > x",
+            "ends in the middle of a packet: cut it with `truncate -s 126`",
+        ),
+    ] {
+        let script = format!(
+            "{make}; cp x before; stdpkt feed in.pcap | stdpkt tee -a x | cat > /dev/null; cmp x before"
+        );
+        let run = bash(&scene, &script);
+        assert!(run.err.contains(&format!("stdpkt: x: {said}")), "{make}: {run:#?}");
+        assert!(!run.err.contains("differ"), "{make}: {run:#?}");
+    }
+    for make in ["rm -f x", ": > x", "cp in.pcap x", "truncate -s 126 x"] {
+        let count = "tcpdump -nr x 2>/dev/null | wc -l";
+        let script =
+            format!("{make}; stdpkt feed in.pcap | stdpkt tee -a x | cat > /dev/null; {count}");
+        let run = bash(&scene, &script);
+        let want = match make {
+            "cp in.pcap x" => "24\n",
+            "truncate -s 126 x" => "13\n",
+            _ => "12\n",
+        };
+        assert_eq!((run.out.as_str(), run.status), (want, 0), "{make}: {run:#?}");
+    }
 }
 
 #[test]
@@ -105,4 +148,31 @@ fn a_target_nobody_holds_does_not_stop_the_others() {
     );
     assert!(run.err.contains("3 received"), "{run:#?}");
     scene.assert_nothing_left();
+}
+
+#[test]
+fn a_signal_leaves_a_whole_capture() {
+    need_functions!("bash", "tcpdump");
+    let filters = ["tee x.pcap", "filter ether proto 0x88b5"];
+    for filter in filters {
+        let scene = scene();
+        // Packets that a pipe may take in part, and more of them than it holds, for a
+        // reader that takes its time.
+        let make = "printf -v octets ' %02x' {1..250}{,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,}; \
+                    for n in {1..60}; do echo \"0 020000000002 020000000001 88B5$octets\"; done >big";
+        ok(&scene, make);
+        let script =
+            format!("stdpkt feed big | stdpkt {filter} | (touch up; sleep 1; exec cat) >f");
+        let play = scene.start_in(&["bash"], &script);
+        scene.wait_for_file("up");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let is_filter = |p: &Process| p.args.get(1).is_some_and(|a| filter.starts_with(a.as_str()));
+        let process = scene.processes().into_iter().find(is_filter).expect("it runs");
+        scene.signal(&process, rustix::process::Signal::TERM);
+        play.end();
+        let read = bash(&scene, "tcpdump -nr f | wc -l");
+        assert!(!read.err.contains("truncated"), "{read:?}");
+        assert!(read.out.trim().parse::<u32>().is_ok_and(|count| count > 3), "{read:?}");
+        scene.assert_nothing_left();
+    }
 }

@@ -7,7 +7,7 @@
 //! Unsafe lives here for sched_setscheduler(2), which nix and rustix lack.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -47,12 +47,10 @@ impl Capture {
         let mut options = OpenOptions::new();
         options.create(true).append(append).write(true).truncate(!append);
         let file = options.open(path).with_context(name)?;
-        let mut magic = [0; 4];
-        let known = File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok();
-        if append && known && u32::from_le_bytes(magic) != 0xa1b2_c3d4 {
-            bail!("{}: not a capture that -a can append to, which is pcap", path.display());
-        }
         let len = file.metadata().with_context(name)?.len();
+        if append && len > 0 {
+            check(File::open(path).with_context(name)?, len).with_context(name)?;
+        }
         let mut buffer = Vec::new();
         // An appended capture has its header already.
         if len == 0 {
@@ -94,6 +92,39 @@ impl Capture {
         drop(tx);
         taken - writer.join().unwrap_or(0)
     }
+}
+
+/// Whether packets can be appended to a file: it is a capture of our own kind, and whole.
+fn check(file: File, len: u64) -> Result<()> {
+    /// From the magic number on, and where the longest packet and the link type stand.
+    const HEADER: usize = 24;
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut header = [0; HEADER];
+    let mut ours = Vec::new();
+    Encoder(Format::Pcap).begin(&mut ours);
+    let is_header = file.read_exact(&mut header).is_ok()
+        && header[..16] == ours[..16]
+        && header[20..] == ours[20..HEADER];
+    let longest = u32::from_le_bytes([header[16], header[17], header[18], header[19]]) as usize;
+    if !is_header || longest > 0 && longest < MAX_FRAME {
+        bail!(
+            "not a capture that -a can append to, which is pcap of whole Ethernet packets as tee and tcpdump write it"
+        );
+    }
+    let mut at = HEADER as u64;
+    while at < len {
+        let mut packet = [0; 16];
+        let kept = file.read_exact(&mut packet).ok().map(|()| {
+            u64::from(u32::from_le_bytes([packet[8], packet[9], packet[10], packet[11]]))
+        });
+        let end = kept.map(|kept| at + 16 + kept).filter(|end| *end <= len);
+        let Some(end) = end else {
+            bail!("ends in the middle of a packet: cut it with `truncate -s {at}` before");
+        };
+        file.seek_relative((end - at - 16) as i64)?;
+        at = end;
+    }
+    Ok(())
 }
 
 /// The side of the file.
