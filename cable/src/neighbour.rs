@@ -34,7 +34,8 @@ pub(super) fn neighbour(pipe: (u64, u64), role: Role) -> Neighbour {
     let parent = exe(parent as u32);
     let kind = |holder: &Holder| match holder.exe {
         exe if exe.is_none() || exe == parent => Kind::Unknown,
-        exe if exe == us => Kind::Aware,
+        // Or another file of that name, as in a container.
+        exe if exe == us || holder.program == "stdpkt" => Kind::Aware,
         _ => Kind::Other,
     };
     let is_opposite = |holder: &Holder| match role {
@@ -60,11 +61,6 @@ impl Neighbour {
     /// Whether anything is known of it.
     pub fn is_known(&self) -> bool {
         self.who.is_some()
-    }
-
-    /// Whether it is `stdpkt`, perhaps another file of that name.
-    pub fn is_stdpkt(&self) -> bool {
-        self.kind == Kind::Aware || self.who.as_ref().is_some_and(|it| it.program == "stdpkt")
     }
 }
 

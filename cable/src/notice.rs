@@ -9,7 +9,8 @@ use super::neighbour::{Kind, Neighbour, neighbour};
 
 /// After this long without a neighbour, say whom we are waiting for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// One of our kind that is being set up gets longer: there may be a thousand of them.
+/// One of our kind that is there gets longer: it is being set up, and there may be a
+/// thousand of them. Whom we cannot meet the rendezvous names itself.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// A byte stream may be what another stdpkt sends until it finds us, or goes to one
 /// that is about to start. After this long it is taken for what it looks like.
@@ -89,7 +90,8 @@ impl Notice {
     }
 
     fn one_way(&mut self, news: News, doubt: Duration) {
-        self.due = self.both_ways.then(|| (Instant::now() + doubt, news));
+        self.since = Instant::now();
+        self.due = self.both_ways.then(|| (self.since + doubt, news));
     }
 
     /// There is a link.
@@ -115,7 +117,7 @@ impl Notice {
         }
         let who = neighbour(self.pipe, self.role);
         let is_new = now.duration_since(self.since) < LONG_PATIENCE;
-        if news == News::Waiting && who.kind == Kind::Aware && is_new {
+        if who.kind == Kind::Aware && is_new {
             self.due = Some((now + PATIENCE, news));
             return;
         }
@@ -141,17 +143,16 @@ impl Notice {
             (News::OutOnly, _) => ("go out", "FIFO:/dev/stdout", "reads"),
             (News::InOnly, _) => ("come in", "/dev/stdin:FIFO", "writes"),
         };
-        let advice = if who.is_stdpkt() {
-            "but looks for its neighbours elsewhere: set SHMRING_RUNTIME_DIR for both to one \
-             directory that both can reach"
-                .to_owned()
-        } else {
-            format!(
-                "for both ways let a stdpkt be there, or have stdpkt run take --link \
-                 {name},at={at},ip=CIDR for --{name}, with a FIFO (mkfifo) for the way back"
-            )
-        };
-        let join = if who.is_stdpkt() { "," } else { ";" };
-        format!("{name}: frames {verb} only: {who} {does} {what}{join} {advice}")
+        if who.kind == Kind::Aware {
+            return format!(
+                "{name}: frames {verb} only: {who} {does} {what}, but does not answer: \
+                 is it stopped, or of another version?"
+            );
+        }
+        format!(
+            "{name}: frames {verb} only: {who} {does} {what}; for both ways let a stdpkt be \
+             there, or have stdpkt run take --link {name},at={at},ip=CIDR for --{name}, with a \
+             FIFO (mkfifo) for the way back"
+        )
     }
 }

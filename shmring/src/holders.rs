@@ -91,7 +91,8 @@ fn around(all: &[u32], own: u32) -> Vec<u32> {
 /// The processes that one has started and that live, in that order.
 fn children(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     let pids = |list: String| {
         list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
     };

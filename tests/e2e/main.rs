@@ -21,6 +21,7 @@ mod kills;
 mod late;
 mod lkl;
 mod ls;
+mod meeting;
 mod nat;
 mod one_way;
 mod order;

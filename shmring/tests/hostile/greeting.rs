@@ -1,7 +1,7 @@
 //! Messages that are wrong, missing, too many or out of order.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shmring::{Event, LinkError, Rendezvous};
 
@@ -259,6 +259,9 @@ fn a_reader_that_hangs_up_at_once_is_not_pestered() {
         assert!(start.elapsed() < HANG, "hangs");
     }
     assert!(polls < 1000, "{polls} rounds for 8 hang-ups");
+    // The pause before another knock doubles, from the third one on.
+    let pauses: Duration = (2..8).map(|n| Duration::from_millis(1 << n)).sum();
+    assert!(start.elapsed() >= pauses, "8 knocks in {:?}", start.elapsed());
 }
 
 #[test]
