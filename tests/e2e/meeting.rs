@@ -39,7 +39,7 @@ fn a_shared_directory_is_not_needed() {
     fs::write(scene.path("own"), own).expect("scene");
     let client = format!("(while [ ! -e ready ]; do sleep 0.01; done; exec {CLIENT})");
     assert_meet(&scene, &format!("{client} | unshare -m sh own"));
-    assert_meet(&scene, &format!("{CLIENT} | SHMRING_RUNTIME_DIR=/nowhere {SERVER}"));
+    assert_meet(&scene, &format!("{CLIENT} | SHMRING_RUNTIME_DIR=$PWD/other {SERVER}"));
 }
 
 #[test]

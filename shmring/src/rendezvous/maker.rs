@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::clock::{ANSWER as ANSWER_LIMIT, Alarm};
 use super::common::Common;
 use super::meeting::{Channel, Claim};
-use super::talk::Talk;
+use super::talk::{Made, Talk};
 use super::{ANSWER, Event, PROLOGUE, Rendezvous};
 use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
@@ -20,16 +20,6 @@ use crate::handshake::{ALIVE, Channel as Crossing, Kind, Message, Offer, Reason}
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
 use crate::{peer, scm};
-
-/// All of a link but its READY.
-pub(super) struct Made {
-    tx: Option<Medium>,
-    rx: Option<Medium>,
-    ringer: Ringer,
-    hearing: OwnedFd,
-    agreed: Offer,
-    label: String,
-}
 
 impl Rendezvous {
     /// ksh93 and its like: the neighbour's socket comes through the pipe.

@@ -6,13 +6,23 @@ use std::time::Instant;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
-use super::maker::Made;
 use super::meeting::Channel;
 use super::{Rendezvous, TALKS};
 use crate::bell::Ringer;
 use crate::error::LinkError;
-use crate::handshake::{Kind, LEN, Malformed, Message, Reason};
+use crate::handshake::{Kind, LEN, Malformed, Message, Offer, Reason};
+use crate::link::Medium;
 use crate::scm;
+
+/// All of a link but its READY.
+pub(super) struct Made {
+    pub tx: Option<Medium>,
+    pub rx: Option<Medium>,
+    pub ringer: Ringer,
+    pub hearing: OwnedFd,
+    pub agreed: Offer,
+    pub label: String,
+}
 
 /// A conversation with another holder.
 pub(super) struct Talk {
