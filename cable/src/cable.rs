@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod plan;
 mod upgrade;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,39 +16,15 @@ use super::notice::Notice;
 use super::outlet::Outlet;
 use super::shown::Shown;
 use super::stream_rx::StreamRx;
+use super::stream_tx::StreamTx;
 use frames::FEATURES;
+pub use plan::{CablePlan, Fallback};
 use upgrade::Out;
 
 /// A reader that is known to be another program gets a capture after this long.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// One that nothing is known of, after this long.
 const BOUND: Duration = Duration::from_secs(1);
-
-/// A pipe to be used as a cable, or what is in the place of one.
-pub struct CablePlan {
-    /// The pipe.
-    pub end: Outlet,
-    /// What to offer the neighbour.
-    pub offer: Offer,
-    /// Whether the function ends when nobody holds the other end any more, as that of
-    /// a `|`. A FIFO that was opened by its path may always get a new neighbour.
-    pub vital: bool,
-    /// Whether to tell the user of a link that carries frames one way only.
-    pub expects_both_ways: bool,
-    /// What to do when no neighbour turns up that knows of rings.
-    pub fallback: Fallback,
-}
-
-/// When frames go into the pipe itself as a capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    /// Never: a FIFO waits for whom it is meant for.
-    Never,
-    /// When the reader is another program, or nothing is known of it in time.
-    IfUnaware,
-    /// From the start, until a neighbour turns up.
-    AtOnce,
-}
 
 /// A pipe, the rendezvous on it, and the links that came of it.
 pub struct Cable {
@@ -102,7 +79,7 @@ impl Cable {
             Outlet::Pipe(end) => end,
             Outlet::File { file, .. } => {
                 let shown = Shown::of_file(&what, &offer.label)?;
-                let stream = Receiver::stream(StreamRx::new(file, &what));
+                let stream = Receiver::capture(StreamRx::new(file, &what));
                 let first = Joined::new(None, Some(stream));
                 return Ok(Cable::ready(Parts { offer, vital, what }, shown, first));
             }
@@ -123,7 +100,7 @@ impl Cable {
     pub fn local(link: Link, what: &str) -> Result<Cable> {
         let parts = Parts { offer: Offer::default(), vital: true, what: what.to_owned() };
         let plugged = link.tx.is_some().then_some(link.features);
-        let first = Joined::new(link.tx.map(Sender::Link), link.rx.map(Receiver::link));
+        let first = Joined::new(link.tx, link.rx.map(Receiver::new));
         Ok(Cable { plugged, ..Cable::ready(parts, Shown::local(what)?, first) })
     }
 
@@ -163,11 +140,6 @@ impl Cable {
     /// The pipe's name for people.
     pub fn what(&self) -> &str {
         &self.parts.what
-    }
-
-    /// Whether the function ends with this cable.
-    pub fn is_vital(&self) -> bool {
-        self.parts.vital
     }
 
     /// Whether the function has to end, since its neighbour on a `|` has ended and
@@ -308,12 +280,12 @@ impl Cable {
         self.notice.joined(&link);
         // The byte streams of this pipe have done their part; what came in is first.
         let stream = self.end_streams();
-        let link_rx = link.rx.map(Receiver::link);
+        let link_rx = link.rx.map(Receiver::new);
         let rx = match (stream, link_rx) {
             (Some(stream), Some(link)) => Some(stream.then(link)),
             (stream, link) => link.or(stream),
         };
-        let joined = Joined::new(link.tx.map(Sender::Link), rx);
+        let joined = Joined::new(link.tx, rx);
         self.plugged = joined.tx.is_some().then_some(link.features).or(self.plugged);
         self.add(joined, wake)
     }
@@ -324,15 +296,13 @@ impl Cable {
         let serial = self.serial;
         let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         if let Some(tx) = &joined.tx {
-            let stream = matches!(tx, Sender::Stream(_));
-            let flags = if stream { EpollFlags::EPOLLOUT | EpollFlags::EPOLLET } else { edge };
-            wake(serial, Half::Tx, tx.as_fd(), flags)?;
+            wake(serial, Half::Tx, tx.as_fd(), edge)?;
         }
         if let Some(rx) = &joined.rx {
             wake(serial, Half::Rx, rx.as_fd(), edge)?;
         }
         let bytes_in = joined.rx.as_ref().is_some_and(Receiver::is_stream);
-        if matches!(joined.tx, Some(Sender::Stream(_))) || bytes_in {
+        if is_capture(&joined.tx) || bytes_in {
             self.plugged = Some(FEATURES); // packets are finished on this side
         }
         self.was_up = true;
@@ -350,7 +320,12 @@ impl Cable {
             return Ok(());
         };
         match half {
-            Half::Tx => joined.tx.as_mut().map_or(Ok(()), Sender::woken)?,
+            Half::Tx => {
+                if let Some(tx) = &mut joined.tx {
+                    tx.woken()?;
+                    tx.publish();
+                }
+            }
             Half::Rx => joined.rx.as_mut().map_or(Ok(()), Receiver::woken)?,
         }
         self.greet();
@@ -421,6 +396,11 @@ impl Cable {
     pub fn is_flushed(&mut self) -> bool {
         self.links().filter_map(|joined| joined.tx.as_mut()).all(Sender::is_flushed)
     }
+}
+
+/// Whether frames go into a pipe as a capture.
+fn is_capture(tx: &Option<Sender>) -> bool {
+    tx.as_ref().is_some_and(|tx| tx.stream::<StreamTx>().is_some())
 }
 
 /// When to see for the first time whether the reader knows of rings.

@@ -20,6 +20,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     /// As [`Edge::take`], for a frame that may be unfinished.
+    #[inline(never)] // beside the way of a frame that needs nothing
     pub fn take(&mut self, frame: Bytes<'_>, edge: &mut impl Edge) -> Result<(), NotTaken> {
         let earlier = match self.hand_over(edge) {
             Err(NotTaken::NotNow) => return Err(NotTaken::NotNow),
@@ -41,7 +42,13 @@ impl Finished {
     }
 
     /// Hands over what is still here.
+    #[inline]
     pub fn hand_over(&mut self, edge: &mut impl Edge) -> Result<(), NotTaken> {
+        if self.ends.is_empty() { Ok(()) } else { self.hand_over_some(edge) }
+    }
+
+    #[cold]
+    fn hand_over_some(&mut self, edge: &mut impl Edge) -> Result<(), NotTaken> {
         let mut result = Ok(());
         while let Some(&end) = self.ends.get(self.gone) {
             let begin = self.gone.checked_sub(1).map_or(0, |last| self.ends[last]);

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use shmring::{Bytes, BytesMut, RecvError, Rx, SendError, Tx};
+use shmring::{Bytes, RecvError, Rx, SendError, Tx};
 
 use super::stream_rx::StreamRx;
-use super::stream_tx::StreamTx;
+
+/// Where frames go: to a neighbour that knows of rings, or to one that reads captures.
+pub type Sender = Tx;
 
 /// The halves of a live link.
 pub struct Joined {
@@ -70,124 +72,22 @@ pub enum Half {
     Rx,
 }
 
-/// Where frames go.
-pub enum Sender {
-    /// To a neighbour that knows of rings.
-    Link(Tx),
-    /// To one that reads captures.
-    Stream(Box<StreamTx>),
-}
-
-impl Sender {
-    /// Gives `fill` room for a frame of up to `len` bytes and sends what it says
-    /// it filled; sends nothing when it fails.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    #[inline]
-    pub fn send<E>(
-        &mut self,
-        len: usize,
-        fill: impl FnOnce(&mut BytesMut<'_>) -> Result<usize, E>,
-    ) -> Result<Result<(), E>, SendError> {
-        match self {
-            Sender::Link(tx) => {
-                let mut room = tx.reserve(len)?;
-                Ok(room.fill(fill).map(|filled| room.stage(filled)))
-            }
-            Sender::Stream(stream) => stream.send(len, fill),
-        }
-    }
-
-    /// Shows the neighbour what was sent.
-    pub fn publish(&mut self) {
-        if let Sender::Link(tx) = self {
-            tx.publish();
-        }
-    }
-
-    /// Whether the neighbour gets all that was sent and published even if this side
-    /// ends now, or does not want it any more.
-    pub fn is_flushed(&mut self) -> bool {
-        match self {
-            Sender::Link(tx) => tx.is_flushed(),
-            Sender::Stream(stream) => stream.is_flushed(),
-        }
-    }
-
-    /// Prepares to sleep until there is room: `false` when there is something to do.
-    pub fn arm(&mut self) -> bool {
-        match self {
-            Sender::Link(tx) => tx.arm(),
-            Sender::Stream(stream) => stream.arm(),
-        }
-    }
-
-    /// The descriptor became ready.
-    ///
-    /// # Errors
-    /// Those of epoll_wait(2).
-    pub fn woken(&mut self) -> io::Result<()> {
-        match self {
-            Sender::Link(tx) => {
-                tx.woken()?;
-                tx.publish();
-            }
-            Sender::Stream(stream) => stream.woken(),
-        }
-        Ok(())
-    }
-
-    /// Whether the neighbour is gone.
-    pub fn is_closed(&self) -> bool {
-        match self {
-            Sender::Link(tx) => tx.is_closed(),
-            Sender::Stream(stream) => stream.is_closed(),
-        }
-    }
-
-    /// Counts a frame that could not be sent.
-    pub fn count_drop(&mut self) {
-        match self {
-            Sender::Link(tx) => tx.count_drop(),
-            Sender::Stream(stream) => stream.count_drop(),
-        }
-    }
-}
-
-impl AsFd for Sender {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Sender::Link(tx) => tx.as_fd(),
-            Sender::Stream(stream) => stream.as_fd(),
-        }
-    }
-}
-
 /// Where frames come from: one source after the other, each to its end.
 pub struct Receiver {
-    source: Source,
+    source: Rx,
     /// What comes after it.
-    next: VecDeque<Source>,
-}
-
-/// One source of frames.
-pub(crate) enum Source {
-    /// A neighbour that knows of rings.
-    Link(Rx),
-    /// One that writes captures.
-    Stream(Box<StreamRx>),
+    next: VecDeque<Rx>,
 }
 
 impl Receiver {
-    /// Frames of a link.
-    pub fn link(rx: Rx) -> Receiver {
-        Receiver { source: Source::Link(rx), next: VecDeque::new() }
+    /// Frames of one source.
+    pub fn new(rx: Rx) -> Receiver {
+        Receiver { source: rx, next: VecDeque::new() }
     }
 
-    /// Frames of a byte stream.
-    pub fn stream(stream: StreamRx) -> Receiver {
-        Receiver { source: Source::Stream(Box::new(stream)), next: VecDeque::new() }
+    /// Those of a capture.
+    pub fn capture(stream: StreamRx) -> Receiver {
+        Receiver::new(Rx::Stream(Box::new(stream)))
     }
 
     /// First the frames of this one, then those of another.
@@ -197,8 +97,7 @@ impl Receiver {
         self
     }
 
-    /// Shows `take` the next frame, which is gone if it returns `true` and
-    /// stays the next one otherwise.
+    /// See [`Rx::take`].
     ///
     /// # Errors
     /// [`RecvError`].
@@ -208,30 +107,16 @@ impl Receiver {
         take: impl FnOnce(Bytes<'_>) -> (bool, T),
     ) -> Result<T, RecvError> {
         loop {
-            let ended = match &mut self.source {
-                Source::Link(rx) => match rx.borrow() {
-                    Ok(mut frame) => {
-                        let (done, result) = take(frame.bytes());
-                        if done {
-                            frame.release();
-                        }
-                        return Ok(result);
+            match self.source.borrow() {
+                Ok(mut frame) => {
+                    let (done, result) = take(frame.bytes());
+                    if done {
+                        frame.release();
                     }
-                    Err(error) => error,
-                },
-                Source::Stream(stream) => match stream.borrow() {
-                    Ok(bytes) => {
-                        let (done, result) = take(bytes);
-                        if done {
-                            stream.release();
-                        }
-                        return Ok(result);
-                    }
-                    Err(error) => error,
-                },
-            };
-            if ended == RecvError::Empty || !self.advance() {
-                return Err(ended);
+                    return Ok(result);
+                }
+                Err(RecvError::Empty) => return Err(RecvError::Empty),
+                Err(end) => self.advance(end)?,
             }
         }
     }
@@ -243,56 +128,42 @@ impl Receiver {
 
     /// The source is at its end and the next one takes over, if there is one.
     #[cold]
-    fn advance(&mut self) -> bool {
-        let Some(next) = self.next.pop_front() else { return false };
-        self.source = next;
-        true
+    fn advance(&mut self, end: RecvError) -> Result<(), RecvError> {
+        self.source = self.next.pop_front().ok_or(end)?;
+        Ok(())
     }
 
-    /// The byte stream, as long as there is one.
+    /// The capture that frames come from, as long as they do.
     pub fn as_stream(&self) -> Option<&StreamRx> {
-        match &self.source {
-            Source::Stream(stream) => Some(stream),
-            Source::Link(_) => None,
-        }
+        self.source.stream()
     }
 
     pub(crate) fn as_stream_mut(&mut self) -> Option<&mut StreamRx> {
-        match &mut self.source {
-            Source::Stream(stream) => Some(stream),
-            Source::Link(_) => None,
-        }
+        self.source.stream_mut()
     }
 
-    /// Whether this is a byte stream and nothing after it.
+    /// Whether this is a capture and nothing after it.
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.source, Source::Stream(_)) && self.next.is_empty()
+        self.as_stream().is_some() && self.next.is_empty()
     }
 
-    pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Source> {
+    pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {
         std::iter::once(&mut self.source).chain(&mut self.next)
     }
 
     /// Gives room back that the neighbour may wait for.
     pub fn return_room(&mut self) {
-        if let Source::Link(rx) = &mut self.source {
-            rx.return_room();
-        }
+        self.source.return_room();
     }
 
     /// Prepares to sleep until there is a frame: `false` when there is something to do.
     pub fn arm(&mut self) -> bool {
-        match &mut self.source {
-            Source::Link(rx) => rx.arm(),
-            Source::Stream(stream) => stream.arm(),
-        }
+        self.source.arm()
     }
 
     /// Nobody needs to wake us any more.
     pub fn disarm(&mut self) {
-        if let Source::Link(rx) = &mut self.source {
-            rx.disarm();
-        }
+        self.source.disarm();
     }
 
     /// A descriptor became ready.
@@ -300,30 +171,18 @@ impl Receiver {
     /// # Errors
     /// Those of epoll_wait(2).
     pub fn woken(&mut self) -> io::Result<()> {
-        self.sources().try_for_each(|source| match source {
-            Source::Link(rx) => rx.woken(),
-            Source::Stream(stream) => {
-                stream.woken();
-                Ok(())
-            }
-        })
+        self.sources().try_for_each(Rx::woken)
     }
 
     /// Counts a frame that was not delivered.
     pub fn count_drop(&mut self) {
-        match &mut self.source {
-            Source::Link(rx) => rx.count_drop(),
-            Source::Stream(stream) => stream.count_drop(),
-        }
+        self.source.count_drop();
     }
 }
 
 impl AsFd for Receiver {
     /// Of the last source: no more will come into those before it.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.next.back().unwrap_or(&self.source) {
-            Source::Link(rx) => rx.as_fd(),
-            Source::Stream(stream) => stream.as_fd(),
-        }
+        self.next.back().unwrap_or(&self.source).as_fd()
     }
 }

@@ -263,7 +263,7 @@ fn deliver<E: Edge>(
     count: &mut u64,
 ) -> Result<(), RecvError> {
     let as_they_are = edge.features() & FEATURES == FEATURES;
-    let before = *count;
+    let mut frames = 0;
     let mut result = Ok(());
     for _ in 0..BATCH {
         if !edge.has_room() {
@@ -283,9 +283,10 @@ fn deliver<E: Edge>(
                 break;
             }
         }
-        *count += 1;
+        frames += 1;
     }
-    if *count > before {
+    if frames > 0 {
+        *count += frames;
         edge.taken();
     }
     rx.return_room();
@@ -301,7 +302,7 @@ fn collect<E: Edge>(edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> Result<
     let mut staged = 0;
     for _ in 0..BATCH {
         let mut len = 0;
-        let filled = tx.send(MAX_FRAME, |room| {
+        let filled = tx.put(MAX_FRAME, |room| {
             len = edge.fill(room)?;
             Ok(len)
         });

@@ -114,7 +114,7 @@ fn pass(
     look: &mut impl FnMut(&Bytes<'_>, &mut BytesMut<'_>) -> bool,
 ) -> Result<usize, SendError> {
     let len = bytes.len();
-    let sent = tx.send(len, |room| {
+    let sent = tx.put(len, |room| {
         room.copy_from_bytes(0, bytes);
         if look(&bytes, room) { Ok(len) } else { Err(()) }
     })?;

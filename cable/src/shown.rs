@@ -1,10 +1,14 @@
 //! What a cable shows of itself to whoever looks at its process, as `stdpkt ls` does.
 
+use std::io;
+
 use anyhow::{Context, Result};
 use shmring::board::{Board, Entry, Form, Posting, Way};
 use shmring::{PipeEnd, Role, Rx, Tx};
 
-use super::half::{Joined, Receiver, Sender, Source};
+use super::half::{Joined, Receiver};
+use super::stream_rx::StreamRx;
+use super::stream_tx::StreamTx;
 
 /// What is shown of a cable.
 pub(super) struct Shown {
@@ -69,32 +73,23 @@ impl Shown {
     /// Somebody is there. A ring shows itself.
     pub fn joins(&mut self, joined: &mut Joined) -> Result<()> {
         self.waiting = None;
-        match &mut joined.tx {
-            Some(Sender::Stream(stream)) => stream.show(self.capture(Way::Out)),
-            Some(Sender::Link(Tx::Pipe(pipe))) => {
-                let medium = pipe.medium().context("fstat")?;
-                pipe.show(self.pipe(Way::Out, medium));
+        if let Some(tx) = &mut joined.tx {
+            let form = if tx.stream::<StreamTx>().is_some() { Form::Capture } else { Form::Pipe };
+            if let Tx::Stream(outlet) = tx {
+                outlet.show(self.entry(form, Way::Out, outlet.medium())?);
             }
-            _ => {}
         }
-        for source in joined.rx.iter_mut().flat_map(Receiver::sources) {
-            match source {
-                Source::Stream(stream) => stream.show(self.capture(Way::In)),
-                Source::Link(Rx::Pipe(pipe)) => {
-                    let medium = pipe.medium().context("fstat")?;
-                    pipe.show(self.pipe(Way::In, medium));
-                }
-                Source::Link(Rx::Ring(_)) => {}
+        for rx in joined.rx.iter_mut().flat_map(Receiver::sources) {
+            let form = if rx.stream::<StreamRx>().is_some() { Form::Capture } else { Form::Pipe };
+            if let Rx::Stream(inlet) = rx {
+                inlet.show(self.entry(form, Way::In, inlet.medium())?);
             }
         }
         Ok(())
     }
 
-    fn capture(&self, way: Way) -> Entry {
-        self.board.post(&Posting { form: Form::Capture, way, ..self.posting.clone() })
-    }
-
-    fn pipe(&self, way: Way, medium: (u64, u64)) -> Entry {
-        self.board.post(&Posting { form: Form::Pipe, way, medium, ..self.posting.clone() })
+    fn entry(&self, form: Form, way: Way, medium: io::Result<(u64, u64)>) -> Result<Entry> {
+        let medium = medium.context("fstat")?;
+        Ok(self.board.post(&Posting { form, way, medium, ..self.posting.clone() }))
     }
 }

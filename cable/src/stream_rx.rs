@@ -1,12 +1,13 @@
 //! Frames out of a byte stream: a file, or the bytes of a writer that does not know
 //! of rings.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
-use shmring::{Bytes, RecvError};
+use shmring::{Bytes, Counters, RecvError, StreamIn};
 
 use super::bytes;
 use super::capture_in::CaptureIn;
@@ -60,46 +61,6 @@ impl StreamRx {
         }
     }
 
-    /// The next frame; [`StreamRx::release`] makes the one after it the next.
-    ///
-    /// # Errors
-    /// [`RecvError::Empty`], and [`RecvError::Ended`] after the last frame or a
-    /// mistake in the capture.
-    pub fn borrow(&mut self) -> Result<Bytes<'_>, RecvError> {
-        while !self.have {
-            match self.decoder.next(&mut self.frame) {
-                Ok(true) => {
-                    self.have = true;
-                    set_head_start(&mut self.frame, self.head_start);
-                }
-                Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
-                Ok(false) => self.fill()?,
-                Err(_) => return Err(RecvError::Ended),
-            }
-        }
-        Ok(Bytes::of_slice(&self.frame))
-    }
-
-    /// Done with the frame.
-    pub fn release(&mut self) {
-        self.have = false;
-        self.meter.passed(self.frame.len());
-        while self.left_out < self.decoder.tally().left_out() {
-            self.left_out += 1;
-            self.meter.dropped();
-        }
-    }
-
-    /// Counts a frame that was not delivered.
-    pub fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    /// Shows what it counts.
-    pub fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
     fn fill(&mut self) -> Result<(), RecvError> {
         if self.blocked || self.state == State::Held {
             return Err(RecvError::Empty);
@@ -144,7 +105,7 @@ impl StreamRx {
     /// Looks for the first frame, without waiting; `false` when there will be none
     /// since the capture is none.
     pub fn peek(&mut self) -> bool {
-        let _ = self.borrow();
+        let _ = self.next_len();
         self.have || self.error().is_none()
     }
 
@@ -163,19 +124,66 @@ impl StreamRx {
     pub fn time(&self) -> Option<Duration> {
         self.decoder.time()
     }
+}
 
-    /// Prepares to sleep until there is a frame: `false` when there is one, or the end.
-    pub fn arm(&mut self) -> bool {
-        let sleep = self.borrow().err() == Some(RecvError::Empty);
+impl StreamIn for StreamRx {
+    /// After a mistake in the capture, which is [`StreamRx::error`], it has ended.
+    fn next_len(&mut self) -> Result<usize, RecvError> {
+        while !self.have {
+            match self.decoder.next(&mut self.frame) {
+                Ok(true) => {
+                    self.have = true;
+                    set_head_start(&mut self.frame, self.head_start);
+                }
+                Ok(false) if self.state == State::Ended => return Err(RecvError::Ended),
+                Ok(false) => self.fill()?,
+                Err(_) => return Err(RecvError::Ended),
+            }
+        }
+        Ok(self.frame.len())
+    }
+
+    fn frame(&self) -> Bytes<'_> {
+        Bytes::of_slice(&self.frame)
+    }
+
+    fn release(&mut self) {
+        self.have = false;
+        self.meter.passed(self.frame.len());
+        while self.left_out < self.decoder.tally().left_out() {
+            self.left_out += 1;
+            self.meter.dropped();
+        }
+    }
+
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len() == Err(RecvError::Empty);
         if sleep {
             self.meter.stalled();
         }
         sleep
     }
 
-    /// The descriptor became readable.
-    pub fn woken(&mut self) {
+    fn woken(&mut self) -> io::Result<()> {
         self.blocked = false;
+        Ok(())
+    }
+
+    fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    fn counters(&self) -> Counters {
+        self.meter.counters()
+    }
+
+    fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    fn medium(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.source)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

@@ -1,21 +1,28 @@
 //! Frames into a byte stream, for a reader that does not know of rings.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shmring::board::{Entry, Meter};
-use shmring::{BytesMut, SendError};
+use shmring::{BytesMut, Counters, SendError, StreamOut};
 
 use super::bytes;
 use frames::capture::{Encoder, Format};
 use frames::{MAX_FRAME, Packets, WireError};
 
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 /// A pipe that frames go into as a capture of complete packets. Dropped, it says how
 /// many have no such form.
 pub struct StreamTx {
     pipe: OwnedFd,
+    /// An epoll instance: readable when the pipe has room again, or no reader.
+    ready: OwnedFd,
     /// Its name for people.
     what: String,
     encoder: Encoder,
@@ -42,12 +49,18 @@ enum State {
 
 impl StreamTx {
     /// Starts a pcap capture in `pipe`, where the first `sent` bytes of it are already.
-    pub fn new(pipe: OwnedFd, what: &str, sent: usize) -> StreamTx {
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2).
+    pub fn new(pipe: OwnedFd, what: &str, sent: usize) -> io::Result<StreamTx> {
+        let ready = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&ready, &pipe, EventData::new_u64(0), EventFlags::OUT | EventFlags::ET)?;
         let encoder = Encoder(Format::Pcap);
         let mut out = Vec::new();
         encoder.begin(&mut out);
         let mut stream = StreamTx {
             pipe,
+            ready,
             what: what.to_owned(),
             encoder,
             packets: Packets::default(),
@@ -60,52 +73,7 @@ impl StreamTx {
             malformed: Malformed::default(),
         };
         stream.flush();
-        stream
-    }
-
-    /// Gives `fill` room for a frame of up to `len` bytes and sends what it says it filled.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn send<E>(
-        &mut self,
-        len: usize,
-        fill: impl FnOnce(&mut BytesMut<'_>) -> Result<usize, E>,
-    ) -> Result<Result<(), E>, SendError> {
-        if len > MAX_FRAME {
-            return Err(SendError::TooLong { len, max: MAX_FRAME });
-        }
-        if !self.ready()? {
-            return Err(SendError::Full);
-        }
-        let filled = match fill(&mut BytesMut::of_slice(&mut self.frame[..len])) {
-            Ok(filled) => filled,
-            Err(error) => return Ok(Err(error)),
-        };
-        let time = now();
-        let StreamTx { encoder, packets, frame, out, .. } = self;
-        match packets.each(&frame[..filled], |packet| encoder.packet(time, packet, out)) {
-            Ok(_) => self.meter.passed(filled),
-            Err(error) => {
-                self.meter.dropped(); // as a network card would
-                self.malformed.count(error);
-            }
-        }
-        self.flush();
-        Ok(Ok(()))
-    }
-
-    /// Whether there is room for a frame.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`].
-    pub fn ready(&mut self) -> Result<bool, SendError> {
-        let is_empty = self.flush();
-        match self.state {
-            State::Closed => Err(SendError::Closed),
-            State::Held => Ok(false),
-            State::Open => Ok(is_empty),
-        }
+        Ok(stream)
     }
 
     /// Sends no more frames for now.
@@ -118,49 +86,6 @@ impl StreamTx {
     /// Whether everything is written.
     pub fn is_empty(&self) -> bool {
         self.sent == self.out.len()
-    }
-
-    /// Whether the reader is gone.
-    pub fn is_closed(&self) -> bool {
-        self.state == State::Closed
-    }
-
-    /// Counts a frame that could not be sent.
-    pub fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    /// Shows what it counts.
-    pub fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    /// Prepares to sleep until there is room: `false` when there is.
-    pub fn arm(&mut self) -> bool {
-        let is_empty = self.flush();
-        let sleep = match self.state {
-            State::Closed => false,
-            State::Held => true,
-            State::Open => !is_empty,
-        };
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    /// The descriptor became ready for something.
-    pub fn woken(&mut self) {
-        self.blocked = false;
-        // With nothing to write, only poll(2) tells that the reader is gone: by an
-        // error of a pipe, a hang-up of a socket.
-        let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if rustix::event::poll(&mut fds, Some(&now)).is_ok()
-            && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
-        {
-            self.state = State::Closed;
-        }
     }
 
     /// Writes what it can; whether that was everything.
@@ -186,9 +111,96 @@ impl StreamTx {
         is_empty
     }
 
-    /// Whether everything is written, or nobody reads it any more.
-    pub fn is_flushed(&mut self) -> bool {
+    /// With nothing to write, only poll(2) tells that the reader is gone: by an error
+    /// of a pipe, a hang-up of a socket.
+    fn look(&mut self) {
+        let mut fds = [PollFd::new(&self.pipe, PollFlags::OUT)];
+        if rustix::event::poll(&mut fds, Some(&NOW)).is_ok()
+            && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+        {
+            self.state = State::Closed;
+        }
+    }
+}
+
+impl StreamOut for StreamTx {
+    fn reserve(&mut self, len: usize) -> Result<(), SendError> {
+        if len > MAX_FRAME {
+            return Err(SendError::TooLong { len, max: MAX_FRAME });
+        }
+        let is_empty = self.flush();
+        match self.state {
+            State::Closed => Err(SendError::Closed),
+            State::Open if is_empty => Ok(()),
+            _ => Err(SendError::Full),
+        }
+    }
+
+    fn room(&mut self, len: usize) -> BytesMut<'_> {
+        BytesMut::of_slice(&mut self.frame[..len])
+    }
+
+    fn commit(&mut self, len: usize) {
+        let time = now();
+        let StreamTx { encoder, packets, frame, out, .. } = self;
+        match packets.each(&frame[..len], |packet| encoder.packet(time, packet, out)) {
+            Ok(_) => self.meter.passed(len),
+            Err(error) => {
+                self.meter.dropped(); // as a network card would
+                self.malformed.count(error);
+            }
+        }
+        self.flush();
+    }
+
+    fn arm(&mut self) -> bool {
+        let is_empty = self.flush();
+        let sleep = match self.state {
+            State::Closed => false,
+            State::Held => true,
+            State::Open => !is_empty,
+        };
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(1);
+        epoll::wait(&self.ready, spare_capacity(&mut events), Some(&NOW))?;
+        self.blocked = false;
+        self.look();
+        Ok(())
+    }
+
+    fn is_flushed(&mut self) -> bool {
         self.flush() || self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    fn max_frame(&self) -> usize {
+        MAX_FRAME
+    }
+
+    fn count_drop(&mut self) {
+        self.meter.dropped();
+    }
+
+    fn counters(&self) -> Counters {
+        self.meter.counters()
+    }
+
+    fn show(&mut self, entry: Entry) {
+        self.meter.show(entry);
+    }
+
+    fn medium(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.pipe)?;
+        Ok((stat.st_dev, stat.st_ino))
     }
 }
 
@@ -223,7 +235,7 @@ impl Drop for StreamTx {
 
 impl AsFd for StreamTx {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+        self.ready.as_fd()
     }
 }
 

@@ -84,7 +84,7 @@ impl Transmit {
         let alive = tx.woken().is_ok() && !tx.is_closed();
         if !alive {
             self.links.remove(at);
-        } else if matches!(tx, Tx::Pipe(_)) {
+        } else if matches!(tx, Tx::Stream(_)) {
             // The rest of a frame that the pipe had no room for.
             tx.arm();
         }

@@ -14,6 +14,7 @@
 //! standard error, and in a program with LKL would pass through a hijacked libc.
 
 use std::fmt::{Arguments, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,7 +29,7 @@ macro_rules! error {
 /// What is no error, after the name of the program.
 #[macro_export]
 macro_rules! note {
-    ($($arg:tt)+) => { $crate::say_line(format_args!("stdpkt: {}", format_args!($($arg)+))) };
+    ($($arg:tt)+) => { $crate::say_note(format_args!($($arg)+)) };
 }
 
 /// What only those want to know who ask for more, see [`set_verbose`].
@@ -84,7 +85,22 @@ pub fn fail() {
 #[doc(hidden)]
 pub fn say_error(what: Arguments<'_>) {
     fail();
-    say_line(format_args!("stdpkt: {what}"));
+    say_note(what);
+}
+
+static NAME: OnceLock<String> = OnceLock::new();
+
+/// From now on, lines say which function speaks. Said once.
+pub fn set_name(name: &str) {
+    let _ = NAME.set(name.to_owned());
+}
+
+#[doc(hidden)]
+pub fn say_note(what: Arguments<'_>) {
+    match NAME.get() {
+        Some(name) => say_line(format_args!("stdpkt: {name}: {what}")),
+        None => say_line(format_args!("stdpkt: {what}")),
+    }
 }
 
 #[doc(hidden)]

@@ -18,6 +18,7 @@ use crate::filters::dump::FormatArg;
 use crate::filters::{left, offer, right};
 use crate::join::driver::Joint;
 use crate::join::start;
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use unbuffered::unbuffered;
 
@@ -31,6 +32,10 @@ pub struct EachArgs {
     /// How CMD gets the packets and returns them
     #[arg(long, value_enum, default_value = "hex")]
     pub format: FormatArg,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 
     /// The program, started once for each direction: packets come on its standard
     /// input, and what it writes to its standard output goes on
@@ -55,6 +60,7 @@ const PASSED: Coding = Coding::Framed(Framing::Frames);
 /// # Errors
 /// One line that names the link or program.
 pub fn run(args: &EachArgs) -> Result<u8> {
+    args.name.introduce(&args.command, "each");
     let (left, right) = (left()?, right()?);
     let dir = RuntimeDir::for_user()?;
     let command = unbuffered(&args.command);

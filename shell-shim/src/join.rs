@@ -15,6 +15,7 @@ use frames::MAX_FRAME;
 use shmring::{Offer, PipeEnd, RuntimeDir};
 
 use crate::filters::{left, offer, right};
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
 use driver::Joint;
@@ -39,6 +40,10 @@ pub struct JoinArgs {
     #[arg(long, value_name = "EDGE", value_parser = EdgeSpec::parse, conflicts_with = "edges")]
     pub right: Option<EdgeSpec>,
 
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
+
     /// A program that reads frames from its standard input and writes others to its
     /// standard output
     #[arg(last = true, value_name = "CMD")]
@@ -59,6 +64,7 @@ enum Plan {
 /// # Errors
 /// One line that names the edge or link and the way out.
 pub fn run(args: &JoinArgs) -> Result<u8> {
+    args.name.introduce(&args.command, "join");
     let is_link = |fd: &dyn AsFd| {
         let fd = fd.as_fd().try_clone_to_owned();
         fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())

@@ -10,6 +10,7 @@ pub mod filters;
 pub mod host;
 pub mod join;
 pub mod ls;
+pub mod name;
 pub mod perf;
 pub mod run;
 pub mod stack;
@@ -17,6 +18,8 @@ pub mod told;
 pub mod uplink;
 pub mod voice;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,6 +34,14 @@ const NOT_FOUND: u8 = 127;
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     voice::choose(&words);
+    let words = match run::settings::expand(words) {
+        Ok(words) => words,
+        Err(error) => {
+            say::error!("{error:#}");
+            told::mark();
+            return ExitCode::from(FAILED);
+        }
+    };
     let cli = match cli::Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -48,6 +59,11 @@ pub fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
     };
+    if let cli::Command::Run(args) = &cli.command
+        && args.print_file
+    {
+        return print_file(&words);
+    }
     let status = run(cli.command).unwrap_or_else(|error| {
         match told::is_said(&error) {
             true => say::fail(),
@@ -62,6 +78,20 @@ pub fn main() -> ExitCode {
     told::mark();
     let is_failure = (FAILED..=NOT_FOUND).contains(&status);
     ExitCode::from(if is_failure { status } else { FAILED })
+}
+
+/// `run --print-file`; a closed reader is no failure.
+fn print_file(words: &[OsString]) -> ExitCode {
+    match run::settings::write::function_file(words) {
+        Ok(file) => {
+            let _ = std::io::stdout().write_all(file.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say::error!("--print-file: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 fn run(command: cli::Command) -> anyhow::Result<u8> {

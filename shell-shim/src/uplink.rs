@@ -14,6 +14,7 @@ use shmring::{Offer, RuntimeDir};
 
 use crate::filters::{left, offer};
 use crate::join::driver::Joint;
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::network::DEFAULT_MTU;
 use by::{By, Uplink};
@@ -39,6 +40,10 @@ pub struct UplinkArgs {
     /// Largest IP packet, in bytes; up to 65520, with the same in the function before
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MTU, value_parser = clap::value_parser!(u32).range(1280..=65_520))]
     pub mtu: u32,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
@@ -55,6 +60,7 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 /// # Errors
 /// One line that names the program or link and the way out.
 pub fn run(args: &UplinkArgs) -> Result<u8> {
+    args.name.introduce(&[], "uplink");
     let plan = left()?;
     let dir = RuntimeDir::for_user()?;
     let Some(by) = args.by.or_else(|| By::ALL.into_iter().find(|by| by.is_there())) else {

@@ -41,8 +41,14 @@ fn sends_frames(words: &[OsString]) -> bool {
     let mut options = rest.iter().take_while(|word| *word != "--");
     match &**command {
         "balance" | "demo" | "help" | "ls" | "perf" => false,
+        "run" if options.clone().any(|word| word == "--print-file") => false,
         "run" => options.any(|word| {
-            word.starts_with("--right") || word.contains("/dev/stdout") || word.contains("/fd/1")
+            // What stands in a file is not known yet.
+            let elsewhere = word.starts_with("--file") || word.starts_with("--lkl-config");
+            elsewhere
+                || word.starts_with("--right")
+                || word.contains("/dev/stdout")
+                || word.contains("/fd/1")
         }),
         "dump" => !options.any(|word| {
             word.ends_with("hex")
@@ -65,6 +71,9 @@ mod tests {
             ("stdpkt run --left 10.0.0.1/24 --rihgt x", false),
             ("stdpkt run --left 10.0.0.1/24 -- sh -c --right", false),
             ("stdpkt run --link x,at=/dev/stdin:/dev/stdout,ip=10.0.0.1/24", true),
+            ("stdpkt run --file nat", true),
+            ("stdpkt run --file nat --print-file", false),
+            ("stdpkt run --lkl-config env -- true", true),
             ("stdpkt tee x", true),
             ("stdpkt dump", true),
             ("stdpkt dump --format hex", false),

@@ -42,7 +42,7 @@ impl Work for Writer {
                 break;
             }
             let len = 30 + self.dice.below(3000) as usize;
-            let sent = tx.send(len, |room| {
+            let sent = tx.put(len, |room| {
                 room.copy_from(0, &vec![0; len]);
                 room.copy_from(26, &self.next.to_le_bytes());
                 Ok::<_, ()>(len)

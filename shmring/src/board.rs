@@ -12,7 +12,13 @@
 //! | 8 | 4 | version: [`VERSION`] |
 //! | 12 | 4 | pid of its process, as the process sees it |
 //! | 16 | 8 | entries for which there was no room |
+//! | 24 | 8 | bytes of `name` in use |
+//! | 32 | 32 | `name` of the process for people, UTF-8 |
+//! | 64 | 8 | bytes of `command` in use |
+//! | 72 | 192 | `command`: what it runs, UTF-8 |
 //! | 4096 | 192 each | entries |
+//!
+//! Name and command are there before the magic number, and never change.
 //!
 //! | offset | size | field of an entry |
 //! |---|---|---|
@@ -43,7 +49,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 /// `SHMBORD\0` as it lies in memory.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMBORD\0";
 /// Version of the layout on this page.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Entries of a board.
 pub const ENTRIES: usize = 1024;
 /// Name of the memfd, as `/proc/PID/fd` shows it.
@@ -52,6 +58,27 @@ pub(crate) const MEMFD_NAME: &str = "shmring-board";
 pub(crate) const LEN: usize = HEADER_LEN + ENTRIES * size_of::<Slot>();
 /// Longest name of a pipe, in bytes.
 pub(crate) const WHAT_LEN: usize = 56;
+/// Longest name of a process, in bytes.
+pub const NAME_LEN: usize = 32;
+/// So many bytes of what a process runs are shown.
+pub const COMMAND_LEN: usize = 192;
+
+/// Who a process is, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// What it is called; empty where it was not told.
+    pub name: String,
+    /// What it runs for its user, as far as there is room for it.
+    pub command: String,
+}
+
+static IDENTITY: OnceLock<Identity> = OnceLock::new();
+
+/// Says who this process is, before its board is made. Said once.
+pub fn introduce(identity: Identity) {
+    // A second time nothing changes: what others have read stays true.
+    let _ = IDENTITY.set(identity);
+}
 
 /// How frames cross a link that is no ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +130,10 @@ pub(crate) struct Head {
     pub version: AtomicU32,
     pub pid: AtomicU32,
     pub missing: AtomicU64,
+    pub name_len: AtomicU64,
+    pub name: [AtomicU64; NAME_LEN / 8],
+    pub command_len: AtomicU64,
+    pub command: [AtomicU64; COMMAND_LEN / 8],
 }
 
 #[repr(C)]
@@ -120,6 +151,8 @@ pub(crate) struct Slot {
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<Head>() <= HEADER_LEN);
+    assert!(offset_of!(Head, name) == 32);
+    assert!(offset_of!(Head, command) == 72);
     assert!(offset_of!(Slot, medium) == 32);
     assert!(offset_of!(Slot, side) == 48);
     assert!(offset_of!(Slot, what) == 136);
@@ -159,6 +192,10 @@ impl Board {
         let head = board.head();
         head.version.store(VERSION, Ordering::Relaxed);
         head.pid.store(std::process::id(), Ordering::Relaxed);
+        if let Some(Identity { name, command }) = IDENTITY.get() {
+            head.name_len.store(store_text(name, &head.name) as u64, Ordering::Relaxed);
+            head.command_len.store(store_text(command, &head.command) as u64, Ordering::Relaxed);
+        }
         // POST: whoever sees the magic number sees the rest.
         head.magic.store(u64::from_ne_bytes(MAGIC), Ordering::Release);
         Ok(board)

@@ -1,5 +1,6 @@
-//! One face for the two channels, so that a function need not know which it has.
+//! One face for all that carries frames, so that a function need not know which it has.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -11,21 +12,22 @@ use crate::error::{RecvError, SendError};
 use crate::framed::{FramedRx, FramedTx};
 use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
 use crate::slot::{Bytes, BytesMut};
+use crate::stream::{StreamIn, StreamOut};
 
-/// The sending half of a link: a ring's producer or a pipe.
+/// The sending half of a link.
 pub enum Tx {
-    /// [`Channel::Shm`](crate::Channel::Shm).
+    /// A ring: [`Channel::Shm`](crate::Channel::Shm).
     Ring(Producer),
-    /// [`Channel::Fifo`](crate::Channel::Fifo).
-    Pipe(FramedTx),
+    /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
+    Stream(Box<dyn StreamOut>),
 }
 
-/// Calls the same method of whichever channel it is.
+/// Calls the same method of whichever it is.
 macro_rules! either {
     ($kind:ident, $self:expr, $half:ident => $call:expr) => {
         match $self {
             $kind::Ring($half) => $call,
-            $kind::Pipe($half) => $call,
+            $kind::Stream($half) => $call,
         }
     };
 }
@@ -38,7 +40,37 @@ impl Tx {
     /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
     pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Tx> {
         let pipe = end.reopen(OFlags::WRONLY)?;
-        Ok(Tx::Pipe(FramedTx::new(pipe, None, max_frame)?))
+        Ok(Tx::Stream(Box::new(FramedTx::new(pipe, None, max_frame)?)))
+    }
+
+    /// The byte stream, if it is one of this kind.
+    pub fn stream<T: StreamOut>(&self) -> Option<&T> {
+        let Tx::Stream(stream) = self else { return None };
+        let any: &dyn Any = &**stream;
+        any.downcast_ref()
+    }
+
+    /// Likewise, to change it.
+    pub fn stream_mut<T: StreamOut>(&mut self) -> Option<&mut T> {
+        let Tx::Stream(stream) = self else { return None };
+        let any: &mut dyn Any = &mut **stream;
+        any.downcast_mut()
+    }
+
+    /// Gives `fill` room for a frame of up to `len` bytes and sends what it says it
+    /// filled, without waiting; sends nothing when it fails. A ring shows frames with
+    /// the next [`Tx::publish`].
+    ///
+    /// # Errors
+    /// [`SendError`].
+    #[inline]
+    pub fn put<E>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut BytesMut<'_>) -> Result<usize, E>,
+    ) -> Result<Result<(), E>, SendError> {
+        let mut room = self.reserve(len)?;
+        Ok(room.fill(fill).map(|filled| room.stage(filled)))
     }
 
     /// See [`Producer::reserve`].
@@ -49,14 +81,15 @@ impl Tx {
     pub fn reserve(&mut self, len: usize) -> Result<Room<'_>, SendError> {
         match self {
             Tx::Ring(producer) => producer.reserve(len).map(Room::Ring),
-            Tx::Pipe(pipe) => {
-                pipe.reserve(len)?;
-                Ok(Room::Pipe { pipe, len })
+            Tx::Stream(stream) => {
+                stream.reserve(len)?;
+                Ok(Room::Stream { stream: &mut **stream, len })
             }
         }
     }
 
-    /// See [`Producer::publish`]; a pipe's frames are visible at once.
+    /// See [`Producer::publish`]; a byte stream's frames are visible at once.
+    #[inline]
     pub fn publish(&mut self) {
         if let Tx::Ring(producer) = self {
             producer.publish();
@@ -68,7 +101,7 @@ impl Tx {
     pub fn is_flushed(&mut self) -> bool {
         match self {
             Tx::Ring(_) => true,
-            Tx::Pipe(pipe) => pipe.is_flushed(),
+            Tx::Stream(stream) => stream.is_flushed(),
         }
     }
 
@@ -92,11 +125,11 @@ impl Tx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Tx::Ring(producer) => producer.wait(timeout),
-            Tx::Pipe(pipe) => {
-                if pipe.arm() {
-                    poll(&*pipe, timeout)?;
+            Tx::Stream(stream) => {
+                if stream.arm() {
+                    poll(stream.as_fd(), timeout)?;
                 }
-                pipe.woken()
+                stream.woken()
             }
         }
     }
@@ -132,10 +165,10 @@ impl AsFd for Tx {
 pub enum Room<'a> {
     /// In the ring.
     Ring(Reservation<'a>),
-    /// In the buffer before the pipe.
-    Pipe {
+    /// In the buffer before a byte stream.
+    Stream {
         /// Where it will go.
-        pipe: &'a mut FramedTx,
+        stream: &'a mut dyn StreamOut,
         /// Bytes reserved.
         len: usize,
     },
@@ -143,13 +176,11 @@ pub enum Room<'a> {
 
 impl Room<'_> {
     /// Fills the room: `fill` gets the bytes and returns what it likes.
+    #[inline]
     pub fn fill<T>(&mut self, fill: impl FnOnce(&mut BytesMut<'_>) -> T) -> T {
         match self {
             Room::Ring(reservation) => fill(reservation.bytes()),
-            Room::Pipe { pipe, len } => {
-                let mut bytes = pipe.reserve(*len).expect("reserved by Tx::reserve");
-                fill(&mut bytes)
-            }
+            Room::Stream { stream, len } => fill(&mut stream.room(*len)),
         }
     }
 
@@ -161,20 +192,20 @@ impl Room<'_> {
     pub fn stage(self, len: usize) {
         match self {
             Room::Ring(reservation) => reservation.stage(len),
-            Room::Pipe { pipe, len: reserved } => {
+            Room::Stream { stream, len: reserved } => {
                 assert!(len <= reserved, "{len} bytes staged, {reserved} reserved");
-                pipe.commit(len);
+                stream.commit(len);
             }
         }
     }
 }
 
-/// The receiving half of a link: a ring's consumer or a pipe.
+/// The receiving half of a link.
 pub enum Rx {
-    /// [`Channel::Shm`](crate::Channel::Shm).
+    /// A ring: [`Channel::Shm`](crate::Channel::Shm).
     Ring(Consumer),
-    /// [`Channel::Fifo`](crate::Channel::Fifo).
-    Pipe(FramedRx),
+    /// A byte stream: [`Channel::Fifo`](crate::Channel::Fifo), or another format.
+    Stream(Box<dyn StreamIn>),
 }
 
 impl Rx {
@@ -185,7 +216,36 @@ impl Rx {
     /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
     pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Rx> {
         let pipe = end.reopen(OFlags::RDONLY)?;
-        Ok(Rx::Pipe(FramedRx::new(pipe, None, max_frame)?))
+        Ok(Rx::Stream(Box::new(FramedRx::new(pipe, None, max_frame)?)))
+    }
+
+    /// The byte stream, if it is one of this kind.
+    pub fn stream<T: StreamIn>(&self) -> Option<&T> {
+        let Rx::Stream(stream) = self else { return None };
+        let any: &dyn Any = &**stream;
+        any.downcast_ref()
+    }
+
+    /// Likewise, to change it.
+    pub fn stream_mut<T: StreamIn>(&mut self) -> Option<&mut T> {
+        let Rx::Stream(stream) = self else { return None };
+        let any: &mut dyn Any = &mut **stream;
+        any.downcast_mut()
+    }
+
+    /// Shows `take` the next frame, without waiting; it is gone if that returns `true`
+    /// and stays the next one otherwise.
+    ///
+    /// # Errors
+    /// [`RecvError`].
+    #[inline]
+    pub fn take<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> Result<T, RecvError> {
+        let mut frame = self.borrow()?;
+        let (done, result) = take(frame.bytes());
+        if done {
+            frame.release();
+        }
+        Ok(result)
     }
 
     /// See [`Consumer::borrow`].
@@ -196,14 +256,15 @@ impl Rx {
     pub fn borrow(&mut self) -> Result<Borrowed<'_>, RecvError> {
         match self {
             Rx::Ring(consumer) => consumer.borrow().map(Borrowed::Ring),
-            Rx::Pipe(pipe) => {
-                let len = pipe.borrow()?.len();
-                Ok(Borrowed::Pipe { pipe, len })
+            Rx::Stream(stream) => {
+                stream.next_len()?;
+                Ok(Borrowed::Stream(&mut **stream))
             }
         }
     }
 
     /// See [`Consumer::return_room`].
+    #[inline]
     pub fn return_room(&mut self) {
         if let Rx::Ring(consumer) = self {
             consumer.return_room();
@@ -237,11 +298,11 @@ impl Rx {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Rx::Ring(consumer) => consumer.wait(timeout),
-            Rx::Pipe(pipe) => {
-                if pipe.arm() {
-                    poll(&*pipe, timeout)?;
+            Rx::Stream(stream) => {
+                if stream.arm() {
+                    poll(stream.as_fd(), timeout)?;
                 }
-                pipe.woken()
+                stream.woken()
             }
         }
     }
@@ -267,21 +328,17 @@ impl AsFd for Rx {
 pub enum Borrowed<'a> {
     /// In the ring.
     Ring(Frame<'a>),
-    /// In the buffer behind the pipe.
-    Pipe {
-        /// Where it came from.
-        pipe: &'a mut FramedRx,
-        /// Its length in bytes.
-        len: usize,
-    },
+    /// In the buffer behind a byte stream.
+    Stream(&'a mut dyn StreamIn),
 }
 
 impl Borrowed<'_> {
     /// The frame itself.
+    #[inline]
     pub fn bytes(&mut self) -> Bytes<'_> {
         match self {
             Borrowed::Ring(frame) => frame.bytes(),
-            Borrowed::Pipe { pipe, .. } => pipe.borrow().expect("borrowed by Rx::borrow"),
+            Borrowed::Stream(stream) => stream.frame(),
         }
     }
 
@@ -290,7 +347,7 @@ impl Borrowed<'_> {
     pub fn release(self) {
         match self {
             Borrowed::Ring(frame) => frame.release(),
-            Borrowed::Pipe { pipe, len } => pipe.release(len),
+            Borrowed::Stream(stream) => stream.release(),
         }
     }
 }

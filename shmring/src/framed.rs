@@ -16,6 +16,7 @@ use crate::board::{Entry, Meter};
 use crate::error::{RecvError, SendError};
 use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
+use crate::stream::{StreamIn, StreamOut};
 
 const PREFIX: usize = 4;
 
@@ -34,6 +35,11 @@ pub fn enlarge(pipe: impl AsFd) -> Result<usize> {
             Err(_) => return rustix::pipe::fcntl_getpipe_size(&pipe),
         }
     }
+}
+
+fn inode(pipe: &OwnedFd) -> std::io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(pipe)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// One pollable descriptor for the pipe and the link's socket.
@@ -101,34 +107,6 @@ impl FramedTx {
         })
     }
 
-    pub(crate) fn reserve(&mut self, len: usize) -> std::result::Result<BytesMut<'_>, SendError> {
-        if len > self.max_frame {
-            return Err(SendError::TooLong { len, max: self.max_frame });
-        }
-        self.flush();
-        match () {
-            () if self.is_closed() => Err(SendError::Closed),
-            () if self.sent < self.len => Err(SendError::Full),
-            () => Ok(BytesMut::of_slice(&mut self.buffer[PREFIX..PREFIX + len])),
-        }
-    }
-
-    /// Sends the first `len` bytes of what was reserved. What the pipe has no
-    /// room for goes out before the next reservation.
-    pub(crate) fn commit(&mut self, len: usize) {
-        self.buffer[..PREFIX].copy_from_slice(&(len as u32).to_le_bytes());
-        self.sent = 0;
-        self.len = PREFIX + len;
-        self.meter.passed(len);
-        self.flush();
-    }
-
-    /// Whether all is in the pipe, or nobody takes it any more.
-    pub(crate) fn is_flushed(&mut self) -> bool {
-        self.flush();
-        self.sent == self.len || self.is_closed()
-    }
-
     fn flush(&mut self) {
         while self.sent < self.len && !self.blocked {
             match rustix::io::write(&self.pipe, &self.buffer[self.sent..self.len]) {
@@ -142,8 +120,35 @@ impl FramedTx {
             }
         }
     }
+}
 
-    pub(crate) fn arm(&mut self) -> bool {
+impl StreamOut for FramedTx {
+    fn reserve(&mut self, len: usize) -> std::result::Result<(), SendError> {
+        if len > self.max_frame {
+            return Err(SendError::TooLong { len, max: self.max_frame });
+        }
+        self.flush();
+        match () {
+            () if self.is_closed() => Err(SendError::Closed),
+            () if self.sent < self.len => Err(SendError::Full),
+            () => Ok(()),
+        }
+    }
+
+    fn room(&mut self, len: usize) -> BytesMut<'_> {
+        BytesMut::of_slice(&mut self.buffer[PREFIX..PREFIX + len])
+    }
+
+    /// What the pipe has no room for goes out before the next reservation.
+    fn commit(&mut self, len: usize) {
+        self.buffer[..PREFIX].copy_from_slice(&(len as u32).to_le_bytes());
+        self.sent = 0;
+        self.len = PREFIX + len;
+        self.meter.passed(len);
+        self.flush();
+    }
+
+    fn arm(&mut self) -> bool {
         self.flush();
         let sleep = self.sent < self.len && !self.is_closed();
         if sleep {
@@ -152,41 +157,40 @@ impl FramedTx {
         sleep
     }
 
-    pub(crate) fn woken(&mut self) -> std::io::Result<()> {
+    fn woken(&mut self) -> std::io::Result<()> {
         self.blocked = false;
         self.waiter.clear()?;
         self.flush(); // there may not be another frame to push this one
         Ok(())
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_flushed(&mut self) -> bool {
+        self.flush();
+        self.sent == self.len || self.is_closed()
+    }
+
+    fn is_closed(&self) -> bool {
         self.closed || self.waiter.hung_up()
     }
 
-    pub(crate) fn max_frame(&self) -> usize {
+    fn max_frame(&self) -> usize {
         self.max_frame
     }
 
-    pub(crate) fn count_drop(&mut self) {
+    fn count_drop(&mut self) {
         self.meter.dropped();
     }
 
-    pub(crate) fn counters(&self) -> Counters {
+    fn counters(&self) -> Counters {
         self.meter.counters()
     }
 
-    /// Shows what it counts.
-    pub fn show(&mut self, entry: Entry) {
+    fn show(&mut self, entry: Entry) {
         self.meter.show(entry);
     }
 
-    /// `(st_dev, st_ino)` of the pipe.
-    ///
-    /// # Errors
-    /// Those of `fstat(2)`.
-    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.pipe)?;
-        Ok((stat.st_dev, stat.st_ino))
+    fn medium(&self) -> std::io::Result<(u64, u64)> {
+        inode(&self.pipe)
     }
 }
 
@@ -205,6 +209,8 @@ pub struct FramedRx {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
+    /// Length of the frame at `begin`, after [`StreamIn::next_len`].
+    next: usize,
     /// The pipe was empty and has not said since that there is more.
     blocked: bool,
     ended: bool,
@@ -223,6 +229,7 @@ impl FramedRx {
             buffer: vec![0; size + PREFIX + max_frame],
             begin: 0,
             end: 0,
+            next: 0,
             blocked: false,
             ended: false,
             corrupt: false,
@@ -230,25 +237,8 @@ impl FramedRx {
         })
     }
 
-    /// The next frame; [`FramedRx::release`] gives its room back.
-    pub(crate) fn borrow(&mut self) -> std::result::Result<Bytes<'_>, RecvError> {
-        let len = loop {
-            match self.next_len()? {
-                Some(len) => break len,
-                None => self.fill()?,
-            }
-        };
-        let from = self.begin + PREFIX;
-        Ok(Bytes::of_slice(&self.buffer[from..from + len]))
-    }
-
-    pub(crate) fn release(&mut self, len: usize) {
-        self.begin += PREFIX + len;
-        self.meter.passed(len);
-    }
-
     /// Length of the frame at `begin`, if it is there as a whole.
-    fn next_len(&mut self) -> std::result::Result<Option<usize>, RecvError> {
+    fn whole(&mut self) -> std::result::Result<Option<usize>, RecvError> {
         const BROKEN: RecvError = RecvError::Corrupt("impossible frame length");
         if self.corrupt {
             return Err(BROKEN);
@@ -290,40 +280,59 @@ impl FramedRx {
         }
         Ok(())
     }
+}
 
-    pub(crate) fn arm(&mut self) -> bool {
-        let sleep = self.borrow().err() == Some(RecvError::Empty);
+impl StreamIn for FramedRx {
+    fn next_len(&mut self) -> std::result::Result<usize, RecvError> {
+        loop {
+            match self.whole()? {
+                Some(len) => {
+                    self.next = len;
+                    return Ok(len);
+                }
+                None => self.fill()?,
+            }
+        }
+    }
+
+    fn frame(&self) -> Bytes<'_> {
+        let from = self.begin + PREFIX;
+        Bytes::of_slice(&self.buffer[from..from + self.next])
+    }
+
+    fn release(&mut self) {
+        self.begin += PREFIX + self.next;
+        self.meter.passed(self.next);
+        self.next = 0;
+    }
+
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len().err() == Some(RecvError::Empty);
         if sleep {
             self.meter.stalled();
         }
         sleep
     }
 
-    pub(crate) fn woken(&mut self) -> std::io::Result<()> {
+    fn woken(&mut self) -> std::io::Result<()> {
         self.blocked = false;
         Ok(self.waiter.clear()?)
     }
 
-    pub(crate) fn count_drop(&mut self) {
+    fn count_drop(&mut self) {
         self.meter.dropped();
     }
 
-    pub(crate) fn counters(&self) -> Counters {
+    fn counters(&self) -> Counters {
         self.meter.counters()
     }
 
-    /// Shows what it counts.
-    pub fn show(&mut self, entry: Entry) {
+    fn show(&mut self, entry: Entry) {
         self.meter.show(entry);
     }
 
-    /// `(st_dev, st_ino)` of the pipe.
-    ///
-    /// # Errors
-    /// Those of `fstat(2)`.
-    pub fn medium(&self) -> std::io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.pipe)?;
-        Ok((stat.st_dev, stat.st_ino))
+    fn medium(&self) -> std::io::Result<(u64, u64)> {
+        inode(&self.pipe)
     }
 }
 

@@ -166,7 +166,7 @@ impl Rx {
         loop {
             let ready = match self {
                 Rx::Ring(consumer) => consumer.ready(),
-                Rx::Pipe(pipe) => pipe.borrow().map(|_| ()),
+                Rx::Stream(stream) => stream.next_len().map(|_| ()),
             };
             match ready {
                 Ok(()) => return Ok(true),

@@ -83,6 +83,8 @@ mod scm;
 #[cfg_attr(loom, path = "model/slot.rs")]
 mod slot;
 mod spin;
+#[cfg(not(loom))]
+mod stream;
 mod sync;
 
 #[cfg(not(loom))]
@@ -107,3 +109,5 @@ pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
 pub use spin::Spin;
+#[cfg(not(loom))]
+pub use stream::{StreamIn, StreamOut};

@@ -17,7 +17,7 @@ use std::path::Path;
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::SealFlags;
 
-use crate::board::{self, ENTRIES, Form, Head, Posting, Slot, Way};
+use crate::board::{self, ENTRIES, Form, Head, Identity, Posting, Slot, Way};
 use crate::layout::{HEADER_LEN, Header, MAGIC, SideBlock, VERSION, load_text};
 use crate::region::{MEMFD_NAME, is_tmpfs};
 use crate::ring::Counters;
@@ -62,11 +62,22 @@ pub struct Post {
     pub counters: Counters,
 }
 
+/// A process that has a board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Who it says it is.
+    pub identity: Identity,
+}
+
 /// What there is to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sight {
     /// Rings, by inode.
     pub rings: Vec<RingView>,
+    /// Those that have boards, by id.
+    pub processes: Vec<Process>,
     /// What is on boards, by process.
     pub posts: Vec<Post>,
     /// Links for which there was no room on the board of their process.
@@ -126,7 +137,9 @@ pub fn look() -> std::io::Result<Sight> {
         let posts = shown.entries.into_iter();
         sight.posts.extend(posts.map(|(posting, counters)| Post { pid, posting, counters }));
         sight.missing += shown.missing;
+        sight.processes.push(Process { pid, identity: shown.identity });
     }
+    sight.processes.sort_by_key(|process| process.pid);
     sight.posts.sort_by_key(|post| post.pid);
     Ok(sight)
 }
@@ -151,6 +164,7 @@ fn map(file: &File, len: usize) -> Option<Mmap> {
 struct Shown {
     /// As its process sees it.
     pid: u32,
+    identity: Identity,
     entries: Vec<(Posting, Counters)>,
     missing: u64,
 }
@@ -171,6 +185,10 @@ fn shown(file: &File) -> Option<Shown> {
         unsafe { std::slice::from_raw_parts(map.as_ptr().add(HEADER_LEN).cast::<Slot>(), ENTRIES) };
     Some(Shown {
         pid: head.pid.load(Ordering::Relaxed),
+        identity: Identity {
+            name: load_text(&head.name, head.name_len.load(Ordering::Relaxed)),
+            command: load_text(&head.command, head.command_len.load(Ordering::Relaxed)),
+        },
         entries: slots.iter().filter_map(read).collect(),
         missing: head.missing.load(Ordering::Relaxed),
     })

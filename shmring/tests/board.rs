@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use shmring::board::{Board, ENTRIES, Form, Meter, Posting, Way};
+use shmring::board::{Board, ENTRIES, Form, Identity, Meter, Posting, Way, introduce};
 use shmring::observe::{Post, look};
 
 /// The tests share the board of this process.
@@ -61,6 +61,28 @@ fn names_are_cut_and_carry_no_control_characters() {
 }
 
 #[test]
+fn a_process_is_known_by_the_name_that_it_gave_first() {
+    // In a process of its own: who it is is said once, before the board is made.
+    const CHILD: &str = "SHMRING_TESTS_NAMED";
+    if std::env::var_os(CHILD).is_none() {
+        let exe = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(exe);
+        child.args(["--exact", "a_process_is_known_by_the_name_that_it_gave_first"]);
+        let ended = child.env(CHILD, "").output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        return;
+    }
+    let long = format!("ping\x1b -c3 {}", "ä".repeat(200));
+    introduce(Identity { name: "fw".to_owned(), command: long });
+    introduce(Identity { name: "other".to_owned(), command: String::new() });
+    Board::of_this_process().unwrap();
+    let own = look().unwrap().processes.into_iter().find(|it| it.pid == std::process::id());
+    let identity = own.expect("this process").identity;
+    assert_eq!(identity.name, "fw");
+    assert_eq!(identity.command, format!("ping -c3 {}", "ä".repeat(91)));
+}
+
+#[test]
 fn a_full_board_says_how_many_are_missing() {
     let _alone = BOARD.lock().unwrap_or_else(PoisonError::into_inner);
     let board = Board::of_this_process().unwrap();
@@ -90,13 +112,13 @@ fn a_strangers_board_is_sealed_and_whole_or_none() {
         }
         memfd
     };
-    let good = b"SHMBORD\0\x01\0\0\0";
+    let good = b"SHMBORD\0\x02\0\0\0";
     let whole = 4096 + 192 * ENTRIES as u64;
     let _strangers = [
         memfd(whole, false, good),
         memfd(whole - 1, true, good),
         memfd(0, true, b""),
-        memfd(whole, true, b"SHMBORD\0\x02\0\0\0"),
+        memfd(whole, true, b"SHMBORD\0\x01\0\0\0"),
         memfd(whole, true, good),
     ];
     assert_eq!(own(), []);

@@ -5,16 +5,22 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::chains::two;
+use crate::support::chains::{three, two};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
+use crate::support::terminal::Terminal;
 use crate::support::{SOON, wait_until};
 
-/// All links on this machine, where others may run chains, too.
-fn all(scene: &Scene) -> Vec<Value> {
+/// What there is on this machine, where others may run chains, too.
+fn report(scene: &Scene) -> Value {
     let outcome = scene.sh("stdpkt ls --json");
     assert_eq!(outcome.status, 0, "{outcome:?}");
     serde_json::from_str(&outcome.out).expect("JSON")
+}
+
+/// All links.
+fn all(scene: &Scene) -> Vec<Value> {
+    report(scene)["links"].as_array().expect("links").clone()
 }
 
 /// Those of one function.
@@ -158,4 +164,107 @@ fn ls_shows_links_to_which_nobody_has_come() {
     let (links, _) = links_of(&scene, &script, &expected);
     let named = |link: &&Value| link["what"] == "f" && link["form"] == "waiting";
     assert_eq!(links.iter().filter(named).count(), 1, "{links:#?}");
+}
+
+/// Waits until there are links of all three functions, and returns their process ids.
+fn three_named(scene: &Scene) -> [u64; 3] {
+    let functions = ["10.0.1.1/24", "10.0.1.2/24", "10.0.2.1/24"];
+    wait_until(SOON, || match scene.processes().iter().any(|p| p.name == "ping") {
+        true => Ok(()),
+        false => Err("no ping".into()),
+    });
+    functions.map(|address| scene.function(address).pid as u64)
+}
+
+#[test]
+fn functions_have_names_by_which_ls_finds_them() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let chain = three("-- ping -q -i0.1 10.0.2.1", "--name fw-names", "--name web-names");
+    let play = scene.start_sh(&chain);
+    let [ping, fw, web] = three_named(&scene);
+    let names = |links: &[Value]| -> Vec<String> {
+        let ends = links.iter().flat_map(|link| [&link["from"], &link["to"]]);
+        ends.map(|end| end["name"].as_str().unwrap_or("-").to_owned()).collect()
+    };
+    for (pattern, count) in
+        [("fw-names", 4), ("'fw-n*es'", 4), ("web-n", 2), (&ping.to_string(), 2)]
+    {
+        let outcome = scene.sh(&format!("stdpkt ls --json {pattern}"));
+        let report: Value = serde_json::from_str(&outcome.out).expect("JSON");
+        let links = report["links"].as_array().unwrap();
+        assert_eq!(links.len(), count, "{pattern}: {report:#}");
+        let names = names(links);
+        assert!(names.iter().any(|name| name == "fw-names"), "{pattern}: {names:?}");
+    }
+    let report = report(&scene);
+    let of = |pid: u64| {
+        let functions = report["functions"].as_array().unwrap();
+        functions.iter().find(|it| it["pid"] == pid).expect("a function").clone()
+    };
+    assert_eq!((&of(ping)["name"], &of(web)["name"]), (&"ping".into(), &"web-names".into()));
+    assert_eq!(of(ping)["command"], "ping -q -i0.1 10.0.2.1");
+    let nobody = scene.sh("stdpkt ls nobody-names");
+    assert_eq!(nobody.status, 125);
+    assert!(
+        nobody.only_line().contains("no function is called nobody-names: there is"),
+        "{nobody:?}"
+    );
+
+    let chains = scene.sh("stdpkt ls --chains").out;
+    let line = format!("ping[{ping}] right----left fw-names[{fw}] right----left web-names[{web}]");
+    assert!(chains.lines().any(|it| it == line), "{line}\n{chains}");
+    let dot = scene.sh("stdpkt ls --dot names").out;
+    assert!(dot.starts_with("digraph") && dot.contains(&format!("\"fw-names\\n{fw}\"")), "{dot}");
+    play.signal_group(Signal::TERM);
+    play.end();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn what_ls_writes_as_json_is_what_its_schema_says() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let script = format!(
+        "mkfifo f; stdpkt run --link x,at=f,ip=10.0.9.1/24 & {}",
+        two("--channel fifo", "-- ping -q -i0.1 10.0.0.1")
+    );
+    let play = scene.start_sh(&script);
+    wait_until(SOON, || match scene.processes().iter().any(|p| p.name == "ping") {
+        true => Ok(()),
+        false => Err("no ping".into()),
+    });
+    let schema = std::fs::read_to_string("../docs/ls.schema.json").expect("the schema");
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let mut report = report(&scene);
+    assert_eq!(report["version"], 1);
+    let errors: Vec<_> = validator.iter_errors(&report).map(|error| error.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new(), "{report:#}");
+    // It can tell.
+    report["links"][0]["form"] = 7.into();
+    assert!(!validator.is_valid(&report));
+    let watched = scene.sh("stdpkt ls --json --watch | head -n2 | tail -n1").out;
+    let watched: Value = serde_json::from_str(&watched).expect("JSON");
+    assert!(validator.is_valid(&watched), "{watched:#}");
+    assert!(watched.to_string().contains("bits_per_second"), "{watched:#}");
+    play.signal_group(Signal::TERM);
+    play.end();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn ls_redraws_in_place_on_a_terminal_until_q() {
+    need!("setsid");
+    let scene = Scene::new();
+    let mut terminal = Terminal::new();
+    let mut command = scene.command("setsid");
+    let script = "stty rows 20 cols 100; exec stdpkt ls --watch >/dev/tty";
+    command.args(["--ctty", "--wait", "sh", "-c", script]);
+    command.env("TERM", "xterm").stdin(std::process::Stdio::from(terminal.open()));
+    let play = scene.start(command);
+    terminal.wait_for("q)uit");
+    terminal.type_keys("dq");
+    let outcome = play.end();
+    assert_eq!((outcome.status, outcome.err.as_str()), (0, ""));
 }

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use rustix::io::Errno;
-use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role};
+use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role, StreamOut, Tx};
 
 use super::{Cable, Fallback, Wake};
-use crate::half::{Joined, Receiver, Sender};
+use crate::half::{Joined, Receiver};
 use crate::neighbour::Kind;
 use crate::stream_rx::StreamRx;
 use crate::stream_tx::StreamTx;
@@ -76,7 +76,7 @@ impl Cable {
             Err(LinkError::System { errno: Errno::NXIO, .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let stream = Sender::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)));
+        let stream = Tx::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)?));
         self.notice.sends_capture(reader);
         self.add(Joined::new(Some(stream), None), wake)
     }
@@ -94,11 +94,11 @@ impl Cable {
     pub(super) fn stream_on(&mut self, wake: &mut Wake<'_>) -> Result<bool> {
         let Some(rendezvous) = self.rendezvous.take() else { return Ok(false) };
         let pipe = rendezvous.end().reopen_to_write()?;
-        let stream = StreamTx::new(pipe, self.what(), PROLOGUE.len());
+        let stream = StreamTx::new(pipe, self.what(), PROLOGUE.len())?;
         if stream.is_closed() {
             return Ok(false);
         }
-        let tx = Some(Sender::Stream(Box::new(stream)));
+        let tx = Some(Tx::Stream(Box::new(stream)));
         self.notice.sends_capture(Kind::Other);
         self.add(Joined::new(tx, None), wake)?;
         Ok(true)
@@ -109,7 +109,7 @@ impl Cable {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, self.what());
         self.notice.receives_capture();
-        self.add(Joined::new(None, Some(Receiver::stream(stream))), wake)
+        self.add(Joined::new(None, Some(Receiver::capture(stream))), wake)
     }
 
     /// Ends the byte streams, since there is a link; what came in is still to be taken.
@@ -117,7 +117,7 @@ impl Cable {
         self.out = Out::Free;
         let mut ended = None;
         self.links.retain_mut(|(_, joined)| {
-            joined.tx.take_if(|tx| matches!(tx, Sender::Stream(_)));
+            joined.tx.take_if(|tx| tx.stream::<StreamTx>().is_some());
             ended = joined.rx.take_if(|rx| rx.is_stream()).or(ended.take());
             joined.is_alive()
         });
@@ -128,10 +128,7 @@ impl Cable {
     }
 
     pub(super) fn stream_out(&mut self) -> Option<&mut StreamTx> {
-        self.links().find_map(|joined| match &mut joined.tx {
-            Some(Sender::Stream(stream)) => Some(&mut **stream),
-            _ => None,
-        })
+        self.links().find_map(|joined| joined.tx.as_mut()?.stream_mut())
     }
 
     fn stream_in(&mut self) -> Option<&mut StreamRx> {

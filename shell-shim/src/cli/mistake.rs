@@ -17,6 +17,33 @@ const NUMBERS: [(&str, &str); 3] = [
 /// clap's report in one line: what is wrong, what may have been meant, and where
 /// to read on. `words` is the command line, the program's name first.
 pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> String {
+    let mut line = plain(error);
+    let command = command(words);
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with('-')
+        && command.get_arguments().any(|arg| arg.is_last_set())
+    {
+        line += &format!(": a program comes after `--`, as in `-- {word}`");
+    }
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && command.has_subcommands()
+        && let Some(sub) = with_option(&command, word.trim_start_matches('-'))
+    {
+        line += &format!(": a command comes first, as in `{sub} {word}`");
+    }
+    format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
+}
+
+/// The first subcommand that has an option.
+fn with_option(command: &Command, long: &str) -> Option<String> {
+    let has = |sub: &&Command| sub.get_arguments().any(|arg| arg.get_long() == Some(long));
+    command.get_subcommands().find(has).and_then(|sub| sub.get_bin_name()).map(str::to_owned)
+}
+
+/// What is wrong and what may have been meant, in one line.
+pub fn plain(error: &clap::Error) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage"));
     let first = lines.next().unwrap_or_default();
@@ -33,15 +60,7 @@ pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) 
             None => line += &format!(" {more}"),
         }
     }
-    let command = command(words);
-    if error.kind() == ErrorKind::UnknownArgument
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-        && !word.starts_with('-')
-        && command.get_arguments().any(|arg| arg.is_last_set())
-    {
-        line += &format!(": a program comes after `--`, as in `-- {word}`");
-    }
-    format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
+    line
 }
 
 /// The subcommand that a command line begins with.

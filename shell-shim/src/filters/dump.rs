@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use shmring::RecvError;
 
 use super::{Patch, Work, left};
+use crate::name::NameArg;
 use cable::stream_tx::{Malformed, now};
 use cable::{BATCH, Cable, CablePlan};
 use frames::Packets;
@@ -54,6 +55,10 @@ pub struct DumpArgs {
     /// Write here instead of standard output
     #[arg(short, long = "write", value_name = "FILE")]
     pub write: Option<PathBuf>,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 /// Writes what comes from the left until it ends.
@@ -61,6 +66,7 @@ pub struct DumpArgs {
 /// # Errors
 /// One line that names the file or link. A reader that has had enough is none.
 pub fn run(args: &DumpArgs) -> Result<u8> {
+    args.name.introduce(&[], "dump");
     let terminal = args.write.is_none() && io::stdout().is_terminal();
     let usual = if terminal { FormatArg::Hex } else { FormatArg::Pcap };
     let format = match args.format.unwrap_or(usual) {

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use frames::recorded::MAX_HEAD_START;
 use rustix::fs::SeekFrom;
-use shmring::{PipeEnd, RecvError, SendError};
+use shmring::{PipeEnd, RecvError, SendError, StreamIn};
 
 use super::{Patch, Work, right};
 use crate::FAILED;
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::stream_rx::StreamRx;
 use cable::{BATCH, Cable, CablePlan, Sender};
@@ -36,6 +37,10 @@ pub struct FeedArgs {
     /// How long a function's CMD is running before packets reach it, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = head_start)]
     pub after_cmd: Duration,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 /// How fast a capture is sent.
@@ -71,6 +76,7 @@ fn head_start(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// One line that names the file and the place in it.
 pub fn run(args: &FeedArgs) -> Result<u8> {
+    args.name.introduce(&[], "feed");
     let mut feed = Feed::open(args)?;
     // What is no capture is refused before anybody waits for it.
     if !feed.source.peek() {
@@ -166,9 +172,8 @@ impl Feed {
         self.blocked = false;
         self.due = None;
         for _ in 0..BATCH {
-            let next = self.source.borrow().map(|_| ());
-            let time = match next {
-                Ok(()) => self.source.time(),
+            let (len, time) = match self.source.next_len() {
+                Ok(len) => (len, self.source.time()),
                 Err(RecvError::Ended) if self.begin_again() => continue,
                 Err(error) => {
                     self.over = error != RecvError::Empty;
@@ -179,9 +184,8 @@ impl Feed {
             if self.due.is_some() {
                 break;
             }
-            let Ok(bytes) = self.source.borrow() else { break };
-            let len = bytes.len();
-            let sent = tx.send(len, |room| {
+            let bytes = self.source.frame();
+            let sent = tx.put(len, |room| {
                 room.copy_from_bytes(0, bytes);
                 Ok::<_, ()>(len)
             });
@@ -268,7 +272,7 @@ impl Work for Feed {
     }
 
     fn ready(&mut self) {
-        self.source.woken();
+        let _ = self.source.woken(); // cannot fail: there is nothing but a flag
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ use shmring::Bytes;
 
 use super::mirror::Mirror;
 use super::{Patch, Work, left, right};
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
 use cable::lane::Lane;
@@ -26,6 +27,10 @@ pub struct TeeArgs {
     /// somebody reads it; if that is another stdpkt, it becomes a link
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 /// Passes frames on until a neighbour ends.
@@ -33,6 +38,7 @@ pub struct TeeArgs {
 /// # Errors
 /// One line that names the file or link.
 pub fn run(args: &TeeArgs) -> Result<u8> {
+    args.name.introduce(&[], "tee");
     let plans = vec![left()?, right()?];
     // Before there are threads, which are not to get the signals either.
     let signals = Signals::new()?;

@@ -1,14 +1,27 @@
-//! What `/proc` tells of a function.
+//! A function, and what `/proc` tells of it.
 
-/// What follows `--` on the command line of a function.
+use serde::Serialize;
+
+/// A function or another command with links.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Function {
+    /// Process id.
+    pub pid: u32,
+    /// What it is called (`--name`).
+    pub name: String,
+    /// What it runs; empty where that is nothing.
+    pub command: String,
+}
+
+/// The command line of a process.
 pub fn command_of(pid: u32) -> Option<String> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<_> = line
         .split(|&byte| byte == 0)
         .map(|word| String::from_utf8_lossy(word).replace(char::is_control, "?"))
         .collect();
-    let from = words.iter().position(|word| word == "--")? + 1;
-    Some(words[from..].join(" ").trim_end().to_owned()).filter(|command| !command.is_empty())
+    Some(words.join(" ").trim_end().to_owned()).filter(|command| !command.is_empty())
 }
 
 /// Frames that the network stack of a function handed to an interface and that

@@ -1,18 +1,18 @@
 //! The links there are, put together from what either side shows.
 
 use std::collections::HashMap;
-use std::io;
 
 use serde::Serialize;
 use shmring::Counters;
 use shmring::board::{Form, Way};
 use shmring::holders::{Holder, holders};
-use shmring::observe::{self, Post, RingView, Side};
+use shmring::observe::{Post, RingView, Side};
 
-use super::function::{command_of, interface_drops};
+use super::function::{Function, command_of, interface_drops};
 
 /// One direction of a link, or a link that nobody has come to.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Link {
     /// `ring`, `pipe` (frames through the pipe, a length before each), `capture`
     /// (packets through the pipe, as other programs read and write them) or `waiting`.
@@ -34,13 +34,17 @@ pub struct Link {
     /// Of a balancer's link to a target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flows: Option<Flows>,
-    /// Payload bits a second since the last look (`--watch`).
+    /// Frames a second since the look before (`--watch`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_per_second: Option<f64>,
+    /// Payload bits a second since the look before (`--watch`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_second: Option<f64>,
 }
 
 /// The flows of a balancer's target.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flows {
     /// That are remembered.
     pub now: u64,
@@ -54,10 +58,13 @@ pub struct Flows {
 
 /// One end of it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct End {
     /// Process id, null when it is gone.
     pub pid: Option<u32>,
-    /// Its command line, CMD only; of another program, its name.
+    /// What the function is called; of another program, its own name.
+    pub name: Option<String>,
+    /// CMD, what the function runs; of another program, its name.
     pub command: Option<String>,
     /// Name of the interface, null where it is another program.
     pub interface: Option<String>,
@@ -76,9 +83,22 @@ pub struct End {
     pub wakeups: Option<u64>,
 }
 
+/// A link from one look to the next.
+pub type Key = (&'static str, u64, Option<u32>);
+
+/// Functions by process.
+type Known<'a> = HashMap<u32, &'a Function>;
+
+impl End {
+    /// Its name, or else what it runs.
+    pub fn called(&self) -> &str {
+        self.name.as_deref().or(self.command.as_deref()).unwrap_or_default()
+    }
+}
+
 impl Link {
     /// The same from one look to the next.
-    pub fn key(&self) -> (&'static str, u64, Option<u32>) {
+    pub fn key(&self) -> Key {
         (self.form, self.inode, self.from.as_ref().or(self.to.as_ref()).and_then(|end| end.pid))
     }
 
@@ -86,6 +106,12 @@ impl Link {
     pub fn counted(&self, what: impl Fn(&End) -> Option<u64>) -> Option<u64> {
         let ends = [&self.to, &self.from].into_iter().flatten();
         ends.filter_map(what).next()
+    }
+
+    /// Times that an end slept.
+    pub fn stalls(&self) -> u64 {
+        let ends = [&self.to, &self.from].into_iter().flatten();
+        ends.filter_map(|end| end.stalls).sum()
     }
 
     /// Frames that were lost on the way, as far as anybody knows.
@@ -96,19 +122,35 @@ impl Link {
     }
 }
 
-/// All links that this user may look at, and how many there was no room to show.
-///
-/// # Errors
-/// Those of reading `/proc`.
-pub fn links() -> io::Result<(Vec<Link>, u64)> {
-    let sight = observe::look()?;
-    let mut links: Vec<Link> = sight.rings.into_iter().map(ring).collect();
+/// All links, of what the processes show.
+pub fn put_together(rings: Vec<RingView>, posts: Vec<Post>, known: &Known<'_>) -> Vec<Link> {
+    let mut links: Vec<Link> = rings.into_iter().map(ring).collect();
     let is_tally = |post: &Post| post.posting.form == Form::Tally;
-    let (tallies, posts) = sight.posts.into_iter().partition::<Vec<_>, _>(is_tally);
+    let (tallies, posts) = posts.into_iter().partition::<Vec<_>, _>(is_tally);
     links.extend(posted(posts));
     tallies.iter().for_each(|tally| tell_flows(&mut links, tally));
+    for end in links.iter_mut().flat_map(|link| [&mut link.from, &mut link.to]).flatten() {
+        name(end, known);
+    }
     links.sort_by(|a, b| (&a.pipe, a.inode, a.form).cmp(&(&b.pipe, b.inode, b.form)));
-    Ok((links, sight.missing))
+    links
+}
+
+/// Says who is at an end. A process without a board, as CMD of an LKL function, is known
+/// by its program.
+fn name(end: &mut End, known: &Known<'_>) {
+    let Some(pid) = end.pid else { return };
+    if let Some(function) = known.get(&pid) {
+        end.name = Some(function.name.clone());
+        end.command = Some(function.command.clone()).filter(|command| !command.is_empty());
+    } else {
+        end.command = end.command.take().or_else(|| command_of(pid));
+        let program = end.command.as_deref().and_then(|command| command.split(' ').next());
+        end.name = program.and_then(|program| program.rsplit('/').next()).map(str::to_owned);
+    }
+    if let Some(interface) = &end.interface {
+        end.interface_drops = interface_drops(pid, interface);
+    }
 }
 
 fn ring(view: RingView) -> Link {
@@ -122,6 +164,7 @@ fn ring(view: RingView) -> Link {
         from: Some(side(view.producer)),
         to: Some(side(view.consumer)),
         flows: None,
+        frames_per_second: None,
         bits_per_second: None,
     }
 }
@@ -182,6 +225,7 @@ fn link(form: &'static str, post: &Post) -> Link {
         from: None,
         to: None,
         flows: None,
+        frames_per_second: None,
         bits_per_second: None,
     }
 }
@@ -226,6 +270,7 @@ fn alone(post: Post) -> Link {
 fn program(holder: Holder) -> End {
     End {
         pid: Some(holder.pid),
+        name: None,
         command: Some(holder.program),
         interface: None,
         frames: None,
@@ -248,13 +293,44 @@ fn side(side: Side) -> End {
 fn counted(pid: Option<u32>, interface: String, counters: Counters) -> End {
     End {
         pid,
-        command: pid.and_then(command_of),
-        interface_drops: pid.and_then(|pid| interface_drops(pid, &interface)),
+        name: None,
+        command: None,
+        interface_drops: None,
         interface: Some(interface),
         frames: Some(counters.frames),
         bytes: Some(counters.bytes),
         drops: Some(counters.drops),
         stalls: Some(counters.stalls),
         wakeups: Some(counters.wakeups),
+    }
+}
+
+#[cfg(test)]
+impl Link {
+    /// A link that nothing passed.
+    pub fn of_tests(form: &'static str, from: Option<End>, to: Option<End>) -> Link {
+        let link = Link {
+            form,
+            pipe: String::new(),
+            what: None,
+            inode: 0,
+            capacity_bytes: None,
+            used_bytes: None,
+            from: None,
+            to: None,
+            flows: None,
+            frames_per_second: None,
+            bits_per_second: None,
+        };
+        Link { from, to, ..link }
+    }
+}
+
+#[cfg(test)]
+impl End {
+    /// The end of a function that has sent nothing.
+    pub fn of_tests(pid: u32, name: &str, interface: &str) -> End {
+        let end = counted(Some(pid), interface.to_owned(), Counters::default());
+        End { name: Some(name.to_owned()), ..end }
     }
 }

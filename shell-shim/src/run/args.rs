@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::link_spec::{EndSpec, LinkSpec};
 use super::values::{ip, route, seconds, size};
+use crate::name::NameArg;
 use crate::stack::network::{DEFAULT_MTU, Route};
 use crate::stack::whose::Whose;
 
@@ -48,7 +49,7 @@ pub struct RunArgs {
 
     /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or
     /// NAME,at=RX:TX (one FIFO each way), then ip=CIDR (repeatable); at=EDGE as above
-    #[arg(long, value_name = "SPEC", value_parser = LinkSpec::parse)]
+    #[arg(long, alias = "links", value_name = "SPEC", value_parser = LinkSpec::parse)]
     pub link: Vec<LinkSpec>,
 
     /// Default gateway, one for IPv4 and one for IPv6
@@ -56,11 +57,11 @@ pub struct RunArgs {
     pub gateway: Vec<IpAddr>,
 
     /// A route: NET=VIA, e.g. 10.0.0.0/8=192.168.0.254 (repeatable)
-    #[arg(long, value_name = "NET=VIA", value_parser = route)]
+    #[arg(long, alias = "routes", value_name = "NET=VIA", value_parser = route)]
     pub route: Vec<Route>,
 
     /// Forward packets between the interfaces, IPv4 and IPv6
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub forward: bool,
 
     /// A sysctl inside the function, e.g. net.ipv4.tcp_congestion_control=reno (repeatable)
@@ -97,20 +98,42 @@ pub struct RunArgs {
     pub netns: Option<Whose>,
 
     /// Make the interfaces ports of a switch, br0, which has their addresses
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub bridge: bool,
+
+    /// Stay as without CMD when CMD has ended; the status is still CMD's
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
+    pub keep: bool,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up
     #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]
     pub linger: Duration,
 
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
+
+    /// Take from a function file what the command line does not say: TOML, the keys of
+    /// which are these flags, and command for CMD
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Take it from an LKL configuration: a file (JSON, or lines NAME=value), or env, the
+    /// variables LKL_HIJACK_* and the file that LKL_CONFIG names
+    #[arg(long, value_name = "FILE|env")]
+    pub lkl_config: Option<String>,
+
+    /// Write the function file of this command line to standard output, and run nothing
+    #[arg(long)]
+    pub print_file: bool,
+
     /// Say also what the function goes without here
     #[arg(short, long)]
     pub verbose: bool,
 
     /// The program to run inside the function; without one, the function lives
-    /// until its links end
+    /// until the `|` on its sides end; on a FIFO it waits for the next neighbour
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 }

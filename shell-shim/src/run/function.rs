@@ -31,6 +31,10 @@ pub struct Function {
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
+    /// Whether to stay when CMD has ended.
+    keep: bool,
+    /// That of a CMD which has ended before the function does.
+    status: u8,
     running: bool,
     stage: Stage,
     linger: Linger,
@@ -158,7 +162,7 @@ impl Driver for Function {
                 ));
                 self.leave(crate::FAILED);
             }
-            Stage::Living if cut => self.leave(0),
+            Stage::Living if cut => self.leave(self.status),
             _ => {}
         }
         Ok(())
@@ -191,14 +195,26 @@ impl Function {
         far: Vec<Far>,
         signals: Signals,
         keeper: Option<Keeper>,
-        command: Vec<String>,
+        (command, keep): (Vec<String>, bool),
         linger: Linger,
     ) -> Function {
-        let (running, stage, over) = (false, Stage::Living, None);
+        let (running, status, stage, over) = (false, 0, Stage::Living, None);
         if !command.is_empty() {
             jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
         }
-        Function { jacks, far, signals, keeper, command, running, stage, linger, over }
+        Function {
+            jacks,
+            far,
+            signals,
+            keeper,
+            command,
+            keep,
+            status,
+            running,
+            stage,
+            linger,
+            over,
+        }
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -308,6 +324,13 @@ impl Function {
         self.take_signals()?;
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let status = keeper.status()?;
+        if self.keep && self.stage == Stage::Living {
+            if status != 0 {
+                say::note!("CMD ended with status {status}, and the function stays (--keep)");
+            }
+            (self.running, self.status) = (false, status);
+            return self.parted();
+        }
         self.leave(status);
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! `stdpkt run --stack lkl`: CMD has the network stack in itself, and the rings,
 //! too. What is left to do here is to start it and to see it end.
 
+mod stays;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,6 +24,7 @@ use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
 use cable::CablePlan;
+use stays::{Stays, stays};
 
 /// Runs a function to its end; returns its exit status.
 ///
@@ -32,7 +35,17 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut links = super::links(&plan);
     let Plan { network, plugs, .. } = plan;
     let lkl = Lkl::find(args.lkl.as_deref())?;
-    let script = setup_script(args)?;
+    let stays = args.keep.then(|| stays(&args.command)).transpose()?;
+    let (script, command) = match &stays {
+        None => (setup_script(args)?, args.command.clone()),
+        Some(Stays::Idle) => (setup_script(args)?, Vec::new()),
+        Some(Stays::Reads { .. }) if !args.setup.is_empty() => {
+            bail!(
+                "--setup: CMD's rules are read in their place: leave CMD out, or use --stack netns"
+            )
+        }
+        Some(Stays::Reads { program, rules }) => (rules.clone(), vec![program.clone()]),
+    };
     let dir = RuntimeDir::for_user()?;
     let mut ends = Vec::new();
     let mut kept = Vec::new();
@@ -54,12 +67,19 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     namespace::enter()?;
     netlink::configure(&lo())?;
     let (input, typed) = std::io::pipe().context("pipe")?;
+    let mut command = command;
+    if matches!(stays, Some(Stays::Reads { .. })) {
+        // Without close-on-exec.
+        let rules = dup(&input).context("dup")?;
+        command.extend(["--noflush".to_owned(), format!("/dev/fd/{}", rules.as_raw_fd())]);
+        kept.push(rules);
+    }
     if !script.is_empty() {
         links.input = Some(input.as_raw_fd());
     }
     links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
     let mut keeper = Keeper::start(links)?;
-    args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
+    command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     drop((kept, input));
     let signals = Signals::new()?;
     (&typed).write_all(script.as_bytes()).context("--setup")?;
@@ -82,13 +102,14 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         ChannelArg::Fifo => "fifo",
     };
     set("STDPKT_CHANNEL", channel.into());
-    match args.command.is_empty() {
-        false => argv.extend(args.command.iter().map(Into::into)),
+    let is_own = command.is_empty() || stays.is_some();
+    match command.is_empty() {
+        false => argv.extend(command.into_iter().map(Into::into)),
         true if script.is_empty() => argv.extend(["sleep".into(), "infinity".into()]),
         true => argv.extend(["nft".into(), "-i".into()]),
     }
     keeper.spawn(&argv)?;
-    let status = supervise(&mut keeper, &signals, &ends, args.command.is_empty())?;
+    let status = supervise(&mut keeper, &signals, &ends, is_own)?;
     drop(keeper);
     dir.sweep(); // a CMD that was killed left its doors behind
     Ok(status)
@@ -121,7 +142,7 @@ fn setup_script(args: &RunArgs) -> Result<String> {
         script.push_str(rules);
         script.push('\n');
     }
-    if !script.is_empty() && !args.command.is_empty() {
+    if !script.is_empty() && !args.command.is_empty() && !args.keep {
         bail!(
             "--setup: the LKL kernel lives in CMD's process, where nft cannot reach it: leave CMD out, or use --stack netns"
         );

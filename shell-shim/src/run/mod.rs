@@ -10,8 +10,12 @@ pub mod linger;
 pub mod link_spec;
 pub mod lkl;
 pub mod plan;
+pub mod settings;
 pub mod signals;
 mod values;
+
+use std::ffi::OsStr;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
@@ -36,6 +40,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     if args.verbose {
         say::set_verbose();
     }
+    let file = args.file.as_deref().and_then(Path::file_stem).map(OsStr::to_string_lossy);
+    args.name.introduce(&args.command, file.as_deref().unwrap_or(usual_name(&args)));
     match args.stack {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
@@ -93,7 +99,17 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, keeper, args.command, linger).run(Switch::new(dir)?)
+    Function::new(jacks, far, signals, keeper, (args.command, args.keep), linger)
+        .run(Switch::new(dir)?)
+}
+
+/// What a function without CMD is called.
+fn usual_name(args: &RunArgs) -> &'static str {
+    match (args.bridge, args.forward) {
+        (true, _) => "switch",
+        (_, true) => "router",
+        _ => "host",
+    }
 }
 
 /// What the keeper has to know of the standard descriptors.

@@ -65,7 +65,7 @@ impl Scene {
     fn rx(&mut self) -> &mut Consumer {
         match self.link.rx.as_mut().unwrap() {
             Rx::Ring(consumer) => consumer,
-            Rx::Pipe(_) => panic!("no ring"),
+            Rx::Stream(_) => panic!("no ring"),
         }
     }
 

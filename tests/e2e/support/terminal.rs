@@ -34,6 +34,16 @@ impl Terminal {
         options.open(&self.slave).expect("the terminal").into()
     }
 
+    /// Reads what is shown until `text` is among it.
+    pub fn wait_for(&mut self, text: &str) {
+        let mut all = Vec::new();
+        let mut some = [0; 4096];
+        while !String::from_utf8_lossy(&all).contains(text) {
+            let count = self.master.read(&mut some).expect("the terminal");
+            all.extend_from_slice(&some[..count]);
+        }
+    }
+
     /// What was shown, once all programs have let go of the terminal.
     pub fn shown(&mut self) -> String {
         let mut all = Vec::new();

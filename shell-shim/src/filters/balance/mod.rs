@@ -19,6 +19,7 @@ use shmring::board::{Board, Form, Posting, Tally, Way};
 use shmring::{PipeEnd, Role};
 
 use super::{Patch, left, offer};
+use crate::name::NameArg;
 use crate::run::plan::with_way_out;
 use crate::run::signals::Signals;
 use check::Checks;
@@ -53,6 +54,10 @@ pub struct BalanceArgs {
     /// While CMD fails, or takes more than 5 s, that target gets no new flows
     #[arg(long, value_name = "CMD")]
     pub check: Option<String>,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 }
 
 /// What goes to one target.
@@ -92,6 +97,7 @@ fn tally(end: &PipeEnd) -> Result<Tally> {
 /// # Errors
 /// One line that names the FIFO or link.
 pub fn run(args: &BalanceArgs) -> Result<u8> {
+    args.name.introduce(&[], "balance");
     let mut director = Director::new(args.by);
     for path in &args.paths {
         director.add(path.clone(), args.check.is_some())?;

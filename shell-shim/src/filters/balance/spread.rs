@@ -136,7 +136,7 @@ impl Spread {
             self.director.replaced(at, up, now);
             let Some(tx) = cable.sender() else { continue };
             for frame in self.questions.iter().filter(|frame| !frame.is_empty()) {
-                let sent = tx.send(frame.len(), |room| {
+                let sent = tx.put(frame.len(), |room| {
                     room.copy_from(0, frame);
                     Ok::<_, ()>(frame.len())
                 });
@@ -251,7 +251,7 @@ impl Spread {
     ) -> Passed {
         let target = &mut self.director.targets[at];
         let Some(tx) = targets[at].sender() else { return Passed::Nobody };
-        let sent = tx.send(bytes.len(), |room| {
+        let sent = tx.put(bytes.len(), |room| {
             room.copy_from_bytes(0, bytes);
             if let (true, Some(mac)) = (alone, &target.mac) {
                 room.copy_from(VNET_LEN, mac);
@@ -276,7 +276,7 @@ impl Spread {
 
 /// Whether there is room for any frame.
 fn has_room(cable: &mut Cable) -> bool {
-    cable.sender().is_some_and(|tx| tx.send(MAX_FRAME, |_| Err(())).is_ok())
+    cable.sender().is_some_and(|tx| tx.put(MAX_FRAME, |_| Err(())).is_ok())
 }
 
 /// Whether a packet asks for a hardware address: 0 by ARP, 1 by neighbour discovery.

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::{Patch, Work, left, right};
+use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
 use cable::lane::Lane;
@@ -18,6 +19,10 @@ pub struct FilterArgs {
     /// Filter one direction only; all passes in the other
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub only: Option<Direction>,
+
+    /// What it is called.
+    #[command(flatten)]
+    pub name: NameArg,
 
     /// What passes, as in pcap-filter(7); remember arp, without which IPv4 does
     /// not get far
@@ -39,6 +44,7 @@ pub enum Direction {
 /// # Errors
 /// One line: the expression does not compile, libpcap is missing, or a link failed.
 pub fn run(args: &FilterArgs) -> Result<u8> {
+    args.name.introduce(&[], "filter");
     let program = Program::compile(&args.expression.join(" "))?;
     let plans = vec![left()?, right()?];
     let mut filter =

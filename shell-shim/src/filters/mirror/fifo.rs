@@ -137,7 +137,7 @@ impl Fifo {
         let gone = cable.was_up && cable.sender().is_none_or(|tx| tx.is_closed());
         let Some(tx) = cable.sender().filter(|_| !gone) else { return !gone };
         while let Some(frame) = queue.front() {
-            let sent = tx.send(frame.len(), |room| {
+            let sent = tx.put(frame.len(), |room| {
                 room.copy_from(0, frame);
                 Ok::<_, ()>(frame.len())
             });

@@ -1,0 +1,92 @@
+//! What functions are called, so that people and other commands can speak of them.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use shmring::board::{Identity, NAME_LEN, introduce};
+use shmring::observe;
+
+/// `--name`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NameArg {
+    /// What this is called in ls, in its messages and by other commands [default: CMD's name]
+    #[arg(long, value_name = "NAME", value_parser = parse)]
+    pub name: Option<String>,
+}
+
+/// A name that is no process id, and that a shell takes as it is.
+fn parse(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if !(1..=NAME_LEN).contains(&text.len())
+        || !text.chars().all(plain)
+        || text.starts_with('-')
+        || text.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(format!(
+            "a name has 1 to {NAME_LEN} letters, digits, `-`, `_` and `.`, and not digits only, as fw or web-1"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+impl NameArg {
+    /// Says who this process is: by the name it was given, else by that of the program
+    /// it runs, else by `usual`. Before any link is made.
+    pub fn introduce(&self, command: &[String], usual: &str) {
+        if let Some(name) = &self.name {
+            say::set_name(name);
+        }
+        let program = command.first().and_then(|program| Path::new(program).file_name());
+        let program = program.map(|program| program.to_string_lossy().into_owned());
+        let name = self.name.clone().or(program).unwrap_or_else(|| usual.to_owned());
+        introduce(Identity { name, command: command.join(" ") });
+    }
+}
+
+/// The process that a word means: its id, or the name of a function.
+///
+/// # Errors
+/// One line: nobody is called that, or several are.
+pub fn find(word: &str) -> Result<observe::Process> {
+    let all = observe::look()?.processes;
+    let mut found = all.iter().filter(|it| it.identity.name == word || it.pid.to_string() == word);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one.clone()),
+        (Some(one), Some(other)) => bail!(
+            "{word}: {} and {} are called that: take a process id, or give them names (--name)",
+            one.pid,
+            other.pid
+        ),
+        (None, _) => bail!("no function is called {word}: {}", there_are(&all)),
+    }
+}
+
+/// Which functions there are, in words.
+pub fn there_are(all: &[observe::Process]) -> String {
+    /// As many as one takes in at a glance.
+    const MOST: usize = 10;
+    let mut names: Vec<&str> = all.iter().map(|it| it.identity.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    match names.len() {
+        0 => "there is none".to_owned(),
+        1..=MOST => format!("there is {}", names.join(", ")),
+        more => format!("there is {} and {} more", names[..MOST].join(", "), more - MOST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_plain_word_and_no_process_id() {
+        for good in ["fw", "web-1", "a.b_c", "10.0.0.1", &"x".repeat(32)] {
+            assert_eq!(parse(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "12", "-v", "a b", "a/b", "ä", "a\n", &"x".repeat(33)] {
+            assert!(parse(bad).unwrap_err().contains("as fw"), "{bad}");
+        }
+    }
+}
