@@ -12,6 +12,7 @@ use shmring::LinkError;
 
 use super::linger::{Far, Linger};
 use super::signals::Signals;
+use crate::door::Door;
 use crate::stack::keeper::{Keeper, NotStarted};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
@@ -28,6 +29,7 @@ pub struct Function {
     /// Edges in the place of neighbours, at the other ends of cables in this process.
     far: Vec<Far>,
     signals: Signals,
+    door: Option<Door>,
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
@@ -70,7 +72,8 @@ enum Blow {
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
-const EDGES: u32 = 3;
+const DOOR: u32 = 3;
+const EDGES: u32 = 4;
 /// Those of edges in the place of neighbours: more than interfaces that there can be.
 const FAR: u32 = 1 << 16;
 
@@ -105,6 +108,9 @@ impl Driver for Function {
             watch(COMMAND, keeper.as_fd(), EpollFlags::EPOLLIN)?;
         }
         watch(LINGER, self.linger.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         (EDGES..)
             .zip(&self.jacks)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
@@ -118,6 +124,10 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -201,6 +211,7 @@ impl Function {
         mut jacks: Vec<Jack<Tap>>,
         far: Vec<Far>,
         signals: Signals,
+        door: Option<Door>,
         keeper: Option<Keeper>,
         (command, keep): (Vec<String>, bool),
         linger: Linger,
@@ -213,6 +224,7 @@ impl Function {
             jacks,
             far,
             signals,
+            door,
             keeper,
             command,
             keep,
