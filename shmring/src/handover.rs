@@ -14,7 +14,7 @@
 //! | 1 | publishes, gives room back, touches the rings no more | |
 //! | 2 | `LINK` for each link, with its descriptors, then `ALL` | maps, compares |
 //! | 3 | | `TAKEN`: from now on it owns them, all or none |
-//! | 4 | forgets them | says who it is ([`Peer`]'s pid, `stdpkt ls`) |
+//! | 4 | forgets them | says who it is: in the memory, for `stdpkt ls`, and over the link's socket, where the kernel tells the neighbour its user (`SCM_CREDENTIALS`): a link that goes to another user is closed |
 //!
 //! Exactly one of the two owns the links, whenever either is killed: they are the
 //! taker's as soon as `TAKEN` lies in the giver's socket, or the giver is dead. A giver
@@ -89,6 +89,15 @@ impl Handed {
             record.rx = Some(HalfRecord { capacity: rx.capacity(), indices });
         }
         Ok(record)
+    }
+
+    /// Tells the neighbour, so that it can see that it has the same user.
+    fn announce(&self) {
+        match (&self.link.tx, &self.link.rx) {
+            (Some(Tx::Ring(tx)), _) => tx.link_fds().announce(),
+            (_, Some(Rx::Ring(rx))) => rx.link_fds().announce(),
+            _ => {}
+        }
     }
 
     /// What goes along with the record.

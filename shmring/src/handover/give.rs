@@ -49,10 +49,10 @@ impl Giving {
     pub fn poll(self) -> Result<Outcome, Giving> {
         let mut bytes = [0; LEN + 1];
         match scm::recv(&self.socket, &mut bytes) {
-            Ok((0, _)) | Err(Errno::CONNRESET) => {
+            Ok(scm::Received { len: 0, .. }) | Err(Errno::CONNRESET) => {
                 Ok(Outcome::Back(self.links, "it ended".to_owned()))
             }
-            Ok((len, _)) => match Message::decode(&bytes[..len]) {
+            Ok(said) => match Message::decode(&bytes[..said.len]) {
                 Ok(Message::Taken) => Ok(self.gone()),
                 Ok(Message::Refused(why)) => Ok(Outcome::Back(self.links, why)),
                 _ => Ok(self.withdraw("it does not keep to the format")),
@@ -67,7 +67,7 @@ impl Giving {
         // From here on no message can get into our socket.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
         let mut bytes = [0; LEN + 1];
-        while let Ok((len @ 1.., _)) = scm::recv(&self.socket, &mut bytes) {
+        while let Ok(scm::Received { len: len @ 1.., .. }) = scm::recv(&self.socket, &mut bytes) {
             if Message::decode(&bytes[..len]) == Ok(Message::Taken) {
                 return self.gone();
             }

@@ -81,6 +81,7 @@ impl Taking {
             },
             Err(errno) => return Err(HandoverError::System("sendmsg", errno)),
         }
+        self.links.iter().for_each(Handed::announce);
         Ok((std::mem::take(&mut self.links), socket))
     }
 }
@@ -100,8 +101,10 @@ fn next(
     let mut bytes = [0; LEN + 1];
     loop {
         match scm::recv(socket, &mut bytes) {
-            Ok((0, _)) | Err(Errno::CONNRESET) => return Err(HandoverError::Ended),
-            Ok((len, fds)) => {
+            Ok(scm::Received { len: 0, .. }) | Err(Errno::CONNRESET) => {
+                return Err(HandoverError::Ended);
+            }
+            Ok(scm::Received { len, fds, .. }) => {
                 let message = Message::decode(&bytes[..len]).map_err(HandoverError::Broken)?;
                 return Ok((message, fds));
             }
