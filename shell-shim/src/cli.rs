@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
+use crate::exec::ExecArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -14,6 +15,7 @@ use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
+use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
@@ -65,8 +67,12 @@ pub enum Command {
     Join(JoinArgs),
     /// Join the left link to whatever the host can reach, without root
     Uplink(UplinkArgs),
+    /// Run a shell or a command inside a running function
+    Exec(ExecArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Serve the counters of all links to Prometheus
+    Metrics(MetricsArgs),
     /// Print or install manual pages
     Man(ManArgs),
     /// Print completions for a shell
