@@ -112,6 +112,7 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Wire(args) => filters::wire::run(&args),
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),

@@ -12,6 +12,7 @@ mod descriptors;
 mod door;
 mod edges;
 mod endings;
+mod examples;
 mod exec;
 mod fifos;
 mod filters;
