@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -131,7 +132,11 @@ fn a_shell_at_a_terminal_has_job_control_and_gives_the_terminal_back() {
     terminal.type_keys(&format!("SHELL=/bin/bash stdpkt exec {fw}\n"));
     terminal.type_keys("hostname; sleep 1000 & jobs; touch at-work; sleep 1000\n");
     scene.wait_for_file("at-work");
-    terminal.type_keys("\x03kill %1; exit 5\n");
+    // What the terminal interrupts is the second sleep, once that has its foreground.
+    std::thread::sleep(Duration::from_millis(500));
+    terminal.type_keys("\x03");
+    std::thread::sleep(Duration::from_millis(500));
+    terminal.type_keys("kill %1; exit 5\n");
     terminal.type_keys("echo status: $?; exit 0\n");
     let outcome = session.end();
     assert_eq!(outcome.status, 0, "{outcome:?}");
