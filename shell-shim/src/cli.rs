@@ -4,6 +4,8 @@ pub mod mistake;
 
 use clap::{Parser, Subcommand};
 
+use crate::check::CheckArgs;
+use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
@@ -70,12 +72,17 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Tell what this host can do, what is missing, and the way out
+    Check(CheckArgs),
     /// Print or install manual pages
     Man(ManArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
     Demo(DemoArgs),
+    /// Try the steps of a function's start: a part of check
+    #[command(hide = true)]
+    CheckProbe(ProbeArgs),
     /// Measure over a veth pair: a part of demo
     #[command(hide = true)]
     DemoVeth(VethArgs),

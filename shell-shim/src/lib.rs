@@ -3,6 +3,7 @@
 //! Each subcommand is a module; [`main`] parses, runs, and is the one place
 //! that prints errors.
 
+pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod door;
@@ -114,6 +115,8 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),
+        cli::Command::Check(args) => check::run(&args),
+        cli::Command::CheckProbe(args) => check::probe::run(&args),
         cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
         cli::Command::Completions(args) => {
             pages::completions(&args, cli::Cli::command()).map(|()| 0)
