@@ -1,7 +1,7 @@
 //! End to end: the `stdpkt` command in real shells, with real programs.
 //!
-//! Each test has a scene of its own: a directory, a runtime directory, and a
-//! mark that all its processes carry. What a test lacks it says on standard
+//! Each test has a scene of its own: a directory, and a mark that all its processes
+//! carry. What a test lacks it says on standard
 //! error; with `STDPKT_TESTS_REQUIRE_ALL=1` lacking something is a failure.
 //! `STDPKT_TESTS_BIN` names another `stdpkt` to test.
 
@@ -13,6 +13,7 @@ mod descriptors;
 mod door;
 mod edges;
 mod endings;
+mod example_files;
 mod examples;
 mod fifos;
 mod filters;
@@ -25,6 +26,7 @@ mod kills;
 mod late;
 mod lkl;
 mod ls;
+mod meeting;
 mod mistakes;
 mod nat;
 mod one_way;
@@ -38,4 +40,5 @@ mod sizes;
 mod stories;
 mod talks;
 mod terminals;
+mod tutorial;
 mod unprivileged;
