@@ -9,6 +9,7 @@ use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
+use crate::exec::ExecArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -17,6 +18,7 @@ use crate::filters::tee::TeeArgs;
 use crate::filters::wire::WireArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
+use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
@@ -73,8 +75,12 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// Put another function in the place of a running one, while frames flow
     Swap(SwapArgs),
+    /// Run a shell or a command inside a running function
+    Exec(ExecArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Serve the counters of all links to Prometheus
+    Metrics(MetricsArgs),
     /// Tell what this host can do, what is missing, and the way out
     Check(CheckArgs),
     /// Print or install manual pages

@@ -13,9 +13,9 @@ use shmring::LinkError;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
-use crate::door::Door;
 use crate::door::wire::Request;
-use crate::stack::keeper::{Keeper, NotStarted};
+use crate::door::{Call, Door};
+use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::succession::heir;
 use crate::succession::place::{self, Answered};
 use crate::told;
@@ -136,7 +136,12 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
-            DOOR => return Ok(self.answer()),
+            DOOR => {
+                let calls = self.door.as_mut().map(Door::calls).unwrap_or_default();
+                if calls.into_iter().any(|call| self.answer(call)) {
+                    return Ok(Some(0));
+                }
+            }
             // Whoever kept our place for the shell was killed.
             PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
@@ -259,22 +264,24 @@ impl Function {
         switch.run(&mut self).inspect_err(|_| told::mark())
     }
 
-    /// Answers who is at the door; the status if another function has the links then.
-    fn answer(&mut self) -> Option<u8> {
+    /// Answers who is at the door; whether another function has the links then.
+    fn answer(&mut self, call: Call) -> bool {
         /// So long frames that are on their way out may take to get into the links.
         const FLUSH: Duration = Duration::from_millis(100);
-        for call in self.door.as_mut().map(Door::calls).unwrap_or_default() {
-            if matches!(call.request, Request::HandOver { .. }) {
-                // What is in the kernel would be lost.
-                let until = Instant::now() + FLUSH;
-                self.jacks.iter_mut().for_each(|jack| jack.empty(until));
-            }
-            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
-            if let Answered::Gone = place::answer(call, cables) {
-                return Some(0);
+        match (&call.request, &self.keeper) {
+            (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
+            (Request::Inside, None) => call.answer_with(inside_of_this_process()),
+            (request, _) => {
+                if matches!(request, Request::HandOver { .. }) {
+                    // What is in the kernel would be lost.
+                    let until = Instant::now() + FLUSH;
+                    self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+                }
+                let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+                return matches!(place::answer(call, cables), Answered::Gone);
             }
         }
-        None
+        false
     }
 
     fn move_frames(&mut self) -> bool {
