@@ -39,3 +39,6 @@ pub use ifname::{Ends, IfnameError};
 pub use ops::Netdev;
 pub use say::say;
 pub use shmring;
+
+/// A link: the number of its cable in the device, and the link's there.
+type Key = (usize, u32);

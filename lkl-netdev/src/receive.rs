@@ -7,6 +7,7 @@ use cable::{Joined, Receiver};
 use frames::{ETHERNET_LEN, VNET_LEN};
 use shmring::{Bytes, RecvError};
 
+use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
 use crate::segment::Segments;
@@ -29,9 +30,6 @@ const SETTLE: Duration = Duration::from_millis(10);
 /// So many frames, and LKL's thread has to pass by `poll`: more than frames may be
 /// waiting there, and a neighbour that never stops sending would keep it away.
 const ROW: u32 = 1024;
-
-/// A link: the number of its cable, and that of the link.
-type Key = (usize, u32);
 
 pub(crate) struct Receive {
     /// Ways in, served in turn.

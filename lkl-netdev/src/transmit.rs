@@ -5,11 +5,9 @@ use std::ffi::c_int;
 use cable::{Joined, Sender};
 use shmring::SendError;
 
+use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
-
-/// A link: the number of its cable, and that of the link.
-pub(crate) type Key = (usize, u32);
 
 pub(crate) struct Transmit {
     /// Ways out; the first one is used.
