@@ -61,14 +61,26 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
-    /// Whether the edge may have frames that no link has yet.
-    pub fn has_frames(&mut self) -> bool {
-        self.edge.has_frames()
+    /// See [`Edge::is_empty`].
+    pub fn is_empty(&mut self) -> bool {
+        self.edge.is_empty()
     }
 
     /// See [`Edge::close`].
-    pub fn close_edge(&mut self) {
-        self.edge.close();
+    pub fn close_edge(&mut self) -> bool {
+        self.hand_over() != Err(NotTaken::NotNow) && self.edge.close()
+    }
+
+    /// Packets of a frame that the edge took in part.
+    fn hand_over(&mut self) -> Result<(), NotTaken> {
+        let handed = self.finished.hand_over(&mut self.edge);
+        if handed == Err(NotTaken::Refused)
+            && let Some(rx) =
+                self.cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
+        {
+            rx.count_drop();
+        }
+        handed
     }
 
     /// See [`Edge::watch`].
@@ -93,14 +105,10 @@ impl<E: Edge> Jack<E> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
+        let _ = self.hand_over();
         let Jack { edge, cables, finished, audience, held_until, taken, .. } = self;
         *held_until = None;
         let before = *taken;
-        if finished.hand_over(edge) == Err(NotTaken::Refused)
-            && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
-        {
-            rx.count_drop();
-        }
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx

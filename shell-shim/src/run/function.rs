@@ -50,6 +50,8 @@ enum Stage {
     Stopping(Instant, Blow),
     /// CMD has ended or there is none; what it sent still leaves. The exit status.
     Leaving(u8),
+    /// That has left, and edges in the place of neighbours hand over the rest of it.
+    Closing(u8),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,11 @@ impl Driver for Function {
         let busy = self.move_frames();
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
+        {
+            self.stage = Stage::Closing(status);
+        }
+        if let Stage::Closing(status) = self.stage
+            && self.far.iter_mut().fold(true, |all, jack| all & jack.close_edge())
         {
             self.over = Some(status);
         }
@@ -174,7 +181,7 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => None,
+            Stage::Living | Stage::Closing(_) => None,
             Stage::Stopping(at, _) => Some(at),
             Stage::Leaving(_) => self.linger.deadline(),
         };
@@ -227,12 +234,7 @@ impl Function {
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
         // Before the neighbours lose their links.
-        let status = switch.run(&mut self).inspect_err(|_| told::mark())?;
-        for jack in &mut self.far {
-            while jack.turn() {}
-            jack.close_edge();
-        }
-        Ok(status)
+        switch.run(&mut self).inspect_err(|_| told::mark())
     }
 
     fn move_frames(&mut self) -> bool {
@@ -273,6 +275,7 @@ impl Function {
 
     fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {
         match self.stage {
+            Stage::Closing(status) => self.over = Some(status),
             Stage::Leaving(status) if !self.linger.hurry() => self.over = Some(status),
             Stage::Leaving(_) => {}
             _ if !self.running => self.leave(128 + signal.number as u8),

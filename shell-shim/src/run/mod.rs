@@ -62,7 +62,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan))?);
+        keeper = Some(Keeper::start(links(&plan), &args.dns)?);
     }
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
