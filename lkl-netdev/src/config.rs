@@ -15,11 +15,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            channel: Channel::Shm,
-            ring: 1 << 20,
-            label: String::new(),
-        }
+        Config { channel: Channel::Shm, ring: 1 << 20, label: String::new() }
     }
 }
 

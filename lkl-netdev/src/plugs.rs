@@ -174,7 +174,8 @@ impl Plugs {
                 true => cable.renew(&dir),
                 false => Ok(false),
             });
-            let watched = renewed.and_then(|new| if new { self.watch_rendezvous(at) } else { Ok(()) });
+            let watched =
+                renewed.and_then(|new| if new { self.watch_rendezvous(at) } else { Ok(()) });
             if let Err(error) = watched {
                 self.give_up(at, &error);
             }
@@ -265,11 +266,6 @@ fn plan(end: PipeEnd, offer: Offer) -> CablePlan {
     }
 }
 
-fn watch(
-    epoll: &OwnedFd,
-    fd: BorrowedFd<'_>,
-    source: Source,
-    interest: EventFlags,
-) -> Result<()> {
+fn watch(epoll: &OwnedFd, fd: BorrowedFd<'_>, source: Source, interest: EventFlags) -> Result<()> {
     epoll::add(epoll, fd, EventData::new_u64(source.token()), interest).context("epoll_ctl")
 }
