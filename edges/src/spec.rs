@@ -9,7 +9,7 @@ use cable::Edge;
 use frames::{Framing, capture};
 use rustix::fs::OFlags;
 use rustix::net::SocketType;
-use shmring::PipeEnd;
+use shmring::{LinkError, PipeEnd};
 
 use crate::codec::Coding;
 use crate::inherited;
@@ -169,7 +169,8 @@ impl EdgeSpec {
 }
 
 /// A descriptor that does not block and that nobody shares: a pipe opened anew, a
-/// socket as it is (see [`cable::bytes`]).
+/// socket as it is (see [`cable::bytes`]). The pipe of another user, as sudo(8) passes it
+/// on, cannot be opened anew: it is taken as it is, from who passed it and waits.
 fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<OwnedFd> {
     let fd = fd.with_context(|| format!("{what} is closed"))?;
     let end = PipeEnd::new(fd, what).map_err(|error| {
@@ -179,7 +180,14 @@ fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<
         OFlags::RDONLY => end.reopen_to_read(),
         _ => end.reopen_to_write(),
     };
-    own.with_context(|| what.to_owned())
+    match own {
+        Err(LinkError::NotOurs { .. }) => {
+            let fd = end.as_fd().try_clone_to_owned()?;
+            rustix::fs::fcntl_setfl(&fd, access | OFlags::NONBLOCK)?;
+            Ok(fd)
+        }
+        own => Ok(own?),
+    }
 }
 
 fn format_of(name: &str) -> Option<Format> {

@@ -4,6 +4,8 @@ pub mod mistake;
 
 use clap::{Parser, Subcommand};
 
+use crate::check::CheckArgs;
+use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
@@ -12,6 +14,7 @@ use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
+use crate::filters::wire::WireArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
@@ -59,6 +62,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Be an imperfect cable: delay, loss, a rate, and so on
+    Wire(WireArgs),
     /// Filter a link by a program, once for each direction
     Each(EachArgs),
     /// Join a link to something that is no function: a program, a socket
@@ -67,12 +72,17 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Tell what this host can do, what is missing, and the way out
+    Check(CheckArgs),
     /// Print or install manual pages
     Man(ManArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
     Demo(DemoArgs),
+    /// Try the steps of a function's start: a part of check
+    #[command(hide = true)]
+    CheckProbe(ProbeArgs),
     /// Measure over a veth pair: a part of demo
     #[command(hide = true)]
     DemoVeth(VethArgs),

@@ -3,8 +3,10 @@
 //! Each subcommand is a module; [`main`] parses, runs, and is the one place
 //! that prints errors.
 
+pub mod check;
 pub mod cli;
 pub mod demo;
+pub mod door;
 pub mod each;
 pub mod filters;
 pub mod host;
@@ -109,9 +111,12 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Tee(args) => filters::tee::run(&args),
         cli::Command::Filter(args) => filters::filter::run(&args),
         cli::Command::Balance(args) => filters::balance::run(&args),
+        cli::Command::Wire(args) => filters::wire::run(&args),
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),
+        cli::Command::Check(args) => check::run(&args),
+        cli::Command::CheckProbe(args) => check::probe::run(&args),
         cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
         cli::Command::Completions(args) => {
             pages::completions(&args, cli::Cli::command()).map(|()| 0)

@@ -107,7 +107,6 @@ impl FramedTx {
                 Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
-                    self.waiter.link.note_end();
                     return;
                 }
             }
@@ -269,7 +268,6 @@ impl FramedRx {
             Err(_) => self.ended = true,
         }
         if self.ended {
-            self.waiter.link.note_end();
             return Err(RecvError::Ended);
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! Commands that work on links themselves, without a network stack: `dump`,
-//! `feed`, `tee`, `filter`, `balance`.
+//! `feed`, `tee`, `filter`, `balance`, `wire`.
 
 pub mod balance;
 pub mod dump;
@@ -7,6 +7,7 @@ pub mod feed;
 pub mod filter;
 pub mod mirror;
 pub mod tee;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +17,8 @@ use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
 use shmring::{Channel, Offer, RuntimeDir};
 
+use crate::door::wire::Reply;
+use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
 use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
@@ -44,6 +47,16 @@ pub trait Work {
     /// It became readable.
     fn ready(&mut self) {}
 
+    /// Somebody asks for something by the door. Cables that are added are watched from
+    /// then on; neighbours are met in `dir`.
+    ///
+    /// # Errors
+    /// Why not: a line for whoever asks. Nothing has changed then.
+    fn asked(&mut self, call: &Call, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<Reply> {
+        let _ = (cables, dir);
+        Err(call.request.not_here())
+    }
+
     /// When the next turn has to be at the latest.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -60,6 +73,9 @@ pub struct Patch {
     cables: Vec<Cable>,
     /// None where a signal may simply end the process.
     signals: Option<Signals>,
+    door: Option<Door>,
+    /// Where neighbours are met.
+    dir: RuntimeDir,
     switch: Switch,
 }
 
@@ -82,8 +98,11 @@ impl Patch {
         signals: Option<Signals>,
     ) -> Result<Patch> {
         check_distinct(&plans)?;
+        // Before its name is shown.
+        let door = Door::open();
         let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-        Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
+        let switch = Switch::new(dir.clone())?;
+        Ok(Patch { cables: cables?, signals, door, dir, switch })
     }
 
     /// Lives until the work is done, the links end, or a signal arrives; returns
@@ -92,8 +111,8 @@ impl Patch {
     /// # Errors
     /// One line for the user.
     pub fn run(self, work: &mut impl Work) -> Result<u8> {
-        let Patch { cables, signals, mut switch } = self;
-        switch.run(&mut Worker { cables, signals, work, ending: None })
+        let Patch { cables, signals, door, dir, mut switch } = self;
+        switch.run(&mut Worker { cables, signals, door, dir, work, ending: None })
     }
 }
 
@@ -113,6 +132,8 @@ fn check_distinct(plans: &[CablePlan]) -> Result<()> {
 struct Worker<'a, W> {
     cables: Vec<Cable>,
     signals: Option<Signals>,
+    door: Option<Door>,
+    dir: RuntimeDir,
     work: &'a mut W,
     ending: Option<Ending>,
 }
@@ -126,6 +147,7 @@ struct Ending {
 
 const SIGNALS: u32 = 0;
 const WORK: u32 = 1;
+const DOOR: u32 = 2;
 
 impl<W: Work> Driver for Worker<'_, W> {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
@@ -144,6 +166,9 @@ impl<W: Work> Driver for Worker<'_, W> {
         if let Some(signals) = &self.signals {
             watch(SIGNALS, signals.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         let Some(fd) = self.work.descriptor() else { return Ok(()) };
         watch(WORK, fd, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
@@ -156,6 +181,12 @@ impl<W: Work> Driver for Worker<'_, W> {
                 let waited = self.ending.as_ref().and_then(|ending| ending.until);
                 let until = Some(waited.map_or_else(|| Instant::now() + LAST, |_| Instant::now()));
                 self.ending = Some(Ending { status: 128 + signal.number as u8, until });
+            }
+            _ if number == DOOR => {
+                for call in self.door.iter_mut().flat_map(Door::calls) {
+                    let result = self.work.asked(&call, &mut self.cables, &self.dir);
+                    call.answer(result);
+                }
             }
             _ => self.work.ready(),
         }

@@ -11,6 +11,7 @@ use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
+use crate::door::Door;
 use crate::run::function::{GRACE, TERM};
 use crate::run::signals::Signals;
 
@@ -35,6 +36,7 @@ pub struct Course {
 pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
+    door: Option<Door>,
     programs: Vec<Course>,
     /// They are ours, not the user's: how they end when told to is nobody's business,
     /// and of themselves they end for a reason that this tells.
@@ -63,14 +65,16 @@ enum Stage {
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
-const PROGRAMS: u32 = 1;
+const DOOR: u32 = 1;
+const PROGRAMS: u32 = 2;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
     /// A joint that nobody drives yet.
     pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Course>) -> Joint {
         let (why, status, decided_by) = (None, 0, None);
-        Joint { jacks, signals, programs, why, status, decided_by, stage: Stage::Living }
+        let (door, stage) = (Door::open(), Stage::Living);
+        Joint { jacks, signals, door, programs, why, status, decided_by, stage }
     }
 
     /// The programs are ours, not the user's. `why` they ended of themselves.
@@ -188,7 +192,7 @@ impl Joint {
 /// How a program ended that did not end well, for people.
 fn how(status: u8) -> String {
     match status {
-        129.. => format!(" with status {status}, as after signal {}", status - 128),
+        129..=192 => format!(" with status {status}, as after signal {}", status - 128),
         _ => format!(" with status {status}"),
     }
 }
@@ -220,6 +224,9 @@ impl Driver for Joint {
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
         watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         for (number, course) in (PROGRAMS..).zip(&self.programs) {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             watch(number, course.program.as_fd(), flags)?;
@@ -245,6 +252,10 @@ impl Driver for Joint {
                     self.end(status);
                 }
             }
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
             number => {
                 let number = (number - PROGRAMS) as usize;

@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::linger::{Far, Linger};
+use super::settling::Settling;
 use super::signals::Signals;
+use crate::door::Door;
 use crate::stack::keeper::{Keeper, NotStarted};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
@@ -28,6 +30,7 @@ pub struct Function {
     /// Edges in the place of neighbours, at the other ends of cables in this process.
     far: Vec<Far>,
     signals: Signals,
+    door: Option<Door>,
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
@@ -36,6 +39,8 @@ pub struct Function {
     /// That of a CMD which has ended before the function does.
     status: u8,
     running: bool,
+    /// Of a CMD that was started.
+    settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
     /// The exit status, once nothing is left to do.
@@ -70,7 +75,8 @@ enum Blow {
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
-const EDGES: u32 = 3;
+const DOOR: u32 = 3;
+const EDGES: u32 = 4;
 /// Those of edges in the place of neighbours: more than interfaces that there can be.
 const FAR: u32 = 1 << 16;
 
@@ -105,6 +111,9 @@ impl Driver for Function {
             watch(COMMAND, keeper.as_fd(), EpollFlags::EPOLLIN)?;
         }
         watch(LINGER, self.linger.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         (EDGES..)
             .zip(&self.jacks)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
@@ -118,6 +127,10 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -156,11 +169,7 @@ impl Driver for Function {
         }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(Cable::is_gone);
-        let idle = !self.running
-            && self.command.is_empty()
-            && !cables().any(|c| c.is_vital())
-            && !cables().any(|c| c.is_up());
-        if cut || idle {
+        if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
         }
@@ -173,7 +182,7 @@ impl Driver for Function {
                 ));
                 self.leave(crate::FAILED);
             }
-            Stage::Living if cut || idle => self.leave(self.status),
+            Stage::Living if cut => self.leave(self.status),
             _ => {}
         }
         Ok(())
@@ -187,10 +196,12 @@ impl Driver for Function {
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
         let far = self.far.iter().filter_map(Jack::deadline);
-        stage.into_iter().chain(edges).chain(far).min()
+        let look = self.settling.as_ref().filter(|_| self.holds_back()).map(Settling::next_look);
+        stage.into_iter().chain(edges).chain(far).chain(look).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.settle();
         self.strike()
     }
 
@@ -205,6 +216,7 @@ impl Function {
         mut jacks: Vec<Jack<Tap>>,
         far: Vec<Far>,
         signals: Signals,
+        door: Option<Door>,
         keeper: Option<Keeper>,
         (command, keep): (Vec<String>, bool),
         linger: Linger,
@@ -217,11 +229,13 @@ impl Function {
             jacks,
             far,
             signals,
+            door,
             keeper,
             command,
             keep,
             status,
             running,
+            settling: None,
             stage,
             linger,
             over,
@@ -268,9 +282,26 @@ impl Function {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        let started = Audience::Since(Instant::now());
-        self.jacks.iter_mut().for_each(|jack| jack.audience = started);
+        self.settling = Some(Settling::new(Instant::now()));
         Ok(())
+    }
+
+    /// Whether frames of a recording wait for CMD.
+    fn holds_back(&self) -> bool {
+        self.jacks.iter().any(Jack::holds_back)
+    }
+
+    /// Looks whether CMD has come to rest, where a recording waits for that.
+    fn settle(&mut self) {
+        let holds = self.holds_back();
+        let (Some(settling), Some(keeper), true) = (&mut self.settling, &self.keeper, holds) else {
+            return;
+        };
+        if let Some(since) = settling.look(Instant::now(), || keeper.is_busy()) {
+            let there = Audience::Since(since);
+            self.jacks.iter_mut().for_each(|jack| jack.audience = there);
+            self.settling = None;
+        }
     }
 
     fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod settings;
+mod settling;
 pub mod signals;
 mod values;
 
@@ -20,7 +21,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
+use crate::door::Door;
+use crate::host::see_check;
 use crate::stack::keeper::{Keeper, Links};
+use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
 use args::{RunArgs, StackArg};
@@ -57,17 +61,17 @@ pub fn run(args: RunArgs) -> Result<u8> {
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
     match &existing {
-        None => namespace::enter()?,
+        None => namespace::enter().map_err(see_check)?,
         Some(found) => found.enter()?,
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan), &args.dns)?);
+        keeper = Some(Keeper::start(links(&plan), &args.dns).map_err(see_check)?);
     }
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
-    let taps: Vec<Tap> =
-        network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
+    let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
+    let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
     netlink::configure(&network)?;
     if args.forward {
         sysctl::forward(args.netns.as_ref().map(|_| &network))?;
@@ -78,6 +82,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
         // Not only when a neighbour has come.
         args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
+    // Before its name is shown.
+    let door = Door::open();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
@@ -96,7 +102,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, keeper, (args.command, args.keep), linger)
+    Function::new(jacks, far, signals, door, keeper, (args.command, args.keep), linger)
         .run(Switch::new(dir)?)
 }
 

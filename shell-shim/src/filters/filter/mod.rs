@@ -57,6 +57,14 @@ pub fn run(args: &FilterArgs) -> Result<u8> {
     Patch::new(plans, Some(Signals::new()?))?.run(&mut filter)
 }
 
+/// Whether there is the library that compiles expressions.
+///
+/// # Errors
+/// One line with the way out.
+pub fn compiles() -> Result<()> {
+    Program::compile("ip").map(drop)
+}
+
 struct Filter {
     program: Program,
     only: Option<Direction>,
