@@ -4,7 +4,7 @@ mod documents;
 mod each;
 mod mistakes;
 mod remote;
-mod uplink;
+pub(super) mod uplink;
 mod vde;
 
 use crate::support::need::{need, need_functions};
