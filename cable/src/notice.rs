@@ -21,7 +21,8 @@ pub(super) struct Notice {
     what: String,
     pipe: (u64, u64),
     role: Role,
-    both_ways: bool,
+    /// Whether it is worth a word that frames go one way only.
+    expects_both_ways: bool,
     due: Option<(Instant, News)>,
 }
 
@@ -37,13 +38,13 @@ enum News {
 
 impl Notice {
     /// Of a cable that has no neighbour yet.
-    pub fn new(end: &PipeEnd, name: &str, both_ways: bool) -> Notice {
+    pub fn new(end: &PipeEnd, name: &str, expects_both_ways: bool) -> Notice {
         Notice {
             name: name.to_owned(),
             what: end.what().to_owned(),
             pipe: end.id(),
             role: end.role(),
-            both_ways,
+            expects_both_ways,
             due: Some((Instant::now() + PATIENCE, News::Waiting)),
         }
     }
@@ -55,7 +56,7 @@ impl Notice {
             what: String::new(),
             pipe: (0, 0),
             role: Role::Either,
-            both_ways: false,
+            expects_both_ways: false,
             due: None,
         }
     }
@@ -82,13 +83,13 @@ impl Notice {
     }
 
     fn one_way(&mut self, news: News, doubt: Duration) {
-        self.due = self.both_ways.then(|| (Instant::now() + doubt, news));
+        self.due = self.expects_both_ways.then(|| (Instant::now() + doubt, news));
     }
 
     /// There is a link.
     pub fn joined(&mut self, link: &Link) {
         self.due = None;
-        if self.both_ways && !link.is_duplex() {
+        if self.expects_both_ways && !link.is_duplex() {
             let (here, there) = if link.tx.is_some() { ("to", "from") } else { ("from", "to") };
             say::note!(
                 "{}: one-way {here} {}: frames {there} it need a FIFO of their own, \

@@ -55,46 +55,30 @@ pub trait Work {
     }
 }
 
-/// Cables to be worked on.
-pub struct Patch {
-    cables: Vec<Cable>,
-    /// None where a signal may simply end the process.
-    signals: Option<Signals>,
-    switch: Switch,
+/// Joins the cables and works on them until the work is done, the links end, or a
+/// signal arrives; returns the exit status. Without `signals`, one may simply end the
+/// process.
+///
+/// # Errors
+/// One line for the user.
+pub fn run(plans: Vec<CablePlan>, signals: Option<Signals>, work: &mut impl Work) -> Result<u8> {
+    run_within(RuntimeDir::for_user()?, plans, signals, work)
 }
 
-impl Patch {
-    /// Starts to look for neighbours.
-    ///
-    /// # Errors
-    /// One line that names the pipe.
-    pub fn new(plans: Vec<CablePlan>, signals: Option<Signals>) -> Result<Patch> {
-        Patch::within(RuntimeDir::for_user()?, plans, signals)
-    }
-
-    /// As [`Patch::new`], meeting neighbours in `dir`.
-    ///
-    /// # Errors
-    /// One line that names the pipe.
-    pub fn within(
-        dir: RuntimeDir,
-        plans: Vec<CablePlan>,
-        signals: Option<Signals>,
-    ) -> Result<Patch> {
-        check_distinct(&plans)?;
-        let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-        Ok(Patch { cables: cables?, signals, switch: Switch::new(dir)? })
-    }
-
-    /// Lives until the work is done, the links end, or a signal arrives; returns
-    /// the exit status.
-    ///
-    /// # Errors
-    /// One line for the user.
-    pub fn run(self, work: &mut impl Work) -> Result<u8> {
-        let Patch { cables, signals, mut switch } = self;
-        switch.run(&mut Worker { cables, signals, work, ending: None })
-    }
+/// As [`run`], meeting neighbours in `dir`.
+///
+/// # Errors
+/// One line for the user.
+pub fn run_within(
+    dir: RuntimeDir,
+    plans: Vec<CablePlan>,
+    signals: Option<Signals>,
+    work: &mut impl Work,
+) -> Result<u8> {
+    check_distinct(&plans)?;
+    let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
+    let mut worker = Worker { cables: cables?, signals, work, ending: None };
+    Switch::new(dir)?.run(&mut worker)
 }
 
 /// A command that is joined to itself would send its own frames round and round.

@@ -23,7 +23,7 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::{CablePlan, Outlet};
+use cable::Outlet;
 use stays::{Stays, stays};
 
 /// Runs a function to its end; returns its exit status.
@@ -51,8 +51,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut kept = Vec::new();
     let mut pipes = Vec::new();
     for cables in plugs.iter().map(Plug::cables) {
+        let cable_ends = cables.iter().filter_map(|cable| cable.end.pipe());
         let paths: Result<Vec<String>> =
-            cables.iter().map(|cable| path_of(cable, &mut kept, &mut ends)).collect();
+            cable_ends.map(|end| path_of(end, &mut kept, &mut ends)).collect();
         pipes.push(paths?.join("|"));
     }
     let file = memfd_create(c"lkl.json", MFdFlags::empty()).context("memfd_create")?;
@@ -159,19 +160,19 @@ fn setup_script(args: &RunArgs) -> Result<String> {
 
 /// How CMD gets at a pipe: a FIFO by its path, a standard descriptor by a
 /// duplicate that CMD inherits. The latter is kept here as well, to see its end.
-fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> Result<String> {
-    let standard = match cable.end.what() {
-        "standard input" => std::io::stdin().as_fd().try_clone_to_owned(),
-        "standard output" => std::io::stdout().as_fd().try_clone_to_owned(),
-        path => return Ok(path.to_owned()),
+fn path_of(end: &PipeEnd, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> Result<String> {
+    if let Some(path) = end.path() {
+        let text = path.to_str();
+        let text = text.with_context(|| format!("{}: LKL takes UTF-8 only", path.display()));
+        return Ok(text?.to_owned());
     }
-    .context("dup")?;
+    let standard = end.as_fd().try_clone_to_owned().context("dup")?;
     // Without close-on-exec, unlike the first.
     let inherited = dup(&standard).context("dup")?;
     let path = format!("/dev/fd/{}", inherited.as_raw_fd());
     kept.push(inherited);
     // A Unix socket that ksh93 has shut down to one direction looks ended from the start.
-    if !cable.end.pipe().is_some_and(PipeEnd::is_socket) {
+    if !end.is_socket() {
         ends.push(standard);
     }
     Ok(path)
@@ -227,5 +228,27 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
             keeper.terminate(blow)?;
             next = Some((Instant::now() + TERM, Signal::SIGKILL));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifo_is_told_by_its_path_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("standard input");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (mut kept, mut ends) = (vec![], vec![]);
+        let end = PipeEnd::open(&path, Role::Either).unwrap();
+        assert_eq!(path_of(&end, &mut kept, &mut ends).unwrap(), path.to_str().unwrap());
+        assert!(kept.is_empty() && ends.is_empty());
+
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let end = PipeEnd::new(pipe, path.to_str().unwrap()).unwrap();
+        let told = path_of(&end, &mut kept, &mut ends).unwrap();
+        assert_eq!(told, format!("/dev/fd/{}", kept[0].as_raw_fd()));
+        assert_eq!(ends.len(), 1);
     }
 }

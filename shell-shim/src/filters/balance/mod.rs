@@ -18,9 +18,9 @@ use clap::{Args, ValueEnum};
 use shmring::board::{Board, Form, Posting, Tally, Way};
 use shmring::{PipeEnd, Role};
 
-use super::{Patch, left, offer};
+use super::{left, offer};
 use crate::name::NameArg;
-use crate::run::plan::with_way_out;
+use crate::run::plan;
 use crate::run::signals::Signals;
 use check::Checks;
 use director::Director;
@@ -106,7 +106,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     args.drain.iter().try_for_each(|path| director.drain(path))?;
     let (mut plans, mut tallies) = (vec![left()?], Vec::new());
     for path in &args.paths {
-        let end = PipeEnd::open(path, Role::Either).map_err(with_way_out)?;
+        let end = plan::open(path, Role::Either)?;
         tallies.push(tally(&end)?);
         plans.push(CablePlan {
             end: end.into(),
@@ -119,7 +119,7 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     let checks = |command: &String| Checks::new(command.clone(), args.paths.len(), Instant::now());
     let checks = args.check.as_ref().map(checks).transpose()?;
     let mut spread = Spread::new(director, checks, tallies);
-    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut spread);
+    let status = super::run(plans, Some(Signals::new()?), &mut spread);
     if spread.lost > 0 {
         say::note!("{} frames found no target that takes them", spread.lost);
     }
