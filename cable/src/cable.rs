@@ -182,7 +182,10 @@ impl Cable {
             self.broken |= joined.is_broken();
             keeps
         });
-        self.ended |= self.links.len() < before;
+        if self.links.len() < before {
+            self.notice.parted();
+            self.ended = true;
+        }
         match &self.rendezvous {
             _ if self.is_up() => {}
             Some(rendezvous) if !rendezvous.is_over() => self.shown.waits(),

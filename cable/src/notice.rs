@@ -1,9 +1,11 @@
 //! What a cable tells its user, once and on one line: whom it waits for, and that
-//! it is less than a cable.
+//! it is less than a cable. And, for those who ask (`-v`), its whole story, by `tracing`:
+//! events of links, never of frames.
 
 use std::time::{Duration, Instant};
 
-use shmring::{Link, PipeEnd, Role};
+use shmring::{Channel, Link, PipeEnd, Role};
+use tracing::info;
 
 use super::neighbour::{Kind, neighbour};
 
@@ -39,6 +41,7 @@ enum News {
 impl Notice {
     /// Of a cable that has no neighbour yet.
     pub fn new(end: &PipeEnd, name: &str, expects_both_ways: bool) -> Notice {
+        info!("{name}: looks for a neighbour on {}, pipe {}", end.what(), end.id().1);
         Notice {
             name: name.to_owned(),
             what: end.what().to_owned(),
@@ -63,7 +66,13 @@ impl Notice {
 
     /// The neighbour has ended, and another may come.
     pub fn waits(&mut self) {
+        info!("{}: looks for another neighbour on {}", self.name, self.what);
         self.due = Some((Instant::now() + PATIENCE, News::Waiting));
+    }
+
+    /// The neighbour is gone, or has closed its end.
+    pub fn parted(&self) {
+        info!("{}: the link on {} has ended", self.name, self.what);
     }
 
     /// When [`Notice::on_time`] wants to be called.
@@ -73,13 +82,25 @@ impl Notice {
 
     /// Frames go out as a capture, to a reader of which `kind` is known.
     pub fn sends_capture(&mut self, kind: Kind) {
+        self.no_ring("out");
         let doubt = if kind == Kind::Other { Duration::ZERO } else { DOUBT };
         self.one_way(News::OutOnly, doubt);
     }
 
     /// Frames come in as a capture.
     pub fn receives_capture(&mut self) {
+        self.no_ring("in");
         self.one_way(News::InOnly, DOUBT);
+    }
+
+    /// Tells why frames go through the pipe.
+    fn no_ring(&self, way: &str) {
+        // Who is there is looked up only for those who ask.
+        if tracing::enabled!(tracing::Level::INFO) {
+            let Notice { name, what, pipe, role, .. } = self;
+            let who = neighbour(*pipe, *role);
+            info!("{name}: no ring on {what}, where {who} is: frames go {way} as a capture");
+        }
     }
 
     fn one_way(&mut self, news: News, doubt: Duration) {
@@ -89,6 +110,15 @@ impl Notice {
     /// There is a link.
     pub fn joined(&mut self, link: &Link) {
         self.due = None;
+        let how = match link.channel {
+            Channel::Shm => "by a ring",
+            Channel::Fifo => "through the pipe, since one of the two says --channel fifo",
+        };
+        let ways = if link.is_duplex() { "each way" } else { "one way" };
+        info!(
+            "{}: met {} of process {} on {}: frames go {how} {ways}, offloads {:#x}",
+            self.name, link.peer.label, link.peer.pid, self.what, link.features
+        );
         if self.expects_both_ways && !link.is_duplex() {
             let (here, there) = if link.tx.is_some() { ("to", "from") } else { ("from", "to") };
             say::note!(

@@ -14,6 +14,7 @@ use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
+use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
 use crate::uplink::UplinkArgs;
@@ -23,7 +24,13 @@ use crate::uplink::UplinkArgs;
 /// Exit status: that of CMD; 125 when stdpkt itself failed and said so, 126 when
 /// CMD could not be executed, 127 when it was not found, 128+N after signal N.
 #[derive(Debug, Parser)]
-#[command(name = "stdpkt", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "stdpkt", bin_name = "stdpkt", version = env!("STDPKT_VERSION"), max_term_width = 100, arg_required_else_help = true, after_help = "\
+Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping -c3 10.0.0.2 | stdpkt run --left 10.0.0.2/24
+  stdpkt demo
+  stdpkt ls --chains
+
+Manual: stdpkt man | man -l -; what a link is: stdpkt man link | man -l -")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -60,11 +67,28 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Print or install manual pages
+    Man(ManArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
     Demo(DemoArgs),
     /// Measure over a veth pair: a part of demo
     #[command(hide = true)]
     DemoVeth(VethArgs),
+}
+
+/// Whether a command line, the program's name first, is one.
+///
+/// # Errors
+/// What the user would see.
+pub fn parse(words: Vec<String>) -> Result<(), String> {
+    let parsed = Cli::try_parse_from(&words);
+    let told = |error| mistake::one_line(&error, words.iter().map(Into::into));
+    parsed.map(drop).or_else(|error| match error.use_stderr() {
+        true => Err(told(error)),
+        false => Ok(()),
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ use unbuffered::unbuffered;
 
 /// `stdpkt each`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.2 |
+    stdpkt each -- grep -v 0806 |
+    stdpkt run --left 10.0.0.2/24
+  stdpkt each --only left-to-right -- sed 's/8100 00 01 //'
+  stdpkt each --format pcap -- ./rewrite.py")]
 pub struct EachArgs {
     /// Filter one direction, and let the other pass
     #[arg(long, value_enum, value_name = "DIRECTION")]

@@ -25,6 +25,12 @@ const RING: usize = 1 << 20;
 
 /// `stdpkt join`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.2 |
+    stdpkt join frames -- ssh host stdpkt run --left 10.0.0.2/24,at=frames:stdio
+  stdpkt join qemu:unix:/tmp/vm
+  stdpkt join vde -- vde_plug vde:///run/switch
+  stdpkt join tap:tap0")]
 pub struct JoinArgs {
     /// What is joined to the link: FORMAT, of CMD's standard input and output, or
     /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng or hex, PLACE unix:PATH,

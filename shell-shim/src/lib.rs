@@ -11,9 +11,11 @@ pub mod host;
 pub mod join;
 pub mod ls;
 pub mod name;
+pub mod pages;
 pub mod perf;
 pub mod run;
 pub mod stack;
+pub mod story;
 pub mod told;
 pub mod uplink;
 pub mod voice;
@@ -22,8 +24,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 /// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
 pub const FAILED: u8 = 125;
@@ -95,7 +97,8 @@ fn print_file(words: &[OsString]) -> ExitCode {
 }
 
 fn run(command: cli::Command) -> anyhow::Result<u8> {
-    if !matches!(command, cli::Command::Perf { .. }) {
+    use cli::Command::{Completions, Man, Perf};
+    if !matches!(command, Perf { .. } | Man(_) | Completions(_)) {
         host::check()?;
     }
     match command {
@@ -109,6 +112,10 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Each(args) => each::run(&args),
         cli::Command::Join(args) => join::run(&args),
         cli::Command::Uplink(args) => uplink::run(&args),
+        cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
+        cli::Command::Completions(args) => {
+            pages::completions(&args, cli::Cli::command()).map(|()| 0)
+        }
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),

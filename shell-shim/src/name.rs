@@ -7,12 +7,17 @@ use clap::Args;
 use shmring::board::{Identity, NAME_LEN, introduce};
 use shmring::observe;
 
-/// `--name`.
+/// `--name` and `--verbose`: what everything with links takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NameArg {
     /// What this is called in ls, in its messages and by other commands [default: CMD's name]
     #[arg(long, value_name = "NAME", value_parser = parse)]
     pub name: Option<String>,
+
+    /// Tell the story of each link: who was met, when, how frames go and why not by a
+    /// ring; and what the function goes without here
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// A name that is no process id, and that a shell takes as it is.
@@ -36,6 +41,9 @@ impl NameArg {
     pub fn introduce(&self, command: &[String], usual: &str) {
         if let Some(name) = &self.name {
             say::set_name(name);
+        }
+        if self.verbose {
+            crate::story::tell();
         }
         let program = command.first().and_then(|program| Path::new(program).file_name());
         let program = program.map(|program| program.to_string_lossy().into_owned());

@@ -24,6 +24,11 @@ const START: Duration = Duration::from_secs(10);
 
 /// `stdpkt uplink`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 -- curl https://debian.org |
+    stdpkt uplink
+  stdpkt uplink --tcp 8080:80
+  stdpkt uplink --by slirp4netns --mtu 65520")]
 pub struct UplinkArgs {
     /// The program that does it [default: passt, else slirp4netns]
     #[arg(long, value_enum, value_name = "PROGRAM")]

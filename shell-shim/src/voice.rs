@@ -40,7 +40,7 @@ fn sends_frames(words: &[OsString]) -> bool {
     let Some((command, rest)) = words.split_first() else { return false };
     let mut options = rest.iter().take_while(|word| *word != "--");
     match &**command {
-        "balance" | "demo" | "help" | "ls" | "perf" => false,
+        "balance" | "check" | "completions" | "demo" | "help" | "ls" | "man" | "perf" => false,
         "run" if options.clone().any(|word| word == "--print-file") => false,
         "run" => options.any(|word| {
             // What stands in a file is not known yet.

@@ -32,6 +32,7 @@ mod refused_by_host;
 mod revive;
 mod said;
 mod sizes;
+mod stories;
 mod talks;
 mod terminals;
 mod unprivileged;

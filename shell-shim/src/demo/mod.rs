@@ -28,6 +28,9 @@ use watch::{Interrupted, Watch};
 
 /// `stdpkt demo`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  stdpkt demo
+  stdpkt demo --rounds 5 --seconds 3 --json")]
 pub struct DemoArgs {
     /// How often each channel is measured, in turn; the table shows medians
     #[arg(long, value_name = "N", default_value_t = 3,

@@ -42,6 +42,10 @@ impl FormatArg {
 
 /// `stdpkt dump`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping -c3 10.0.0.2 | stdpkt dump
+  stdpkt dump --write all.pcap
+  stdpkt dump --format pcapng | wireshark -k -i -")]
 pub struct DumpArgs {
     /// What to write: hex on a terminal and pcap elsewhere, unless told
     #[arg(long, value_enum)]

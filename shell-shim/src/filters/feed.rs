@@ -20,6 +20,10 @@ use cable::{BATCH, Cable, CablePlan, Sender};
 
 /// `stdpkt feed`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt feed all.pcap | stdpkt run --left 10.0.0.2/24 -- tcpdump -c10
+  stdpkt feed --speed realtime all.pcap
+  tcpdump -w - | stdpkt feed")]
 pub struct FeedArgs {
     /// A capture (pcap, pcapng, hex text or a hex dump), `-` or none for standard input
     #[arg(value_name = "FILE")]

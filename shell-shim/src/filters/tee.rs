@@ -18,6 +18,12 @@ use cable::lane::Lane;
 
 /// `stdpkt tee`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.2 |
+    stdpkt tee all.pcap |
+    stdpkt run --left 10.0.0.2/24
+  stdpkt tee --append all.pcap
+  stdpkt tee /tmp/copy")]
 pub struct TeeArgs {
     /// Append to captures instead of starting them anew
     #[arg(short, long)]

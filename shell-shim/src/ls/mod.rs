@@ -25,6 +25,13 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// `stdpkt ls`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt ls
+  stdpkt ls 'web*'
+  stdpkt ls --chains
+  stdpkt ls --watch
+  stdpkt ls --dot | dot -Tsvg >chains.svg
+  stdpkt ls --json | jq '.links[].from.name'")]
 pub struct LsArgs {
     /// Only links of functions with this name, or a part of it, with names that match a
     /// pattern as of a shell ('web*'), or with this process id

@@ -21,6 +21,9 @@ pub enum PerfCommand {
 
 /// Options of `stdpkt perf server`.
 #[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_help = "Examples:
+  stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 |
+    stdpkt run --left 10.0.0.2/24 -- stdpkt perf server --once")]
 pub struct ServerArgs {
     /// Address to listen on [default: ::, which takes IPv4 too; 0.0.0.0 where IPv6 is off]
     #[arg(long, value_name = "ADDR", value_parser = parse_ip)]
@@ -47,6 +50,10 @@ impl Default for ServerArgs {
 
 /// Options of `stdpkt perf client`.
 #[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_help = "Examples:
+  stdpkt run --right 10.0.0.1/24 -- stdpkt perf client 10.0.0.2 |
+    stdpkt run --left 10.0.0.2/24 -- stdpkt perf server --once
+  stdpkt perf client --rr --json 10.0.0.2")]
 pub struct ClientArgs {
     /// Where `stdpkt perf server` runs: an IPv4 or IPv6 address, or a name
     #[arg(value_name = "HOST", value_parser = parse_host)]

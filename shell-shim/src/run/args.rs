@@ -37,6 +37,14 @@ pub enum StackArg {
 
 /// `stdpkt run`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping -c3 10.0.0.2 | stdpkt run --left 10.0.0.2/24
+  stdpkt run --left 10.0.0.2/24 --right 10.0.1.1/24 --forward
+  stdpkt run --link dmz,at=/tmp/fifo,ip=10.0.2.1/24 -- python3 -m http.server
+  stdpkt run --left 10.0.0.2/24 --right none --bridge
+  stdpkt run --left 10.0.0.2/24 --forward --print-file >router
+  stdpkt run --file router --mtu 9000
+  stdpkt run --lkl-config env -- ping 8.8.8.8")]
 pub struct RunArgs {
     /// Address of the interface `left`, joined to standard input (repeatable), or none;
     /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
@@ -127,10 +135,6 @@ pub struct RunArgs {
     /// Write the function file of this command line to standard output, and run nothing
     #[arg(long)]
     pub print_file: bool,
-
-    /// Say also what the function goes without here
-    #[arg(short, long)]
-    pub verbose: bool,
 
     /// The program to run inside the function; without one, the function lives
     /// until its links end

@@ -37,9 +37,6 @@ use signals::Signals;
 /// # Errors
 /// One line that names what failed and the way out.
 pub fn run(args: RunArgs) -> Result<u8> {
-    if args.verbose {
-        say::set_verbose();
-    }
     let file = args.file.as_deref().and_then(Path::file_stem).map(OsStr::to_string_lossy);
     args.name.introduce(&args.command, file.as_deref().unwrap_or(usual_name(&args)));
     match args.stack {

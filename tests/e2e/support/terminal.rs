@@ -34,14 +34,15 @@ impl Terminal {
         options.open(&self.slave).expect("the terminal").into()
     }
 
-    /// Reads what is shown until `text` is among it.
-    pub fn wait_for(&mut self, text: &str) {
+    /// Reads what is shown until `text` is among it, and returns all of that.
+    pub fn wait_for(&mut self, text: &str) -> String {
         let mut all = Vec::new();
         let mut some = [0; 4096];
         while !String::from_utf8_lossy(&all).contains(text) {
             let count = self.master.read(&mut some).expect("the terminal");
             all.extend_from_slice(&some[..count]);
         }
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// What was shown, once all programs have let go of the terminal.

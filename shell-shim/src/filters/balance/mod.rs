@@ -31,6 +31,10 @@ const LABEL: &str = "balance";
 
 /// `stdpkt balance`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.9 | stdpkt balance /tmp/web1 /tmp/web2
+  stdpkt balance --weight /tmp/web1=3 /tmp/web1 /tmp/web2
+  stdpkt balance --check 'curl -sf http://health/' /tmp/web1 /tmp/web2")]
 pub struct BalanceArgs {
     /// FIFOs, one for each target, both ways over each. Targets share an IP
     /// address; which one gets a flow depends on its addresses and ports

@@ -15,6 +15,11 @@ use libpcap::Program;
 
 /// `stdpkt filter`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.2 |
+    stdpkt filter icmp or arp |
+    stdpkt run --left 10.0.0.2/24
+  stdpkt filter --only left-to-right 'not tcp port 22'")]
 pub struct FilterArgs {
     /// Filter one direction only; all passes in the other
     #[arg(long, value_enum, value_name = "DIRECTION")]
