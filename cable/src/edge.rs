@@ -86,9 +86,14 @@ pub trait Edge {
         None
     }
 
-    /// No more frames come: it hands over what it still holds, as long as that is
-    /// taken, and then ends what it can.
+    /// No more frames come: it hands over what it still holds, without waiting, and
+    /// then ends what it can.
     fn close(&mut self) {}
+
+    /// Whether nothing is left that [`Edge::close`] had to hand over.
+    fn is_flushed(&mut self) -> bool {
+        true
+    }
 
     /// Whether there will be no more frames, from it or to it.
     fn is_over(&self) -> bool {
@@ -152,6 +157,10 @@ impl Edge for Box<dyn Edge> {
 
     fn close(&mut self) {
         (**self).close();
+    }
+
+    fn is_flushed(&mut self) -> bool {
+        (**self).is_flushed()
     }
 
     fn is_over(&self) -> bool {

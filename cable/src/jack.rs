@@ -5,6 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use frames::recorded::head_start;
 use frames::{FEATURES, MAX_FRAME, VNET_LEN};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
@@ -69,6 +71,35 @@ impl<E: Edge> Jack<E> {
     /// See [`Edge::close`].
     pub fn close_edge(&mut self) {
         self.edge.close();
+    }
+
+    /// See [`Edge::is_flushed`].
+    pub fn is_edge_flushed(&mut self) -> bool {
+        self.edge.is_flushed()
+    }
+
+    /// Closes the edge and waits until it has handed over what it holds: for whoever
+    /// has no event loop any more.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn finish_edge(&mut self) -> Result<()> {
+        self.edge.close();
+        while !self.edge.is_flushed() {
+            let mut fds = Vec::new();
+            self.edge.watch(&mut |fd, _| {
+                fds.push(fd.try_clone_to_owned()?);
+                Ok(())
+            })?;
+            let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+            let left = self.edge.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match rustix::event::poll(&mut fds, left.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => self.edge.woken(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// See [`Edge::watch`].

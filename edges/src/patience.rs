@@ -61,7 +61,12 @@ impl Patience {
         NotTaken::Refused
     }
 
-    /// When a frame that waits is to be tried again.
+    /// It has this long to take the rest.
+    pub fn begin_last(&mut self) {
+        (self.wanted, self.told) = (true, false);
+    }
+
+    /// When what waits is to be tried again, or given up.
     pub fn deadline(&self) -> Option<Instant> {
         self.since.filter(|_| self.wanted && !self.told).map(|since| since + LIMIT)
     }

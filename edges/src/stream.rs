@@ -7,26 +7,22 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
 use shmring::board::{Board, Form, Meter, Posting, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::codec::{Coding, Reader, Writer};
+use crate::guests::{Guests, News};
 use crate::patience::Patience;
-use crate::unix::Listener;
+use crate::unix::{Listener, twice};
 
 /// Bytes that are gathered before they are written, and more than which are not taken
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
-/// At the end, a reader that takes nothing for so long does not get the rest.
-const LAST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// Numbers of the descriptors in the edge's own epoll instance.
+/// Numbers of the descriptors.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
-const LISTENER: u64 = 2;
 
 /// How each direction is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +45,10 @@ pub struct StreamEdge {
     what: String,
     coding: Ways,
     stream: Option<Stream>,
-    /// Takes the next stream when one has ended.
-    listener: Option<Listener>,
     /// The end of the input is not the end of the edge.
     outlives_input: bool,
     over: bool,
-    epoll: Epoll,
+    guests: Guests,
 }
 
 /// One stream while it lasts.
@@ -70,6 +64,8 @@ struct Stream {
     /// `sent..` is still to be written.
     out: Vec<u8>,
     sent: usize,
+    /// With the last byte written it ends.
+    closing: bool,
     patience: Patience,
     /// What `stdpkt ls` shows.
     came: Meter,
@@ -120,25 +116,14 @@ impl StreamEdge {
         coding: impl Into<Ways>,
         listener: Option<Listener>,
     ) -> Result<StreamEdge> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-        if let Some(listener) = &listener {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
-            epoll.add(listener, event).context("epoll_ctl")?;
-        }
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
-        Ok(StreamEdge { what, coding, stream, listener, outlives_input: false, over: false, epoll })
+        let guests = Guests::new(listener)?;
+        Ok(StreamEdge { what, coding, stream, outlives_input: false, over: false, guests })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
-        let watch = |fd: &OwnedFd, flags, number| {
-            match self.epoll.add(fd, EpollEvent::new(flags | EpollFlags::EPOLLET, number)) {
-                // A plain file is always ready.
-                Ok(()) | Err(nix::errno::Errno::EPERM) => Ok(()),
-                Err(errno) => Err(errno).context("epoll_ctl"),
-            }
-        };
-        watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
-        watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
+        self.guests.watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
+        self.guests.watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
         let mut out = Vec::new();
         let writer = Writer::new(self.coding.output, &mut out);
         self.stream = Some(Stream {
@@ -150,6 +135,7 @@ impl StreamEdge {
             readable: true,
             out,
             sent: 0,
+            closing: false,
             patience: Patience::default(),
             came: self.meter(Way::In)?,
             went: self.meter(Way::Out)?,
@@ -191,17 +177,16 @@ impl StreamEdge {
             return;
         }
         self.stream = None;
-        self.over = self.listener.is_none();
+        self.over = self.guests.is_last();
         self.accept();
     }
 
     /// Takes the next stream, unless there is one: then it waits for its turn.
     fn accept(&mut self) {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.stream.is_none()) else {
-            return;
-        };
-        if let Some((input, output)) = listener.accept()
-            && let Err(error) = self.begin(input, output)
+        if self.stream.is_none()
+            && let Some(socket) = self.guests.next()
+            && let Err(error) =
+                twice(socket).context("dup").and_then(|(input, output)| self.begin(input, output))
         {
             say::note!("{}: {error:#}", self.what);
         }
@@ -231,6 +216,9 @@ impl Stream {
         if self.sent == self.out.len() || self.output.is_none() {
             self.out.clear();
             self.sent = 0;
+            if self.closing {
+                self.output = None;
+            }
         } else if self.sent >= GATHERED {
             self.out.drain(..self.sent);
             self.sent = 0;
@@ -322,24 +310,22 @@ impl Edge for StreamEdge {
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
-        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+        watch(self.guests.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
 
     fn woken(&mut self) {
-        let mut events = [EpollEvent::empty(); 3];
-        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-        for event in &events[..count] {
-            match (event.data(), &mut self.stream) {
-                (INPUT, Some(stream)) => stream.readable = stream.input.is_some(),
-                (OUTPUT, Some(stream)) => {
+        for news in self.guests.news() {
+            match (news, &mut self.stream) {
+                (News::Ready(INPUT, _), Some(stream)) => stream.readable = stream.input.is_some(),
+                (News::Ready(_, flags), Some(stream)) => {
                     stream.patience.unblocked();
-                    if event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
+                    if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
                         stream.output = None;
                     }
                     stream.flush(&self.what);
                 }
-                (LISTENER, _) => self.accept(),
-                _ => {}
+                (News::Next, _) => self.accept(),
+                (News::Ready(..), None) => {}
             }
         }
     }
@@ -350,22 +336,20 @@ impl Edge for StreamEdge {
 
     fn close(&mut self) {
         let Some(stream) = &mut self.stream else { return };
+        stream.closing = true;
+        stream.patience.begin_last();
         stream.flush(&self.what);
-        while let (true, Some(output)) = (stream.patience.is_blocked(), &stream.output) {
-            let mut fds = [PollFd::new(output, PollFlags::OUT)];
-            match rustix::event::poll(&mut fds, Some(&LAST)) {
-                Ok(0) => {
-                    let left = stream.out.len() - stream.sent;
-                    say::note!("{}: the last {left} bytes were not taken", self.what);
-                    break;
-                }
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => break,
-            }
-            stream.patience.unblocked();
-            stream.flush(&self.what);
+    }
+
+    /// A reader that takes nothing for a while does not get the rest.
+    fn is_flushed(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else { return true };
+        if stream.closing && stream.output.is_some() && stream.patience.is_over() {
+            let left = stream.out.len() - stream.sent;
+            say::note!("{}: the last {left} bytes were not taken", self.what);
+            stream.output = None;
         }
-        stream.output = None;
+        !stream.closing || stream.output.is_none()
     }
 
     fn is_over(&self) -> bool {

@@ -9,8 +9,8 @@ use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
-use crate::run::function::{GRACE, TERM};
 use crate::run::signals::Signals;
+use crate::run::stop::Stop;
 
 /// What CMD wrote before it ended has this long to be taken.
 const LAST: Duration = Duration::from_secs(1);
@@ -31,8 +31,8 @@ pub struct Joint {
 enum Ending {
     /// CMD has ended with this status: what it wrote is still delivered.
     Program { status: u8, until: Instant },
-    /// The link has ended, and CMD is waited for; what to do to it, and when.
-    Link { status: u8, at: Instant, signal: Signal },
+    /// The link has ended, and CMD is waited for, or a reader that has not taken all.
+    Link { status: u8, stop: Stop },
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
@@ -81,13 +81,21 @@ impl Joint {
         }
     }
 
+    /// The time of a CMD that still takes what came before the end has not begun.
+    fn spare_readers(&mut self) {
+        if let Some(Ending::Link { stop, .. }) = &mut self.ending
+            && !self.jacks.iter_mut().all(Jack::is_edge_flushed)
+        {
+            *stop = Stop::begin();
+        }
+    }
+
     /// A link or an edge has ended, or a signal says so.
     fn end(&mut self, status: u8) {
         if self.ending.is_none() {
             // CMD sees the end of its input once it has read what came before.
             self.jacks.iter_mut().for_each(Jack::close_edge);
-            let at = Instant::now() + GRACE;
-            self.ending = Some(Ending::Link { status, at, signal: Signal::TERM });
+            self.ending = Some(Ending::Link { status, stop: Stop::begin() });
         }
     }
 }
@@ -102,6 +110,7 @@ impl Driver for Joint {
         if self.jacks.iter().any(|jack| jack.edge().is_over()) {
             self.end(0);
         }
+        self.spare_readers();
         Ok(busy)
     }
 
@@ -133,8 +142,7 @@ impl Driver for Joint {
                     if self.programs.is_empty() {
                         return Ok(Some(status));
                     }
-                    let at = Instant::now() + GRACE;
-                    self.ending.get_or_insert(Ending::Link { status, at, signal: Signal::TERM });
+                    self.ending.get_or_insert(Ending::Link { status, stop: Stop::begin() });
                 }
             }
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
@@ -166,17 +174,17 @@ impl Driver for Joint {
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| match ending {
             Ending::Program { until, .. } => *until,
-            Ending::Link { at, .. } => *at,
+            Ending::Link { stop, .. } => stop.at(),
         });
         self.jacks.iter().filter_map(Jack::deadline).chain(ending).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
-        if let Some(Ending::Link { at, signal, .. }) = &mut self.ending
-            && Instant::now() >= *at
+        self.spare_readers();
+        if let Some(Ending::Link { stop, .. }) = &mut self.ending
+            && let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32))
         {
-            self.programs.iter().for_each(|program| program.signal(*signal));
-            (*at, *signal) = (Instant::now() + TERM, Signal::KILL);
+            self.programs.iter().for_each(|program| program.signal(signal));
         }
         Ok(())
     }
@@ -187,7 +195,10 @@ impl Driver for Joint {
                 let waits = self.jacks.iter_mut().any(Jack::has_frames);
                 (!waits || Instant::now() >= *until).then_some(*status)
             }
-            Some(Ending::Link { status, .. }) if self.programs.is_empty() => Some(*status),
+            Some(Ending::Link { status, .. }) if self.programs.is_empty() => {
+                let flushed = self.jacks.iter_mut().all(Jack::is_edge_flushed);
+                flushed.then_some(*status)
+            }
             _ => None,
         }
     }

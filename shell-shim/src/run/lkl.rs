@@ -16,9 +16,9 @@ use nix::unistd::dup;
 use shmring::{PipeEnd, Rendezvous, Role, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
-use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
+use super::stop::Stop;
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
@@ -180,19 +180,20 @@ fn path_of(end: &PipeEnd, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> R
 
 /// Waits for the end of CMD, of a neighbour on `|`, or a signal.
 fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: bool) -> Result<u8> {
-    let mut next: Option<(Instant, Signal)> = None;
+    let mut stop: Option<Stop> = None;
     let mut signalled = None;
     loop {
         let mut fds = vec![
             PollFd::new(keeper.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        if next.is_none() {
+        if stop.is_none() {
             // The end of a pipe needs no asking for: POLLHUP or POLLERR.
             fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::empty())));
         }
-        let timeout = next.map_or(PollTimeout::NONE, |(at, _)| {
-            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let timeout = stop.map_or(PollTimeout::NONE, |stop| {
+            let left =
+                stop.at().saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut fds, timeout) {
@@ -204,7 +205,7 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
         if ready[0] {
             let status = keeper.status()?;
             // A program of ours ends when it is told to, and that is its success.
-            return Ok(match (is_own && next.is_some(), signalled) {
+            return Ok(match (is_own && stop.is_some(), signalled) {
                 (true, signalled) => signalled.unwrap_or(0),
                 (false, _) => status,
             });
@@ -216,17 +217,14 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
             }
             if number != Signal::SIGINT || is_own {
                 signalled = Some(128 + signal.number as u8);
-                next = next.or(Some((Instant::now() + GRACE, Signal::SIGTERM)));
+                stop.get_or_insert_with(Stop::begin);
             }
         }
-        if ready[2..].contains(&true) && next.is_none() {
-            next = Some((Instant::now() + GRACE, Signal::SIGTERM));
+        if ready[2..].contains(&true) {
+            stop.get_or_insert_with(Stop::begin);
         }
-        if let Some((at, blow)) = next
-            && Instant::now() >= at
-        {
+        if let Some(blow) = stop.as_mut().and_then(Stop::due) {
             keeper.terminate(blow)?;
-            next = Some((Instant::now() + TERM, Signal::SIGKILL));
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod lkl;
 pub mod plan;
 pub mod settings;
 pub mod signals;
+pub(crate) mod stop;
 mod values;
 
 use std::ffi::OsStr;
