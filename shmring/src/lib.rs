@@ -110,4 +110,4 @@ pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
 pub use spin::Spin;
 #[cfg(not(loom))]
-pub use stream::{StreamIn, StreamOut};
+pub use stream::{ByteStream, StreamIn, StreamOut};

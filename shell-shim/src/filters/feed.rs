@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use frames::recorded::MAX_HEAD_START;
 use rustix::fs::SeekFrom;
-use shmring::{PipeEnd, RecvError, SendError, StreamIn};
+use shmring::{ByteStream, PipeEnd, RecvError, SendError, StreamIn};
 
 use super::{Work, right};
 use crate::FAILED;
