@@ -86,12 +86,10 @@ pub trait Edge {
         None
     }
 
-    /// No more frames come: it hands over what it still holds, without waiting, and
-    /// then ends what it can.
-    fn close(&mut self) {}
-
-    /// Whether nothing is left that [`Edge::close`] had to hand over.
-    fn is_flushed(&mut self) -> bool {
+    /// No more frames come: it hands over what it still holds, as far as that is
+    /// taken, and then ends what it can. Whether that is done or given up; until then
+    /// it is to be called again.
+    fn close(&mut self) -> bool {
         true
     }
 
@@ -117,6 +115,10 @@ impl Edge for Box<dyn Edge> {
 
     fn has_frames(&mut self) -> bool {
         (**self).has_frames()
+    }
+
+    fn is_empty(&mut self) -> bool {
+        (**self).is_empty()
     }
 
     fn has_room(&mut self) -> bool {
@@ -155,12 +157,8 @@ impl Edge for Box<dyn Edge> {
         (**self).deadline()
     }
 
-    fn close(&mut self) {
-        (**self).close();
-    }
-
-    fn is_flushed(&mut self) -> bool {
-        (**self).is_flushed()
+    fn close(&mut self) -> bool {
+        (**self).close()
     }
 
     fn is_over(&self) -> bool {

@@ -5,8 +5,6 @@ use std::time::Instant;
 use anyhow::Result;
 use frames::recorded::head_start;
 use frames::{FEATURES, MAX_FRAME, VNET_LEN};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 use shmring::{BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
@@ -63,43 +61,26 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
-    /// Whether the edge may have frames that no link has yet.
-    pub fn has_frames(&mut self) -> bool {
-        self.edge.has_frames()
+    /// See [`Edge::is_empty`].
+    pub fn is_empty(&mut self) -> bool {
+        self.edge.is_empty()
     }
 
     /// See [`Edge::close`].
-    pub fn close_edge(&mut self) {
-        self.edge.close();
+    pub fn close_edge(&mut self) -> bool {
+        self.hand_over() != Err(NotTaken::NotNow) && self.edge.close()
     }
 
-    /// See [`Edge::is_flushed`].
-    pub fn is_edge_flushed(&mut self) -> bool {
-        self.edge.is_flushed()
-    }
-
-    /// Closes the edge and waits until it has handed over what it holds: for whoever
-    /// has no event loop any more.
-    ///
-    /// # Errors
-    /// Those of poll(2).
-    pub fn finish_edge(&mut self) -> Result<()> {
-        self.edge.close();
-        while !self.edge.is_flushed() {
-            let mut fds = Vec::new();
-            self.edge.watch(&mut |fd, _| {
-                fds.push(fd.try_clone_to_owned()?);
-                Ok(())
-            })?;
-            let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-            let left = self.edge.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            match rustix::event::poll(&mut fds, left.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => self.edge.woken(),
-                Err(errno) => return Err(errno.into()),
-            }
+    /// Packets of a frame that the edge took in part.
+    fn hand_over(&mut self) -> Result<(), NotTaken> {
+        let handed = self.finished.hand_over(&mut self.edge);
+        if handed == Err(NotTaken::Refused)
+            && let Some(rx) =
+                self.cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
+        {
+            rx.count_drop();
         }
-        Ok(())
+        handed
     }
 
     /// See [`Edge::watch`].
@@ -124,14 +105,10 @@ impl<E: Edge> Jack<E> {
     #[inline]
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
+        let _ = self.hand_over();
         let Jack { edge, cables, finished, audience, held_until, taken, .. } = self;
         *held_until = None;
         let before = *taken;
-        if finished.hand_over(edge) == Err(NotTaken::Refused)
-            && let Some(rx) = cables.iter_mut().flat_map(Cable::links).find_map(|it| it.rx.as_mut())
-        {
-            rx.count_drop();
-        }
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx

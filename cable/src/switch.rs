@@ -38,6 +38,7 @@ pub trait Driver {
     }
 
     /// The descriptor with this number became ready. `Some` is the end: the exit status.
+    /// New cables, if there are any afterwards, are watched from then on.
     ///
     /// # Errors
     /// One line for the user; it is the end.
@@ -188,9 +189,15 @@ impl Switch {
         driver.watch(&mut |number, fd, flags| {
             watch(&self.epoll, fd, Source::Driver { number }, flags)
         })?;
-        for cable in driver.cables() {
-            self.id += 1;
-            cable.id = self.id % IDS;
+        self.meet(driver)
+    }
+
+    /// Watches the cables that it does not know yet.
+    fn meet(&mut self, driver: &mut impl Driver) -> Result<()> {
+        for cable in driver.cables().filter(|cable| cable.id == 0) {
+            // Never 0, which is nobody's.
+            self.id = self.id % (IDS - 1) + 1;
+            cable.id = self.id;
             watch_rendezvous(&self.epoll, cable)?;
         }
         Ok(())
@@ -212,7 +219,11 @@ impl Switch {
 
     fn on_event(&mut self, source: Source, driver: &mut impl Driver) -> Result<Option<u8>> {
         match source {
-            Source::Driver { number } => return driver.ready(number),
+            Source::Driver { number } => {
+                let status = driver.ready(number)?;
+                self.meet(driver)?; // it may have new cables now
+                return Ok(status);
+            }
             Source::Rendezvous { cable: id } => {
                 // None: closed since.
                 let Some(cable) = driver.cables().find(|cable| cable.id() == id) else {

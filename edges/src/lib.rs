@@ -1,6 +1,7 @@
 //! What a cable can be plugged into, a file for each kind. See [`cable::Edge`].
 
 pub mod codec;
+pub mod flow;
 mod guests;
 mod inherited;
 pub mod messages;

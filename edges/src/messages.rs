@@ -126,7 +126,7 @@ impl Edge for MessageEdge {
     }
 
     fn has_room(&mut self) -> bool {
-        !self.patience.is_blocked() || self.patience.is_over()
+        !self.patience.is_blocked() || self.patience.gives_up()
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
@@ -189,6 +189,10 @@ impl Edge for MessageEdge {
             }
             Err(_) => Err(NotTaken::Refused),
         }
+    }
+
+    fn arm(&mut self) -> bool {
+        !self.patience.is_due()
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {

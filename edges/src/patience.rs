@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Patience {
     /// Since when it takes nothing.
     since: Option<Instant>,
-    /// A frame waits for it.
+    /// Something waits for it.
     wanted: bool,
     /// That it takes nothing was said.
     told: bool,
@@ -45,10 +45,23 @@ impl Patience {
         self.since.is_some_and(|since| since.elapsed() >= LIMIT)
     }
 
+    /// Before a sleep: whether the time of what waits for it is over.
+    pub fn is_due(&mut self) -> bool {
+        let is_due = self.wanted && self.is_over();
+        self.wanted &= !is_due;
+        is_due
+    }
+
+    /// Whether what is for the reader, for which it has no room, is not kept any longer.
+    pub fn gives_up(&mut self) -> bool {
+        let is_over = self.is_over();
+        self.wanted = !is_over;
+        is_over
+    }
+
     /// What becomes of a frame that the reader, `what`, has no room for.
     pub fn turn_away(&mut self, what: &str) -> NotTaken {
-        self.wanted = true;
-        if !self.is_over() {
+        if !self.gives_up() {
             return NotTaken::NotNow;
         }
         if !std::mem::replace(&mut self.told, true) {
@@ -61,13 +74,8 @@ impl Patience {
         NotTaken::Refused
     }
 
-    /// It has this long to take the rest.
-    pub fn begin_last(&mut self) {
-        (self.wanted, self.told) = (true, false);
-    }
-
-    /// When what waits is to be tried again, or given up.
+    /// When what waits for the reader is to be tried again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.since.filter(|_| self.wanted && !self.told).map(|since| since + LIMIT)
+        self.since.filter(|_| self.wanted).map(|since| since + LIMIT)
     }
 }

@@ -2,6 +2,7 @@
 //! Unix socket, descriptors that were passed.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use shmring::board::{Board, Form, Meter, Posting, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::codec::{Coding, Reader, Writer};
+use crate::flow::Flow;
 use crate::guests::{Guests, News};
 use crate::patience::Patience;
 use crate::unix::{Listener, twice};
@@ -20,6 +22,7 @@ use crate::unix::{Listener, twice};
 /// Bytes that are gathered before they are written, and more than which are not taken
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
+
 /// Numbers of the descriptors.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
@@ -45,8 +48,9 @@ pub struct StreamEdge {
     what: String,
     coding: Ways,
     stream: Option<Stream>,
-    /// The end of the input is not the end of the edge.
-    outlives_input: bool,
+    /// Of whose output the input is and whose input the output is, where a program has
+    /// them. The end of the input is not the end of the edge then.
+    flows: Option<(Rc<Flow>, Rc<Flow>)>,
     over: bool,
     guests: Guests,
 }
@@ -57,6 +61,8 @@ struct Stream {
     output: Option<OwnedFd>,
     reader: Reader,
     writer: Writer,
+    /// Bytes were read.
+    began: bool,
     /// The end of the input was seen.
     ended: bool,
     /// Until a read says otherwise. Descriptors are watched edge-triggered.
@@ -64,8 +70,8 @@ struct Stream {
     /// `sent..` is still to be written.
     out: Vec<u8>,
     sent: usize,
-    /// With the last byte written it ends.
-    closing: bool,
+    /// Frames of which something is in `out`, or at most of others before.
+    gathered: u64,
     patience: Patience,
     /// What `stdpkt ls` shows.
     came: Meter,
@@ -88,18 +94,19 @@ impl StreamEdge {
         Ok(edge)
     }
 
-    /// The same, of a program that ends when it ends and not with its output.
+    /// The same of programs, with which they end and not with their output: what one
+    /// writes, and what one reads.
     ///
     /// # Errors
     /// As [`StreamEdge::new`].
-    pub fn of_program(
+    pub fn of_programs(
         what: &str,
         coding: impl Into<Ways>,
-        input: OwnedFd,
-        output: OwnedFd,
+        (input, from): (OwnedFd, Rc<Flow>),
+        (output, to): (OwnedFd, Rc<Flow>),
     ) -> Result<StreamEdge> {
         let edge = StreamEdge::new(what, coding, input, output)?;
-        Ok(StreamEdge { outlives_input: true, ..edge })
+        Ok(StreamEdge { flows: Some((from, to)), ..edge })
     }
 
     /// Frames of whoever connects, one after the other.
@@ -118,7 +125,7 @@ impl StreamEdge {
     ) -> Result<StreamEdge> {
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
         let guests = Guests::new(listener)?;
-        Ok(StreamEdge { what, coding, stream, outlives_input: false, over: false, guests })
+        Ok(StreamEdge { what, coding, stream, flows: None, over: false, guests })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
@@ -131,11 +138,12 @@ impl StreamEdge {
             output: Some(output),
             reader: Reader::new(self.coding.input, &self.what),
             writer,
+            began: false,
             ended: false,
             readable: true,
             out,
             sent: 0,
-            closing: false,
+            gathered: 0,
             patience: Patience::default(),
             came: self.meter(Way::In)?,
             went: self.meter(Way::Out)?,
@@ -156,12 +164,6 @@ impl StreamEdge {
         Ok(meter)
     }
 
-    /// What came from the edge's stream and went to it, in frames.
-    pub fn frames(&self) -> (u64, u64) {
-        let count = |meter: &Meter| meter.counters().frames;
-        self.stream.as_ref().map_or((0, 0), |stream| (count(&stream.came), count(&stream.went)))
-    }
-
     /// The input has come to its end, or to nonsense, of which this says why unless
     /// it is said already.
     fn input_ended(&mut self, why: Result<(), Option<String>>) {
@@ -169,7 +171,8 @@ impl StreamEdge {
         if let Err(Some(why)) = why {
             say::error!("{}: {why}", self.what);
         }
-        if self.outlives_input && !broken {
+        if let (Some((from, _)), false) = (&self.flows, broken) {
+            from.close_output();
             if let Some(stream) = &mut self.stream {
                 stream.input = None;
                 stream.readable = false;
@@ -179,6 +182,20 @@ impl StreamEdge {
         self.stream = None;
         self.over = self.guests.is_last();
         self.accept();
+    }
+
+    /// Writes what it can; `hung_up`: nobody reads it.
+    fn flush(&mut self, hung_up: bool) {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.output.is_some()) else {
+            return;
+        };
+        if hung_up {
+            stream.end_output();
+        }
+        stream.flush(&self.what);
+        if let (None, Some((_, to))) = (&stream.output, &self.flows) {
+            to.close_input();
+        }
     }
 
     /// Takes the next stream, unless there is one: then it waits for its turn.
@@ -194,6 +211,14 @@ impl StreamEdge {
 }
 
 impl Stream {
+    /// Nobody takes any more: what was gathered is lost, and counted.
+    fn end_output(&mut self) {
+        self.output = None;
+        (0..self.gathered).for_each(|_| self.went.dropped());
+        self.out.clear();
+        (self.sent, self.gathered) = (0, 0);
+    }
+
     /// Writes what it can.
     fn flush(&mut self, what: &str) {
         while self.sent < self.out.len() && !self.patience.is_blocked() {
@@ -209,16 +234,13 @@ impl Stream {
                     if errno != Errno::PIPE && errno != Errno::CONNRESET {
                         say::note!("{what}: {errno}, no more frames go there");
                     }
-                    self.output = None;
+                    self.end_output();
                 }
             }
         }
-        if self.sent == self.out.len() || self.output.is_none() {
+        if self.sent == self.out.len() {
             self.out.clear();
-            self.sent = 0;
-            if self.closing {
-                self.output = None;
-            }
+            (self.sent, self.gathered) = (0, 0);
         } else if self.sent >= GATHERED {
             self.out.drain(..self.sent);
             self.sent = 0;
@@ -243,11 +265,19 @@ impl Edge for StreamEdge {
         self.stream.as_ref().is_some_and(|stream| stream.readable || stream.reader.has_frame())
     }
 
+    fn is_empty(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else { return true };
+        let unread = |input: &OwnedFd| rustix::io::ioctl_fionread(input).unwrap_or(0) > 0;
+        let may_have = |input| stream.began || unread(input);
+        let input = stream.input.as_ref().filter(|_| stream.readable);
+        !stream.reader.has_frame() && !input.is_some_and(may_have)
+    }
+
     fn has_room(&mut self) -> bool {
-        let Some(stream) = &self.stream else { return true };
+        let Some(stream) = &mut self.stream else { return true };
         stream.output.is_none()
             || stream.out.len() - stream.sent < GATHERED
-            || stream.patience.is_over()
+            || stream.patience.gives_up()
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
@@ -256,6 +286,9 @@ impl Edge for StreamEdge {
             match stream.reader.read(room) {
                 Ok(Some(len)) => {
                     stream.came.passed(len);
+                    if let Some((from, _)) = &self.flows {
+                        from.take_back();
+                    }
                     return Ok(len);
                 }
                 Ok(None) if stream.ended => {
@@ -276,7 +309,13 @@ impl Edge for StreamEdge {
                     stream.reader.end();
                     stream.ended = true;
                 }
-                Ok(count) => stream.reader.filled(count),
+                Ok(count) => {
+                    stream.reader.filled(count);
+                    stream.began = true;
+                    if let Some((from, _)) = &self.flows {
+                        from.speak();
+                    }
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => stream.readable = false,
                 Err(Errno::CONNRESET) => self.input_ended(Ok(())),
@@ -286,13 +325,12 @@ impl Edge for StreamEdge {
     }
 
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
-        let Some(stream) = &mut self.stream else { return Err(NotTaken::Refused) };
-        if stream.output.is_none() {
+        if self.stream.as_ref().is_some_and(|it| it.out.len() - it.sent >= GATHERED) {
+            self.flush(false);
+        }
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.output.is_some()) else {
             return Err(NotTaken::Refused);
-        }
-        if stream.out.len() - stream.sent >= GATHERED {
-            stream.flush(&self.what);
-        }
+        };
         if stream.out.len() - stream.sent >= GATHERED {
             return Err(stream.patience.turn_away(&self.what));
         }
@@ -300,13 +338,19 @@ impl Edge for StreamEdge {
             return Err(NotTaken::Refused);
         }
         stream.went.passed(frame.len());
+        stream.gathered += 1;
+        if let Some((_, to)) = &self.flows {
+            to.give();
+        }
         Ok(())
     }
 
     fn taken(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.flush(&self.what);
-        }
+        self.flush(false);
+    }
+
+    fn arm(&mut self) -> bool {
+        self.stream.as_mut().is_none_or(|stream| !stream.patience.is_due())
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
@@ -319,10 +363,7 @@ impl Edge for StreamEdge {
                 (News::Ready(INPUT, _), Some(stream)) => stream.readable = stream.input.is_some(),
                 (News::Ready(_, flags), Some(stream)) => {
                     stream.patience.unblocked();
-                    if flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP) {
-                        stream.output = None;
-                    }
-                    stream.flush(&self.what);
+                    self.flush(flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP));
                 }
                 (News::Next, _) => self.accept(),
                 (News::Ready(..), None) => {}
@@ -334,22 +375,18 @@ impl Edge for StreamEdge {
         self.stream.as_ref()?.patience.deadline()
     }
 
-    fn close(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
-        stream.closing = true;
-        stream.patience.begin_last();
-        stream.flush(&self.what);
-    }
-
-    /// A reader that takes nothing for a while does not get the rest.
-    fn is_flushed(&mut self) -> bool {
+    fn close(&mut self) -> bool {
+        self.flush(false);
         let Some(stream) = &mut self.stream else { return true };
-        if stream.closing && stream.output.is_some() && stream.patience.is_over() {
-            let left = stream.out.len() - stream.sent;
-            say::note!("{}: the last {left} bytes were not taken", self.what);
-            stream.output = None;
+        let left = stream.out.len() - stream.sent;
+        if left > 0 && !stream.patience.gives_up() {
+            return false;
         }
-        !stream.closing || stream.output.is_none()
+        if left > 0 {
+            say::note!("{}: the last {left} bytes were not taken", self.what);
+        }
+        stream.end_output();
+        true
     }
 
     fn is_over(&self) -> bool {

@@ -3,12 +3,14 @@
 mod unbuffered;
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use cable::{Cable, Edge, Jack, Switch};
 use clap::{Args, ValueEnum};
 use edges::codec::Coding;
-use edges::program::{Program, Started};
+use edges::flow::Flow;
+use edges::program::Started;
 use edges::stream::{StreamEdge, Ways};
 use frames::Framing;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -16,7 +18,7 @@ use shmring::{Offer, RuntimeDir};
 
 use crate::filters::dump::FormatArg;
 use crate::filters::{left, offer, right};
-use crate::join::driver::Joint;
+use crate::join::driver::{Course, Joint};
 use crate::join::start;
 use crate::name::NameArg;
 use crate::run::signals::Signals;
@@ -70,17 +72,19 @@ pub fn run(args: &EachArgs) -> Result<u8> {
     let (left, right) = (left()?, right()?);
     let dir = RuntimeDir::for_user()?;
     let command = unbuffered(&args.command);
+    let command = (args.command[0].as_str(), &command[..]);
     let coding = Coding::Capture(args.format.format());
     let mut programs = Vec::new();
-    let there = way(args.only != Some(Only::RightToLeft), &command, coding, &mut programs)?;
-    let back = way(args.only != Some(Only::LeftToRight), &command, coding, &mut programs)?;
+    let there = way(args.only != Some(Only::RightToLeft), command, coding, 1, &mut programs)?;
+    let back = way(args.only != Some(Only::LeftToRight), command, coding, 0, &mut programs)?;
     // Each link's edge is what goes into one way and what comes out of the other.
     let mut jacks = Vec::new();
     for (plan, into, out_of, name) in
         [(left, there.into, back.out_of, "left"), (right, back.into, there.out_of, "right")]
     {
-        let ways = Ways { input: out_of.1, output: into.1 };
-        let edge = StreamEdge::of_program(&args.command[0], ways, out_of.0, into.0)?;
+        let ways = Ways { input: out_of.2, output: into.2 };
+        let [from, to] = [out_of, into].map(|(fd, flow, _)| (fd, flow));
+        let edge = StreamEdge::of_programs(&args.command[0], ways, from, to)?;
         let offer = Offer { features: edge.features(), ..offer(name) };
         let cable = Cable::new(cable::CablePlan { offer, ..plan }, &dir)?;
         jacks.push(Jack::new(name.to_owned(), Box::new(edge) as Box<dyn Edge>, vec![cable]));
@@ -92,23 +96,36 @@ pub fn run(args: &EachArgs) -> Result<u8> {
 
 /// One direction: where frames go in and come out, and how they are written there.
 struct Way {
-    into: (OwnedFd, Coding),
-    out_of: (OwnedFd, Coding),
+    into: (OwnedFd, Rc<Flow>, Coding),
+    out_of: (OwnedFd, Rc<Flow>, Coding),
 }
 
+/// `out`: which of the jacks it leads to.
 fn way(
     filtered: bool,
-    command: &[String],
+    (what, command): (&str, &[String]),
     coding: Coding,
-    programs: &mut Vec<Program>,
+    out: usize,
+    programs: &mut Vec<Course>,
 ) -> Result<Way> {
+    let flow = Rc::new(Flow::default());
+    let way = |(into, out_of): (OwnedFd, OwnedFd), coding| Way {
+        into: (into, flow.clone(), coding),
+        out_of: (out_of, flow.clone(), coding),
+    };
     if filtered {
         let Started { program, input, output, .. } = start(command)?;
-        programs.push(program);
-        return Ok(Way { into: (output, coding), out_of: (input, coding) });
+        programs.push(Course {
+            program,
+            ended: false,
+            what: what.to_owned(),
+            flow: flow.clone(),
+            out,
+        });
+        return Ok(way((output, input), coding));
     }
     let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
     let (out_of, into) = pipe_with(flags).context("pipe")?;
     let _ = shmring::enlarge(&into); // a smaller one is slower, and does as well
-    Ok(Way { into: (into, PASSED), out_of: (out_of, PASSED) })
+    Ok(way((into, out_of), PASSED))
 }

@@ -4,10 +4,12 @@ pub mod driver;
 
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::rc::Rc;
 
 use anyhow::{Result, anyhow, bail};
 use cable::{Cable, CablePlan, Edge, Jack, Switch};
 use clap::Args;
+use edges::flow::Flow;
 use edges::program::{Program, Started};
 use edges::spec::{EdgeSpec, Format, Place};
 use edges::stream::StreamEdge;
@@ -18,7 +20,7 @@ use crate::filters::{left, offer, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
-use driver::Joint;
+use driver::{Course, Joint};
 
 /// Bytes of ring each way between two edges.
 const RING: usize = 1 << 20;
@@ -79,11 +81,13 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     let dir = RuntimeDir::for_user()?;
     // What can be refused is refused before CMD starts.
     let mut programs = Vec::new();
-    let mut open = |spec: &EdgeSpec| match spec {
+    let mut open = |spec: &EdgeSpec, out| match spec {
         EdgeSpec { format: Format::Stream(coding), place: Place::Command } => {
             let Started { program, what, input, output } = start(&args.command)?;
-            programs.push(program);
-            let edge = StreamEdge::of_program(&what, *coding, input, output)?;
+            let flow = Rc::new(Flow::default());
+            let [from, to] = [(input, flow.clone()), (output, flow.clone())];
+            let edge = StreamEdge::of_programs(&what, *coding, from, to)?;
+            programs.push(Course { program, ended: false, what, flow, out });
             Ok::<Box<dyn Edge>, anyhow::Error>(Box::new(edge))
         }
         spec => spec.open(),
@@ -92,7 +96,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     match plan {
         Plan::Between(one, other) => {
             let names = [one.to_string(), other.to_string()];
-            let (one, other) = (open(&one)?, open(&other)?);
+            let (one, other) = (open(&one, 0)?, open(&other, 1)?);
             let features = one.features() & other.features();
             let labels = [names[0].as_str(), names[1].as_str()];
             let (here, there) = shmring::pair(RING, MAX_FRAME, features, labels)?;
@@ -104,7 +108,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
             let plans = [(on_left, left as fn() -> Result<CablePlan>), (on_right, right)];
             for (spec, plan) in plans.into_iter().filter_map(|(spec, plan)| Some((spec?, plan))) {
                 let plan = plan()?;
-                let (name, edge) = (spec.to_string(), open(&spec)?);
+                let (name, edge) = (spec.to_string(), open(&spec, jacks.len())?);
                 let offer = Offer { features: edge.features(), ..offer(&name) };
                 let cable = Cable::new(CablePlan { offer, ..plan }, &dir)?;
                 jacks.push(Jack::new(name, edge, vec![cable]));

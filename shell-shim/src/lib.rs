@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod door;
 pub mod each;
 pub mod filters;
 pub mod host;

@@ -58,15 +58,27 @@ impl NameArg {
 /// One line: nobody is called that, or several are.
 pub fn find(word: &str) -> Result<observe::Process> {
     let all = observe::look()?.processes;
-    let mut found = all.iter().filter(|it| it.identity.name == word || it.pid.to_string() == word);
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one.clone()),
-        (Some(one), Some(other)) => bail!(
-            "{word}: {} and {} are called that: take a process id, or give them names (--name)",
-            one.pid,
-            other.pid
+    let is_meant = |it: &&observe::Process| it.identity.name == word || it.pid.to_string() == word;
+    let found: Vec<_> = all.iter().filter(is_meant).collect();
+    match found[..] {
+        [one] => Ok(one.clone()),
+        [] => bail!("no function is called {word}: {}", there_are(&all)),
+        _ => bail!(
+            "{word}: several are called that: {}: take a process id, or give them names (--name)",
+            found.iter().map(|it| described(it)).collect::<Vec<_>>().join(", ")
         ),
-        (None, _) => bail!("no function is called {word}: {}", there_are(&all)),
+    }
+}
+
+/// Its process id, and what it runs.
+fn described(process: &observe::Process) -> String {
+    /// So many characters of that tell one from the other.
+    const MOST: usize = 40;
+    let command: String = process.identity.command.chars().take(MOST).collect();
+    if command.is_empty() {
+        process.pid.to_string()
+    } else {
+        format!("{} ({command})", process.pid)
     }
 }
 

@@ -13,7 +13,7 @@ use clap::Args;
 use shmring::{Offer, RuntimeDir};
 
 use crate::filters::{left, offer};
-use crate::join::driver::Joint;
+use crate::join::driver::{Course, Joint};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::network::DEFAULT_MTU;
@@ -74,7 +74,12 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     if !by.is_there() {
         bail!("{by} is not here: install it (apt-get install {by})");
     }
-    let Uplink { program, edge, sockets: _sockets } = by.start(args)?;
+    if !args.host_loopback && !has_route() {
+        bail!(
+            "the uplink leads nowhere: this network namespace has no route (ip route); run it where there is one"
+        );
+    }
+    let Uplink { program, mut said, flow, edge, sockets: _sockets } = by.start(args)?;
     say::note!(
         "uplink by {by}: 10.0.2.15/24, gateway 10.0.2.2, name server 10.0.2.3, MTU {}",
         args.mtu
@@ -84,5 +89,15 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     let jacks = vec![Jack::new("uplink".to_owned(), edge, vec![cable])];
     // Only now: the program inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, vec![program]).of_servants().run(Switch::new(dir)?)
+    let course = Course { program, ended: false, what: by.to_string(), flow, out: 0 };
+    Joint::new(jacks, signals, vec![course])
+        .of_servants(move || by.failed(&said.so_far()))
+        .run(Switch::new(dir)?)
+}
+
+/// Whether there is any route for IPv4 but to oneself. Where that cannot be told, the
+/// program will.
+fn has_route() -> bool {
+    let Ok(routes) = std::fs::read_to_string("/proc/net/route") else { return true };
+    routes.lines().skip(1).any(|line| !line.starts_with("lo\t"))
 }

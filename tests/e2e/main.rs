@@ -9,6 +9,7 @@ mod support;
 
 mod channels;
 mod descriptors;
+mod door;
 mod edges;
 mod endings;
 mod fifos;

@@ -16,6 +16,8 @@ use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
 use shmring::{Channel, Offer, RuntimeDir};
 
+use crate::door::wire::Reply;
+use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
 use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
@@ -43,6 +45,16 @@ pub trait Work {
 
     /// It became readable.
     fn ready(&mut self) {}
+
+    /// Somebody asks for something by the door. Cables that are added are watched from
+    /// then on; neighbours are met in `dir`.
+    ///
+    /// # Errors
+    /// Why not: a line for whoever asks. Nothing has changed then.
+    fn asked(&mut self, call: &Call, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<Reply> {
+        let _ = (cables, dir);
+        Err(call.request.not_here())
+    }
 
     /// When the next turn has to be at the latest.
     fn deadline(&self) -> Option<Instant> {
@@ -76,8 +88,11 @@ pub fn run_within(
     work: &mut impl Work,
 ) -> Result<u8> {
     check_distinct(&plans)?;
+    // Before its name is shown.
+    let door = Door::open();
     let cables: Result<Vec<_>> = plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect();
-    let mut worker = Worker { cables: cables?, signals, work, ending: None };
+    let mut worker =
+        Worker { cables: cables?, signals, door, dir: dir.clone(), work, ending: None };
     Switch::new(dir)?.run(&mut worker)
 }
 
@@ -97,6 +112,8 @@ fn check_distinct(plans: &[CablePlan]) -> Result<()> {
 struct Worker<'a, W> {
     cables: Vec<Cable>,
     signals: Option<Signals>,
+    door: Option<Door>,
+    dir: RuntimeDir,
     work: &'a mut W,
     ending: Option<Ending>,
 }
@@ -110,6 +127,7 @@ struct Ending {
 
 const SIGNALS: u32 = 0;
 const WORK: u32 = 1;
+const DOOR: u32 = 2;
 
 impl<W: Work> Driver for Worker<'_, W> {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
@@ -128,6 +146,9 @@ impl<W: Work> Driver for Worker<'_, W> {
         if let Some(signals) = &self.signals {
             watch(SIGNALS, signals.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         let Some(fd) = self.work.descriptor() else { return Ok(()) };
         watch(WORK, fd, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
@@ -140,6 +161,12 @@ impl<W: Work> Driver for Worker<'_, W> {
                 let waited = self.ending.as_ref().and_then(|ending| ending.until);
                 let until = Some(waited.map_or_else(|| Instant::now() + LAST, |_| Instant::now()));
                 self.ending = Some(Ending { status: 128 + signal.number as u8, until });
+            }
+            _ if number == DOOR => {
+                for call in self.door.iter_mut().flat_map(Door::calls) {
+                    let result = self.work.asked(&call, &mut self.cables, &self.dir);
+                    call.answer(result);
+                }
             }
             _ => self.work.ready(),
         }

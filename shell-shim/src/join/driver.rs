@@ -1,55 +1,85 @@
 //! The life of a joint: frames between edges and links, until one of them ends.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use cable::{Cable, Driver, Edge, Jack, Switch, WatchNumbered};
+use edges::flow::Flow;
 use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
+use crate::door::Door;
 use crate::run::signals::Signals;
 use crate::run::stop::Stop;
 
-/// What CMD wrote before it ended has this long to be taken.
+/// What was written before an end has so long to be taken, from one frame to the next.
 const LAST: Duration = Duration::from_secs(1);
+
+/// A program between edges.
+pub struct Course {
+    /// The program.
+    pub program: Program,
+    /// It has ended.
+    pub ended: bool,
+    /// Its name.
+    pub what: String,
+    /// What goes through it.
+    pub flow: Rc<Flow>,
+    /// Which of the jacks has the edge that reads what it writes.
+    pub out: usize,
+}
 
 /// Edges, their cables, and the programs of some of them.
 pub struct Joint {
     jacks: Vec<Jack<Box<dyn Edge>>>,
     signals: Signals,
-    programs: Vec<Program>,
-    /// They are ours, not the user's: how they end when told to is nobody's business.
-    servants: bool,
-    /// How many of them have ended.
-    ended: usize,
-    ending: Option<Ending>,
+    door: Option<Door>,
+    programs: Vec<Course>,
+    /// They are ours, not the user's: how they end when told to is nobody's business,
+    /// and of themselves they end for a reason that this tells.
+    why: Option<Box<dyn FnMut() -> String>>,
+    status: u8,
+    /// The program whose end is the end of all, and which the status is of.
+    decided_by: Option<usize>,
+    stage: Stage,
 }
 
-/// The end has begun.
-enum Ending {
-    /// CMD has ended with this status: what it wrote is still delivered.
-    Program { status: u8, until: Instant },
-    /// The link has ended, and CMD is waited for, or a reader that has not taken all.
-    Link { status: u8, stop: Stop },
+/// Where a joint is in its life.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Living,
+    /// CMD has ended: what it wrote is delivered first. How much that is so far, and when
+    /// it is given up unless there is more.
+    Draining(u64, Instant),
+    /// Edges get what came before, and then the end of their input; what comes later
+    /// than this is not waited for.
+    Closing(Instant),
+    /// CMD is waited for, and told more and more clearly.
+    Waiting(Stop),
+    /// All have ended, and what they wrote last is delivered, as when draining.
+    Leaving(u64, Instant),
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
-const PROGRAMS: u32 = 1;
+const DOOR: u32 = 1;
+const PROGRAMS: u32 = 2;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
     /// A joint that nobody drives yet.
-    pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Program>) -> Joint {
-        Joint { jacks, signals, programs, servants: false, ended: 0, ending: None }
+    pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Course>) -> Joint {
+        let (why, status, decided_by) = (None, 0, None);
+        let (door, stage) = (Door::open(), Stage::Living);
+        Joint { jacks, signals, door, programs, why, status, decided_by, stage }
     }
 
-    /// The programs are ours, not the user's.
-    pub fn of_servants(mut self) -> Joint {
-        self.servants = true;
-        self
+    /// The programs are ours, not the user's. `why` they ended of themselves.
+    pub fn of_servants(self, why: impl FnMut() -> String + 'static) -> Joint {
+        Joint { why: Some(Box::new(why)), ..self }
     }
 
     /// Lives until a link, an edge or CMD ends; returns the exit status.
@@ -58,45 +88,112 @@ impl Joint {
     /// One line that names the edge or link.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
         let status = switch.run(&mut self)?;
+        self.tell_of_idle();
         self.jacks.iter_mut().for_each(Jack::close);
         Ok(status)
     }
 
-    /// A program has ended. `Some` is the end of all: the exit status.
-    fn program_ended(&mut self, status: u8) -> Option<u8> {
-        self.ended += 1;
-        match &mut self.ending {
-            None => {
-                let until = Instant::now() + LAST;
-                self.ending = Some(Ending::Program { status, until });
-                None
+    /// A program that ended well and did nothing is not what its user thinks it is.
+    fn tell_of_idle(&self) {
+        let by = self.decided_by.filter(|_| self.why.is_none());
+        let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
+            return;
+        };
+        match (self.status, flow.given(), flow.returned()) {
+            (0, 0, 0) => say::error!(
+                "{what} ended before it got or wrote a frame: let it read frames from its standard input \
+                 and write others to its standard output until the link ends"
+            ),
+            (0, given, 0) => {
+                say::note!("{what} ended without having written a frame; it was given {given}");
             }
-            Some(Ending::Link { status: worst, .. }) => {
-                if !self.servants {
-                    *worst = (*worst).max(status);
-                }
-                (self.ended == self.programs.len()).then_some(*worst)
-            }
-            Some(Ending::Program { .. }) => None,
+            _ => {}
         }
     }
 
-    /// The time of a CMD that still takes what came before the end has not begun.
-    fn spare_readers(&mut self) {
-        if let Some(Ending::Link { stop, .. }) = &mut self.ending
-            && !self.jacks.iter_mut().all(Jack::is_edge_flushed)
-        {
-            *stop = Stop::begin();
+    /// A program has ended.
+    fn program_ended(&mut self, number: usize, status: u8) {
+        if std::mem::replace(&mut self.programs[number].ended, true) {
+            return; // a pidfd tells that it is reaped, too
+        }
+        // It may have written something since the last look.
+        self.jacks.iter_mut().for_each(Jack::woken);
+        let Course { what, .. } = &self.programs[number];
+        match self.stage {
+            Stage::Living => {
+                (self.status, self.decided_by) = (status, Some(number));
+                match (&mut self.why, status) {
+                    (Some(why), _) => say::error!("{}", why()),
+                    (None, 0) => {}
+                    (None, _) => say::note!("{what} ended{}, and the link with it", how(status)),
+                }
+                self.stage = Stage::Draining(0, Instant::now() + LAST);
+            }
+            _ if self.decided_by.is_some() || self.why.is_some() => {}
+            _ => self.status = self.status.max(status),
         }
     }
 
     /// A link or an edge has ended, or a signal says so.
     fn end(&mut self, status: u8) {
-        if self.ending.is_none() {
-            // CMD sees the end of its input once it has read what came before.
-            self.jacks.iter_mut().for_each(Jack::close_edge);
-            self.ending = Some(Ending::Link { status, stop: Stop::begin() });
+        if let Stage::Living = self.stage {
+            self.status = status;
+            self.stage = Stage::Closing(Instant::now() + LAST);
         }
+    }
+
+    /// Whether all is delivered that programs wrote before their end, or the rest given up.
+    fn is_drained(&mut self) -> bool {
+        let (Stage::Draining(before, until) | Stage::Leaving(before, until)) = self.stage else {
+            return false;
+        };
+        let now = Instant::now();
+        let mut outs = self.programs.iter().map(|program| program.out);
+        let sent: u64 = outs.clone().map(|out| self.jacks[out].sent()).sum();
+        // Who has not come yet is waited for; else it goes on, or is over.
+        let waits = self.jacks.iter().flat_map(|jack| &jack.cables).any(|cable| !cable.was_up);
+        if waits || sent > before {
+            let progress = (sent.max(before), now + LAST);
+            self.stage = match self.stage {
+                Stage::Draining(..) => Stage::Draining(progress.0, progress.1),
+                _ => Stage::Leaving(progress.0, progress.1),
+            };
+        }
+        let jacks = &mut self.jacks;
+        outs.all(|out| jacks[out].is_empty())
+            && jacks.iter_mut().flat_map(|jack| &mut jack.cables).all(Cable::is_flushed)
+            || now >= until && !waits
+    }
+
+    /// Goes on from one stage to the next.
+    fn proceed(&mut self) {
+        let now = Instant::now();
+        let is_drained = self.is_drained();
+        match self.stage {
+            Stage::Draining(..) if is_drained => self.stage = Stage::Closing(now + LAST),
+            Stage::Closing(until) => {
+                let jacks = self.jacks.iter_mut();
+                let closed = jacks.fold(true, |all, jack| {
+                    all & ((now >= until || jack.is_delivered()) && jack.close_edge())
+                });
+                if closed {
+                    // CMD sees the end of its input once it has read what came before.
+                    self.stage = Stage::Waiting(Stop::begin());
+                }
+            }
+            _ => {}
+        }
+        if matches!(self.stage, Stage::Waiting(..)) && self.programs.iter().all(|it| it.ended) {
+            self.stage = Stage::Leaving(0, now + LAST);
+        }
+    }
+}
+
+/// How a program ended that did not end well, for people.
+fn how(status: u8) -> String {
+    match status {
+        129.. => format!(" with status {status}, as after signal {}", status - 128),
+        _ => format!(" with status {status}"),
     }
 }
 
@@ -106,11 +203,18 @@ impl Driver for Joint {
     }
 
     fn turn(&mut self) -> Result<bool> {
-        let busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
-        if self.jacks.iter().any(|jack| jack.edge().is_over()) {
+        let mut busy = false;
+        for jack in &mut self.jacks {
+            busy |= jack.turn();
+            // That of a servant is not over before it has ended, and why is told.
+            if jack.edge().is_over() && self.why.is_none() {
+                jack.close(); // which ends the cable to it
+            }
+        }
+        if self.jacks.iter().all(|jack| jack.cables.is_empty()) {
             self.end(0);
         }
-        self.spare_readers();
+        self.proceed();
         Ok(busy)
     }
 
@@ -120,8 +224,12 @@ impl Driver for Joint {
 
     fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
         watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
-        for (number, program) in (PROGRAMS..).zip(&self.programs) {
-            watch(number, program.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
+        for (number, course) in (PROGRAMS..).zip(&self.programs) {
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+            watch(number, course.program.as_fd(), flags)?;
         }
         (EDGES..)
             .zip(&self.jacks)
@@ -136,19 +244,23 @@ impl Driver for Joint {
                     if let (false, Some(number)) =
                         (signal.from_terminal, Signal::from_named_raw(signal.number))
                     {
-                        self.programs.iter().for_each(|program| program.signal(number));
+                        self.programs.iter().for_each(|course| course.program.signal(number));
                     }
                     let status = 128 + signal.number as u8;
-                    if self.programs.is_empty() {
-                        return Ok(Some(status));
-                    }
-                    self.ending.get_or_insert(Ending::Link { status, stop: Stop::begin() });
+                    // The second one is for those who do not want to wait.
+                    let Stage::Living = self.stage else { return Ok(Some(status)) };
+                    self.end(status);
                 }
             }
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
             number => {
-                if let Some(status) = self.programs[(number - PROGRAMS) as usize].status()? {
-                    return Ok(self.program_ended(status));
+                let number = (number - PROGRAMS) as usize;
+                if let Some(status) = self.programs[number].program.status()? {
+                    self.program_ended(number, status);
                 }
             }
         }
@@ -172,34 +284,32 @@ impl Driver for Joint {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let ending = self.ending.as_ref().map(|ending| match ending {
-            Ending::Program { until, .. } => *until,
-            Ending::Link { stop, .. } => stop.at(),
-        });
-        self.jacks.iter().filter_map(Jack::deadline).chain(ending).min()
+        let stage = match self.stage {
+            Stage::Living => None,
+            Stage::Draining(_, at) | Stage::Closing(at) | Stage::Leaving(_, at) => Some(at),
+            Stage::Waiting(stop) => Some(stop.at()),
+        };
+        let living = matches!(self.stage, Stage::Living) && self.why.is_none();
+        let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
+        self.jacks.iter().filter_map(Jack::deadline).chain(stage).chain(flows).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
-        self.spare_readers();
-        if let Some(Ending::Link { stop, .. }) = &mut self.ending
-            && let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32))
-        {
-            self.programs.iter().for_each(|program| program.signal(signal));
+        match &mut self.stage {
+            Stage::Living if self.why.is_none() => {
+                self.programs.iter().for_each(|course| course.flow.tell(&course.what));
+            }
+            Stage::Waiting(stop) => {
+                if let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32)) {
+                    self.programs.iter().for_each(|course| course.program.signal(signal));
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
 
     fn over(&mut self) -> Option<u8> {
-        match &self.ending {
-            Some(Ending::Program { status, until }) => {
-                let waits = self.jacks.iter_mut().any(Jack::has_frames);
-                (!waits || Instant::now() >= *until).then_some(*status)
-            }
-            Some(Ending::Link { status, .. }) if self.programs.is_empty() => {
-                let flushed = self.jacks.iter_mut().all(Jack::is_edge_flushed);
-                flushed.then_some(*status)
-            }
-            _ => None,
-        }
+        (matches!(self.stage, Stage::Leaving(..)) && self.is_drained()).then_some(self.status)
     }
 }

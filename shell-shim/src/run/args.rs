@@ -68,6 +68,11 @@ pub struct RunArgs {
     #[arg(long, alias = "routes", value_name = "NET=VIA", value_parser = route)]
     pub route: Vec<Route>,
 
+    /// A name server for the function's programs, in a resolv.conf of their own
+    /// (up to 3)
+    #[arg(long, value_name = "IP", value_parser = ip)]
+    pub dns: Vec<IpAddr>,
+
     /// Forward packets between the interfaces, IPv4 and IPv6
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub forward: bool,

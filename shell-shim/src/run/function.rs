@@ -13,6 +13,7 @@ use shmring::LinkError;
 use super::linger::{Far, Linger};
 use super::signals::Signals;
 use super::stop::Stop;
+use crate::door::Door;
 use crate::stack::keeper::{Keeper, NotStarted};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
@@ -24,6 +25,7 @@ pub struct Function {
     /// Edges in the place of neighbours, at the other ends of cables in this process.
     far: Vec<Far>,
     signals: Signals,
+    door: Option<Door>,
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
@@ -46,6 +48,8 @@ enum Stage {
     Stopping(Stop, Why),
     /// CMD has ended or there is none; what it sent still leaves. The exit status.
     Leaving(u8),
+    /// That has left, and edges in the place of neighbours hand over the rest of it.
+    Closing(u8),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,8 @@ enum Why {
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
-const EDGES: u32 = 3;
+const DOOR: u32 = 3;
+const EDGES: u32 = 4;
 /// Those of edges in the place of neighbours: more than interfaces that there can be.
 const FAR: u32 = 1 << 16;
 
@@ -76,6 +81,11 @@ impl Driver for Function {
         let busy = self.move_frames();
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
+        {
+            self.stage = Stage::Closing(status);
+        }
+        if let Stage::Closing(status) = self.stage
+            && self.far.iter_mut().fold(true, |all, jack| all & jack.close_edge())
         {
             self.over = Some(status);
         }
@@ -92,6 +102,9 @@ impl Driver for Function {
             watch(COMMAND, keeper.as_fd(), EpollFlags::EPOLLIN)?;
         }
         watch(LINGER, self.linger.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
         (EDGES..)
             .zip(&self.jacks)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
@@ -105,6 +118,10 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
+            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let refusal = call.request.not_here();
+                call.answer(Err(refusal));
+            }),
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -168,7 +185,7 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => None,
+            Stage::Living | Stage::Closing(_) => None,
             Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
         };
@@ -192,6 +209,7 @@ impl Function {
         mut jacks: Vec<Jack<Tap>>,
         far: Vec<Far>,
         signals: Signals,
+        door: Option<Door>,
         keeper: Option<Keeper>,
         (command, keep): (Vec<String>, bool),
         linger: Linger,
@@ -204,6 +222,7 @@ impl Function {
             jacks,
             far,
             signals,
+            door,
             keeper,
             command,
             keep,
@@ -221,12 +240,7 @@ impl Function {
     /// One line that names the link or program.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
         // Before the neighbours lose their links.
-        let status = switch.run(&mut self).inspect_err(|_| told::mark())?;
-        for jack in &mut self.far {
-            while jack.turn() {}
-            jack.finish_edge()?;
-        }
-        Ok(status)
+        switch.run(&mut self).inspect_err(|_| told::mark())
     }
 
     fn move_frames(&mut self) -> bool {
@@ -267,6 +281,7 @@ impl Function {
 
     fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {
         match self.stage {
+            Stage::Closing(status) => self.over = Some(status),
             Stage::Leaving(status) if !self.linger.hurry() => self.over = Some(status),
             Stage::Leaving(_) => {}
             _ if !self.running => self.leave(128 + signal.number as u8),

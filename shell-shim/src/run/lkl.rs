@@ -79,7 +79,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         links.input = Some(input.as_raw_fd());
     }
     links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    let mut keeper = Keeper::start(links)?;
+    let mut keeper = Keeper::start(links, &args.dns)?;
     command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     drop((kept, input));
     let signals = Signals::new()?;

@@ -21,6 +21,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
+use crate::door::Door;
 use crate::stack::keeper::{Keeper, Links};
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
@@ -63,7 +64,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan))?);
+        keeper = Some(Keeper::start(links(&plan), &args.dns)?);
     }
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
@@ -79,6 +80,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
         // Not only when a neighbour has come.
         args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
+    // Before its name is shown.
+    let door = Door::open();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
@@ -97,7 +100,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     }
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, keeper, (args.command, args.keep), linger)
+    Function::new(jacks, far, signals, door, keeper, (args.command, args.keep), linger)
         .run(Switch::new(dir)?)
 }
 

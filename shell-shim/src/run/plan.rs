@@ -15,6 +15,9 @@ use cable::{CablePlan, Edge, Fallback, Outlet};
 use edges::spec::{EdgeSpec, Place};
 use frames::{FEATURES, MAX_FRAME, mac_of};
 
+/// `MAXNS`, of resolv.conf(5).
+const NAME_SERVERS: usize = 3;
+
 /// A function to set up.
 pub struct Plan {
     /// Interfaces, addresses and routes.
@@ -75,6 +78,9 @@ pub fn plan(args: &RunArgs) -> Result<Plan> {
     let Builder { interfaces, plugs, owns, .. } = builder;
     if interfaces.is_empty() {
         bail!("a function needs an interface: give --left, --right or --link");
+    }
+    if args.dns.len() > NAME_SERVERS {
+        bail!("--dns: a resolver asks {NAME_SERVERS} name servers at most: leave one out");
     }
     let network = Network {
         interfaces,

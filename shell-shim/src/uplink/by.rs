@@ -1,23 +1,26 @@
 //! The programs that route, and how each is told.
 
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use cable::Edge;
 use clap::ValueEnum;
 use edges::codec::Coding;
+use edges::flow::Flow;
 use edges::messages::MessageEdge;
-use edges::program::Program;
+use edges::program::{Program, is_readable};
 use edges::stream::StreamEdge;
 use edges::unix::{Socket, meet, twice};
 use frames::{Framing, mac_of};
-use rustix::fs::{OFlags, inotify};
-use rustix::net::SocketType;
+use rustix::fs::OFlags;
+use rustix::net::{RecvFlags, SocketType, recv};
 
 use super::{START, UplinkArgs};
 use crate::stack::keeper::search::{find, user_path};
@@ -26,11 +29,29 @@ use crate::stack::keeper::search::{find, user_path};
 pub struct Uplink {
     /// The program.
     pub program: Program,
+    /// What it says to people.
+    pub said: Said,
+    /// What goes through it.
+    pub flow: Rc<Flow>,
     /// Its frames.
     pub edge: Box<dyn Edge>,
     /// Where its sockets are, as long as it lives.
     pub sockets: Option<Scratch>,
 }
+
+/// The standard error of a program that routes.
+pub struct Said(PipeReader);
+
+impl Said {
+    /// All of it since the last time.
+    pub fn so_far(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let _ = self.0.read_to_end(&mut bytes); // or until there is no more
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+const PORTS: &str = "it is in use or may not be had: choose another port, above 1023";
 
 /// Which program routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +71,17 @@ impl std::fmt::Display for By {
     }
 }
 
+/// What either says that is no reason to end.
+const CHATTER: [&str; 7] = [
+    "syslog",
+    "Don't run as root",
+    "IPv6",
+    "BESS mode is experimental",
+    "child failed",
+    "Waiting for connection",
+    "received tapfd",
+];
+
 impl By {
     /// In the order of preference.
     pub const ALL: [By; 2] = [By::Passt, By::Slirp4netns];
@@ -57,6 +89,21 @@ impl By {
     /// Whether it is installed.
     pub fn is_there(self) -> bool {
         find(self.to_string(), &user_path()).is_ok()
+    }
+
+    /// Why it has ended, in a line, of all that it has said.
+    pub fn failed(self, said: &str) -> String {
+        let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let last = lines().rfind(|line| !CHATTER.iter().any(|chatter| line.contains(chatter)));
+        let way_out = match last.unwrap_or_default() {
+            line if line.contains("bind") => PORTS.to_owned(),
+            line if line.contains("xternal") => {
+                "it wants a default route (ip route): give the host one, or take --by slirp4netns"
+                    .to_owned()
+            }
+            _ => format!("see {self}(1), or choose the other program by --by"),
+        };
+        format!("{self} ended: {}: {way_out}", last.unwrap_or("it did not say why"))
     }
 
     /// Starts it; it is ready when this returns.
@@ -74,13 +121,14 @@ impl By {
 /// Frames go over its standard input, a socket (`-F 0`).
 fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let (mut ours, theirs) = UnixStream::pair().context("socketpair")?;
-    // For whom it has connections it must have seen a frame of: a function that only
-    // listens has sent none.
-    ours.write_all(&announcement()).context("passt")?;
+    // Its answer says that it is ready. And for whom it has connections it must have seen
+    // a frame of: a function that only listens sends none.
+    ours.write_all(&question()).context("passt")?;
     let mut command = Command::new("passt");
     command.args(["-f", "-1", "-q", "-F", "0", "-m", &args.mtu.to_string()]);
     command.args(["-a", "10.0.2.15", "-n", "255.255.255.0", "-g", "10.0.2.2"]);
-    command.args(["-D", "10.0.2.3", "--dns-forward", "10.0.2.3"]);
+    // To the host's own; not with -D, which keeps passt from reading which that is.
+    command.args(["--dns-forward", "10.0.2.3"]);
     if !args.host_loopback {
         command.arg("--no-map-gw");
     }
@@ -88,26 +136,45 @@ fn passt(args: &UplinkArgs) -> Result<Uplink> {
         command.arg("-t").arg(format!("{host}:{guest}"));
     }
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null());
-    let program = Program::spawn(command)?.map_err(|error| anyhow!("passt: {error}"))?;
+    let (program, mut said) = spawn(By::Passt, command)?;
+    // At its end the socket comes to its own.
+    let answered = || recv(&ours, &mut [0; 1], RecvFlags::PEEK).is_ok_and(|(_, len)| len > 0);
+    if !is_readable(&ours, START)? || !answered() {
+        bail!(By::Passt.failed(&said.so_far()));
+    }
     let (input, output) = twice(ours.into())?;
     let coding = Coding::Framed(Framing::Qemu);
-    let edge = Box::new(StreamEdge::of_program("passt", coding, input, output)?);
-    Ok(Uplink { program, edge, sockets: None })
+    let flow = Rc::new(Flow::default());
+    let [from, to] = [(input, flow.clone()), (output, flow.clone())];
+    let edge = Box::new(StreamEdge::of_programs("passt", coding, from, to)?);
+    Ok(Uplink { program, said, flow, edge, sockets: None })
 }
 
-/// Who has 10.0.2.15, as stdpkt functions name their interfaces: an ARP announcement
-/// (RFC 5227, section 3) with its length before it. Another address is learnt from the
-/// first frame.
-fn announcement() -> Vec<u8> {
-    let address = Ipv4Addr::new(10, 0, 2, 15);
-    let mac = mac_of(address.into());
+/// Starts a program that routes. What it says to people is kept from them.
+fn spawn(by: By, mut command: Command) -> Result<(Program, Said)> {
+    let (said, theirs) = std::io::pipe().context("pipe")?;
+    // Nobody reads it before the end: what is too much is lost, and nobody waits.
+    for end in [said.as_fd(), theirs.as_fd()] {
+        rustix::fs::fcntl_setfl(end, OFlags::NONBLOCK).context("fcntl")?;
+    }
+    command.stderr(theirs);
+    let program = Program::spawn(command)?.map_err(|error| anyhow!("{by}: {error}"))?;
+    Ok((program, Said(said)))
+}
+
+/// Who has 10.0.2.2? asks 10.0.2.15, by the Ethernet address that stdpkt functions give
+/// it: an ARP request (RFC 826) with its length before it. Another address is learnt
+/// from the first frame.
+fn question() -> Vec<u8> {
+    let [here, gateway] = [Ipv4Addr::new(10, 0, 2, 15), Ipv4Addr::new(10, 0, 2, 2)];
+    let mac = mac_of(here.into());
     let mut frame = vec![0xff; 6];
     frame.extend(mac);
     frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
     frame.extend(mac);
-    frame.extend(address.octets());
+    frame.extend(here.octets());
     frame.extend([0; 6]);
-    frame.extend(address.octets());
+    frame.extend(gateway.octets());
     let mut bytes = Framing::Qemu.prefix_of(frame.len()).to_vec();
     bytes.extend(frame);
     bytes
@@ -116,13 +183,7 @@ fn announcement() -> Vec<u8> {
 /// It listens at a socket, says so on standard error, and takes ports by another socket.
 fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
     let dir = Scratch::new()?;
-    let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-        .context("inotify")?;
-    inotify::add_watch(&changes, &dir.0, inotify::WatchFlags::CREATE).context("inotify")?;
     let (frames, api) = (dir.0.join("frames"), dir.0.join("api"));
-    let (mut said, theirs) = std::io::pipe().context("pipe")?;
-    // Nobody reads what it says later: then it goes without that.
-    rustix::fs::fcntl_setfl(&theirs, OFlags::NONBLOCK).context("fcntl")?;
     let mut command = Command::new("slirp4netns");
     command.args(["--target-type=bess", "--cidr=10.0.2.0/24"]);
     command.arg(format!("--mtu={}", args.mtu));
@@ -132,41 +193,42 @@ fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
     if !args.host_loopback {
         command.arg("--disable-host-loopback");
     }
-    command.arg(&frames).stdin(Stdio::null()).stdout(Stdio::null()).stderr(theirs);
-    let program = Program::spawn(command)?.map_err(|error| anyhow!("slirp4netns: {error}"))?;
-    let mut line = vec![0; 4096];
-    let came = edges::program::is_readable(&said, START)?;
-    let len = if came { said.read(&mut line)? } else { 0 };
-    let line = String::from_utf8_lossy(&line[..len]);
-    if !line.contains("Waiting for connection") {
-        bail!("slirp4netns did not start: {}: see slirp4netns(1), or take --by passt", line.trim());
+    command.arg(&frames).stdin(Stdio::null()).stdout(Stdio::null());
+    let (program, mut said) = spawn(By::Slirp4netns, command)?;
+    let mut lines = String::new();
+    while !lines.contains("Waiting for connection") {
+        let more = if is_readable(&said.0, START)? { said.so_far() } else { String::new() };
+        if more.is_empty() {
+            bail!(By::Slirp4netns.failed(&lines));
+        }
+        lines += &more;
     }
-    std::mem::forget(said); // as long as both live
     let Socket::Connected(socket) = meet(&frames, SocketType::SEQPACKET)? else {
         bail!("slirp4netns is ready and does not listen: take --by passt");
     };
-    while !args.tcp.is_empty() && UnixStream::connect(&api).is_err() {
-        let mut news = [0; 4096];
-        if !edges::program::is_readable(&changes, START)? {
-            bail!("slirp4netns takes no ports: take --by passt");
-        }
-        let _ = rustix::io::read(&changes, &mut news);
-    }
     for (host, guest) in &args.tcp {
         let request = format!(
             r#"{{"execute":"add_hostfwd","arguments":{{"proto":"tcp","host_addr":"0.0.0.0","host_port":{host},"guest_addr":"10.0.2.15","guest_port":{guest}}}}}"#
         );
         let answer = ask(&api, &request).with_context(|| format!("slirp4netns: port {host}"))?;
         if answer.contains("error") {
-            bail!("slirp4netns: port {host}: {}: choose another port", answer.trim());
+            bail!("slirp4netns: port {host}: {PORTS}");
         }
     }
     let edge = Box::new(MessageEdge::new("slirp4netns", socket, None)?);
-    Ok(Uplink { program, edge, sockets: Some(dir) })
+    Ok(Uplink { program, said, flow: Rc::default(), edge, sockets: Some(dir) })
 }
 
 fn ask(api: &Path, request: &str) -> Result<String> {
-    let mut socket = UnixStream::connect(api)?;
+    // It may be there and not listening yet, of which nothing tells.
+    let start = Instant::now();
+    let mut socket = loop {
+        match UnixStream::connect(api) {
+            Ok(socket) => break socket,
+            Err(_) if start.elapsed() < START => std::thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(error.into()),
+        }
+    };
     socket.write_all(request.as_bytes())?;
     socket.shutdown(std::net::Shutdown::Write)?;
     let mut answer = String::new();

@@ -103,7 +103,7 @@ fn lacking(what: &str) -> impl Fn(anyhow::Error) -> anyhow::Error {
 
 fn inside(links: Links) -> Result<Keeper> {
     enter().map_err(lacking("namespaces"))?;
-    Keeper::start(links).map_err(lacking("pid namespaces"))
+    Keeper::start(links, &[]).map_err(lacking("pid namespaces"))
 }
 
 fn sh(script: &str) -> Vec<std::ffi::OsString> {

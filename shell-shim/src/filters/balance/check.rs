@@ -56,6 +56,11 @@ impl Checks {
         Ok(Checks { command, ended, jobs })
     }
 
+    /// One more target, which is checked at once.
+    pub fn add_target(&mut self, now: Instant) {
+        self.jobs.push(Job::Rests { until: now });
+    }
+
     /// When [`Checks::on_time`] has to be called at the latest; `targets` are what is checked.
     pub fn deadline(&self, targets: &[Target]) -> Option<Instant> {
         let each = self.jobs.iter().zip(targets).filter(|(_, target)| target.up);

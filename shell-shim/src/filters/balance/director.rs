@@ -1,6 +1,7 @@
 //! Decides which target a frame goes to. No I/O: frames' heads come in, ways go out.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use super::By;
 use super::flows::{CAPACITY, Flows, State};
 use super::fragments::{Fragments, Late};
 use super::target::{PATIENCE, Target, Verdict};
+
+/// What the share of a target may be.
+pub const WEIGHTS: RangeInclusive<u32> = 1..=1000;
 
 /// Where a frame goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +90,15 @@ impl Director {
     /// When there is no such target.
     pub fn drain(&mut self, path: &Path) -> Result<()> {
         self.target(path)?.drained = true;
+        Ok(())
+    }
+
+    /// It gets new flows again.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn undrain(&mut self, path: &Path) -> Result<()> {
+        self.target(path)?.drained = false;
         Ok(())
     }
 

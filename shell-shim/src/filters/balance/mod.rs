@@ -1,7 +1,9 @@
 //! `stdpkt balance`: spreads the flows of the left link over several FIFOs.
 
+mod change;
 mod check;
 mod director;
+mod fifo;
 mod flows;
 mod fragments;
 mod spread;
@@ -12,22 +14,18 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use cable::{CablePlan, Fallback};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use shmring::board::{Board, Form, Posting, Tally, Way};
-use shmring::{PipeEnd, Role};
+use shmring::Role;
 
-use super::{left, offer};
+use super::left;
 use crate::name::NameArg;
-use crate::run::plan;
+use crate::run::plan::open;
 use crate::run::signals::Signals;
 use check::Checks;
-use director::Director;
+use director::{Director, WEIGHTS};
+use fifo::{Fifo, plan};
 use spread::Spread;
-
-/// What a target's neighbour is called.
-const LABEL: &str = "balance";
 
 /// `stdpkt balance`.
 #[derive(Debug, Args)]
@@ -38,8 +36,17 @@ const LABEL: &str = "balance";
 pub struct BalanceArgs {
     /// FIFOs, one for each target, both ways over each. Targets share an IP
     /// address; which one gets a flow depends on its addresses and ports
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present = "set")]
     pub paths: Vec<PathBuf>,
+
+    /// Change the balancer that runs and has this name or process id, by --add, --weight,
+    /// --drain and --undrain, instead of being one
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["paths", "by", "check", "name"])]
+    pub set: Option<String>,
+
+    /// One more target (repeatable)
+    #[arg(long, value_name = "PATH", requires = "set")]
+    pub add: Vec<PathBuf>,
 
     /// What stays together
     #[arg(long, value_enum, default_value = "flow")]
@@ -53,6 +60,10 @@ pub struct BalanceArgs {
     /// No new flows for this target; it keeps those that it has (repeatable)
     #[arg(long, value_name = "PATH")]
     pub drain: Vec<PathBuf>,
+
+    /// New flows again for a target that was drained (repeatable)
+    #[arg(long, value_name = "PATH", requires = "set")]
+    pub undrain: Vec<PathBuf>,
 
     /// Run CMD in a shell every second for each target, with its PATH in STDPKT_TARGET.
     /// While CMD fails, or takes more than 5 s, that target gets no new flows
@@ -77,23 +88,10 @@ pub enum By {
 fn weight(text: &str) -> Result<(PathBuf, u32), String> {
     let parts = text.rsplit_once('=').filter(|(path, _)| !path.is_empty());
     let weight = parts.and_then(|(path, weight)| Some((path.into(), weight.parse().ok()?)));
-    weight.filter(|(_, weight)| (1..=1000).contains(weight)).ok_or_else(|| {
+    weight.filter(|(_, weight)| WEIGHTS.contains(weight)).ok_or_else(|| {
         "not a target and a weight of 1 to 1000, write it like f1=3 (no new flows at all: --drain)"
             .to_owned()
     })
-}
-
-/// What `stdpkt ls` is to see of the target at `end`.
-fn tally(end: &PipeEnd) -> Result<Tally> {
-    let board = Board::of_this_process().context("memory for stdpkt ls")?;
-    Ok(Tally::new(board.post(&Posting {
-        form: Form::Tally,
-        way: Way::Out,
-        pipe: end.id(),
-        medium: end.id(),
-        label: LABEL.to_owned(),
-        what: end.what().to_owned(),
-    })))
 }
 
 /// Spreads flows until the left neighbour ends.
@@ -101,6 +99,9 @@ fn tally(end: &PipeEnd) -> Result<Tally> {
 /// # Errors
 /// One line that names the FIFO or link.
 pub fn run(args: &BalanceArgs) -> Result<u8> {
+    if let Some(name) = &args.set {
+        return change::request(name, args);
+    }
     args.name.introduce(&[], "balance");
     let mut director = Director::new(args.by);
     for path in &args.paths {
@@ -108,21 +109,15 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     }
     args.weight.iter().try_for_each(|(path, weight)| director.set_weight(path, *weight))?;
     args.drain.iter().try_for_each(|path| director.drain(path))?;
-    let (mut plans, mut tallies) = (vec![left()?], Vec::new());
+    let (mut plans, mut fifos) = (vec![left()?], Vec::new());
     for path in &args.paths {
-        let end = plan::open(path, Role::Either)?;
-        tallies.push(tally(&end)?);
-        plans.push(CablePlan {
-            end: end.into(),
-            offer: offer(LABEL),
-            vital: false,
-            expects_both_ways: true,
-            fallback: Fallback::Never,
-        });
+        let end = open(path, Role::Either)?;
+        fifos.push(Fifo::new(&end)?);
+        plans.push(plan(end));
     }
     let checks = |command: &String| Checks::new(command.clone(), args.paths.len(), Instant::now());
     let checks = args.check.as_ref().map(checks).transpose()?;
-    let mut spread = Spread::new(director, checks, tallies);
+    let mut spread = Spread::new(director, checks, fifos);
     let status = super::run(plans, Some(Signals::new()?), &mut spread);
     if spread.lost > 0 {
         say::note!("{} frames found no target that takes them", spread.lost);

@@ -1,19 +1,22 @@
 //! Moves the frames: from the left to the targets as the director says, and back.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use cable::lane::{Lane, take_out_ended};
 use cable::{BATCH, Cable, Sender};
 use frames::flow::FLOW_HEAD;
 use frames::{MAX_FRAME, VNET_LEN};
-use shmring::board::Tally;
-use shmring::{Bytes, RecvError, SendError};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use shmring::{Bytes, PipeEnd, RecvError, Role, RuntimeDir, SendError};
 
 use super::check::Checks;
-use super::director::{Director, Way};
+use super::director::{Director, WEIGHTS, Way};
+use super::fifo::{Fifo, plan};
 use super::target::PATIENCE;
+use crate::door::Call;
+use crate::door::wire::{Reply, Request};
 use crate::filters::Work;
 
 /// What the next frame from the left waits for.
@@ -39,8 +42,7 @@ pub struct Spread {
     pub director: Director,
     checks: Option<Checks>,
     back: Vec<Lane>,
-    /// What `stdpkt ls` shows of each target.
-    tallies: Vec<Tally>,
+    fifos: Vec<Fifo>,
     stall: Stall,
     /// Frames that no target got, or not all that should.
     pub lost: u64,
@@ -86,6 +88,10 @@ impl Work for Spread {
         }
     }
 
+    fn asked(&mut self, call: &Call, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<Reply> {
+        self.change(call, cables, dir)
+    }
+
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.checks.as_ref().map(AsFd::as_fd)
     }
@@ -103,20 +109,82 @@ impl Work for Spread {
 }
 
 impl Spread {
-    /// Spreads over the targets of `director`, checked by `checks`, counted in `tallies`.
-    pub fn new(director: Director, checks: Option<Checks>, tallies: Vec<Tally>) -> Spread {
+    /// Spreads over the targets of `director`, checked by `checks`, joined by `fifos`.
+    pub fn new(director: Director, checks: Option<Checks>, fifos: Vec<Fifo>) -> Spread {
         let back = vec![Lane::default(); director.targets.len()];
         let questions = Default::default();
-        Spread { director, checks, back, tallies, stall: Stall::None, lost: 0, questions }
+        Spread { director, checks, back, fifos, stall: Stall::None, lost: 0, questions }
+    }
+
+    /// Does what is asked for.
+    fn change(&mut self, call: &Call, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<Reply> {
+        let Some(path) = call.request.target() else { return Err(call.request.not_here()) };
+        let [fifo] = &call.fds[..] else { bail!("{path}: it did not come along") };
+        let stat = fstat(fifo).context("fstat")?;
+        let id = (stat.st_dev, stat.st_ino);
+        let at = self.fifos.iter().position(|fifo| fifo.id == id);
+        if let Request::Add { .. } = call.request {
+            let is_left = cables[0].rendezvous().is_some_and(|left| left.end().id() == id);
+            if at.is_some() || is_left {
+                bail!("{path}: is one of its links already: each target has a FIFO of its own");
+            }
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+                bail!("{path}: is no FIFO: make one with mkfifo");
+            }
+            self.add(path, fifo, cables, dir)?;
+            return Ok(Reply::Done);
+        }
+        let targets = &self.director.targets;
+        let Some(at) = at else {
+            let all: Vec<_> = targets.iter().map(|it| it.path.display().to_string()).collect();
+            bail!("{path}: is none of its targets, which are {}", all.join(", "));
+        };
+        // As at the start, by its own name of it.
+        let own = targets[at].path.clone();
+        match &call.request {
+            Request::Weight { weight, .. } if !WEIGHTS.contains(weight) => {
+                bail!("{path}: a weight is 1 to {}", WEIGHTS.end())
+            }
+            Request::Weight { weight, .. } => self.director.set_weight(&own, *weight)?,
+            Request::Undrain { .. } => self.director.undrain(&own)?,
+            _ => self.director.drain(&own)?,
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Adds the target at `fifo`, which whoever asks calls `path`.
+    fn add(
+        &mut self,
+        path: &str,
+        fifo: &OwnedFd,
+        cables: &mut Vec<Cable>,
+        dir: &RuntimeDir,
+    ) -> Result<()> {
+        // Its name may mean another one here.
+        let here = format!("/proc/self/fd/{}", fifo.as_raw_fd());
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let end = open(here, flags, Mode::empty()).with_context(|| path.to_owned())?;
+        let end = PipeEnd::new(end, path)?.with_role(Role::Either);
+        let fifo = Fifo::new(&end)?;
+        let cable = Cable::new(plan(end), dir)?;
+        self.director.add(path.into(), self.checks.is_some())?;
+        // From here on nothing can fail.
+        if let Some(checks) = &mut self.checks {
+            checks.add_target(Instant::now());
+        }
+        self.fifos.push(fifo);
+        self.back.push(Lane::default());
+        cables.push(cable);
+        Ok(())
     }
 
     /// Shows the flows of each target: those of now, all, those that were forgotten for
     /// want of room, and whether it gets new ones.
     fn tell(&mut self, now: Instant) {
-        for (at, tally) in self.tallies.iter_mut().enumerate() {
+        for (at, fifo) in self.fifos.iter_mut().enumerate() {
             let (count, target) = (self.director.flows.count(at), &self.director.targets[at]);
             let takes_new = target.is_in() && target.is_well(now);
-            tally.show([count.now, count.total, count.evicted, takes_new.into(), 0]);
+            fifo.tally.show([count.now, count.total, count.evicted, takes_new.into(), 0]);
         }
     }
 

@@ -12,6 +12,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -30,7 +31,7 @@ use rustix::io::FdFlags;
 
 use super::requests::{Request, send_reply};
 use super::rest::Before;
-use super::{Links, search, view};
+use super::{Links, names, search, view};
 
 /// A program for whose end the function waits.
 struct Awaited {
@@ -54,13 +55,16 @@ impl Awaited {
 ///
 /// # Errors
 /// When the keeper cannot begin, or the function says what it cannot.
-pub(super) fn serve(socket: &UnixStream, links: &Links) -> Result<()> {
+pub(super) fn serve(socket: &UnixStream, links: &Links, dns: &[IpAddr]) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("death signal")?;
     // A function that died before that line is noticed by the end of file on
     // the socket. (getppid(2) tells nothing: the parent has no pid here.)
     let _ = prctl::set_name(c"stdpkt-keeper");
     let_go(socket, links).context("descriptors")?;
-    view::mount_own();
+    let mounts_are_own = view::mount_own();
+    if !dns.is_empty() {
+        names::ask(dns, mounts_are_own)?;
+    }
     let (children, mask) = child_signals().context("signals")?;
 
     let mut awaited: Option<Awaited> = None;

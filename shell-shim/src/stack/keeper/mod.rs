@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 mod init;
+mod names;
 mod requests;
 mod rest;
 pub(crate) mod search;
@@ -21,6 +22,7 @@ mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -86,13 +88,13 @@ pub struct NotStarted {
 impl Keeper {
     /// Starts the keeper: call it right after [`enter`](super::namespace::enter),
     /// from the main thread while there is no other. The keeper has copies of
-    /// no descriptor that is opened later.
+    /// no descriptor that is opened later. `dns`: name servers of the function's own.
     ///
     /// # Errors
     /// Where pid or mount namespaces are forbidden or used up.
-    pub fn start(links: Links) -> Result<Self> {
+    pub fn start(links: Links, dns: &[IpAddr]) -> Result<Self> {
         let (socket, theirs) = UnixStream::pair().context("keeper: no socket")?;
-        let keeper = Box::new(move || match init::serve(&theirs, &links) {
+        let keeper = Box::new(move || match init::serve(&theirs, &links, dns) {
             Ok(()) => 0,
             Err(error) => {
                 say::error!("keeper: {error:#}");

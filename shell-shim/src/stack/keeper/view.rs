@@ -29,12 +29,13 @@ const BELOW_SYS: [&str; 4] =
     ["/sys/fs/bpf", "/sys/fs/cgroup", "/sys/kernel/debug", "/sys/kernel/tracing"];
 
 /// Mounts all of them over the host's. This process must have a mount namespace
-/// of its own.
-pub(super) fn mount_own() {
+/// of its own. Whether what else is mounted stays in it.
+pub(super) fn mount_own() -> bool {
     // First of all, nothing may propagate to the host.
     let here = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     if let Err(errno) = mount_change("/", here) {
-        return say::detail!("mounts cannot be kept from the host, so all are the host's: {errno}");
+        say::detail!("mounts cannot be kept from the host, so all are the host's: {errno}");
+        return false;
     }
     let views = RUN.map(|place| (place, own_run(place)));
     let views = views.into_iter().chain([("/sys", own_sys()), ("/proc", own_proc())]);
@@ -43,6 +44,7 @@ pub(super) fn mount_own() {
             say::detail!("{place} stays the host's inside the function: {errno}");
         }
     }
+    true
 }
 
 fn own_proc() -> Result<()> {
@@ -120,13 +122,17 @@ fn show_one(host: &OwnedFd, own: &OwnedFd, name: &CStr, kind: FileType) -> Resul
 }
 
 /// A copy of a file or directory with all that is mounted below it.
-fn tree(dir: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<OwnedFd> {
+pub(super) fn tree(dir: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<OwnedFd> {
     let all = OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_NO_AUTOMOUNT;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(dir, path, all | flags | OpenTreeFlags::AT_SYMLINK_NOFOLLOW)
 }
 
-fn attach(tree: &OwnedFd, dir: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<()> {
+pub(super) fn attach(
+    tree: &OwnedFd,
+    dir: BorrowedFd<'_>,
+    path: impl rustix::path::Arg,
+) -> Result<()> {
     move_mount(tree, c"", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 

@@ -1,5 +1,7 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
+mod uplink;
+
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 
@@ -107,7 +109,9 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
     for (command, status, line) in [
         ("echo hello, this is text", 125, "it says \"hello, this is text"),
         ("printf '\\052\\000\\000\\000half'", 125, "within a frame: 4 bytes of 42"),
-        ("false", 1, ""),
+        ("true", 125, "true ended before it got or wrote a frame"),
+        ("false", 1, "false ended with status 1"),
+        ("sh -c 'kill -9 $$'", 137, "sh ended with status 137, as after signal 9"),
         ("no-such-program", 127, "no-such-program"),
     ] {
         let scene = Scene::new();
@@ -214,39 +218,6 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
         assert!(outcome.err.contains(said), "{said}: {outcome:?}");
     }
     scene.assert_nothing_left();
-}
-
-/// In a namespace that stands for the host, with a server behind it.
-const HOST: &str = "
-    mount --make-rprivate / && mount -t tmpfs none /run && mkdir /run/netns
-    ip link set lo up; ip link add up0 type veth peer name peer0
-    ip addr add 192.0.2.2/24 dev up0; ip link set up0 up
-    ip netns add inet; ip link set peer0 netns inet
-    ip -n inet addr add 192.0.2.1/24 dev peer0; ip -n inet link set peer0 up
-    ip route add default via 192.0.2.1
-    ip netns exec inet socat TCP-LISTEN:8000,fork,reuseaddr SYSTEM:'echo from the network' & server=$!
-    until ip netns exec inet ss -tln | grep -q :8000; do sleep 0.05; done
-";
-
-#[test]
-fn a_chain_reaches_what_the_host_reaches() {
-    need_functions!("root", "ip", "unshare", "socat", "ss", "passt", "slirp4netns");
-    for by in ["passt", "slirp4netns"] {
-        let scene = Scene::new();
-        let outcome = scene.sh(&format!(
-            "cat >host <<'END'
-             {HOST}
-             stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 \
-                     -- socat -u TCP:192.0.2.1:8000,retry=20,interval=0.1 - \
-                 | stdpkt uplink --by {by}; echo uplink $?
-             kill $server; wait
-END
-             exec unshare -n -m bash host"
-        ));
-        assert!(said(&outcome).contains("from the network"), "{by}: {outcome:?}");
-        assert!(outcome.out.contains("uplink 0"), "{by}: {outcome:?}");
-        scene.assert_nothing_left();
-    }
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! What goes into a program and comes out of it, and what to say of that while it lives.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// A program that has got frames and has written nothing for so long may hold them back.
+const SILENCE: Duration = Duration::from_secs(3);
+/// One that lives on so long after it has closed a stream did not do so to end.
+const AFTERLIFE: Duration = Duration::from_secs(1);
+
+/// The frames of one program, counted where they are written and read.
+#[derive(Debug, Default)]
+pub struct Flow {
+    given: Cell<u64>,
+    returned: Cell<u64>,
+    /// When the first was given, until something came back or that was told.
+    waits_since: Cell<Option<Instant>>,
+    /// Bytes came, be they frames or not.
+    spoke: Cell<bool>,
+    /// When it closed its standard input or output, until that was told.
+    input_closed: Cell<Option<Instant>>,
+    output_closed: Cell<Option<Instant>>,
+}
+
+impl Flow {
+    /// Frames that were written to it.
+    pub fn given(&self) -> u64 {
+        self.given.get()
+    }
+
+    /// Frames that it wrote.
+    pub fn returned(&self) -> u64 {
+        self.returned.get()
+    }
+
+    pub(crate) fn give(&self) {
+        if self.given.replace(self.given() + 1) == 0 && !self.spoke.get() {
+            self.waits_since.set(Some(Instant::now()));
+        }
+    }
+
+    pub(crate) fn take_back(&self) {
+        self.returned.set(self.returned() + 1);
+    }
+
+    pub(crate) fn speak(&self) {
+        self.spoke.set(true);
+        self.waits_since.set(None);
+    }
+
+    /// It reads no more.
+    pub(crate) fn close_input(&self) {
+        self.waits_since.set(None);
+        self.input_closed.set(Some(Instant::now()));
+    }
+
+    /// It writes no more.
+    pub(crate) fn close_output(&self) {
+        self.waits_since.set(None);
+        self.output_closed.set(Some(Instant::now()));
+    }
+
+    /// When [`Flow::tell`] may have something to say.
+    pub fn deadline(&self) -> Option<Instant> {
+        let closed = [&self.input_closed, &self.output_closed];
+        let closed = closed.into_iter().filter_map(Cell::get).map(|at| at + AFTERLIFE);
+        closed.chain(self.waits_since.get().map(|at| at + SILENCE)).min()
+    }
+
+    /// Says of the program `what`, which lives, what its user may not know, once each.
+    pub fn tell(&self, what: &str) {
+        let due = |cell: &Cell<Option<Instant>>, after| {
+            let is_due = cell.get().is_some_and(|at| at.elapsed() >= after);
+            is_due && cell.take().is_some()
+        };
+        if due(&self.waits_since, SILENCE) {
+            say::note!(
+                "{what} has written nothing in the {} s since it got a frame, {} so far: one that holds \
+                 back what it writes has to write each at once, as python3 -u and grep --line-buffered do",
+                SILENCE.as_secs(),
+                self.given()
+            );
+        }
+        if due(&self.input_closed, AFTERLIFE) {
+            say::note!(
+                "{what} has closed its standard input and lives on: frames to it are dropped \
+                 (stdpkt ls counts them); for both directions let it keep both open"
+            );
+        }
+        if due(&self.output_closed, AFTERLIFE) {
+            say::note!(
+                "{what} has closed its standard output and lives on: no more frames come from \
+                 it; for both directions let it keep both open"
+            );
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The asking side.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{SocketAddrUnix, SocketFlags};
+use shmring::observe::Process;
+
+use super::socket;
+use super::wire::{LONGEST, Reply, Request, decode, encode};
+
+/// What a process answered.
+pub struct Answer {
+    /// That; never a refusal, which is an error.
+    pub reply: Reply,
+    /// What came with it.
+    pub fds: Vec<OwnedFd>,
+    /// The connection, for those who have more to say to each other.
+    pub socket: OwnedFd,
+}
+
+/// Asks a process for something, and waits for the answer for up to `patience`.
+///
+/// # Errors
+/// One line that names the process: it does not answer, or refuses.
+pub fn ask(
+    process: &Process,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+    patience: Duration,
+) -> Result<Answer> {
+    let who = match process.identity.name.as_str() {
+        "" => process.pid.to_string(),
+        name => format!("{name} ({})", process.pid),
+    };
+    let door = find(process.pid);
+    door.and_then(|door| through(&door, process.pid, request, fds, patience)).context(who)
+}
+
+/// Asks through this door, which must be that process's.
+pub(super) fn through(
+    door: &Path,
+    pid: u32,
+    request: &Request,
+    fds: &[BorrowedFd<'_>],
+    patience: Duration,
+) -> Result<Answer> {
+    let socket = socket::new(SocketFlags::empty()).context("socket")?;
+    for which in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, which, Some(patience)).context("setsockopt")?;
+    }
+    let silent = |errno| match errno {
+        Errno::AGAIN => anyhow!("no answer in {} s: is it stopped?", patience.as_secs()),
+        Errno::CONNREFUSED | Errno::NOENT | Errno::CONNRESET | Errno::PIPE => has_ended(),
+        Errno::TOOBIG | Errno::MSGSIZE => anyhow!("this is more than fits into a request"),
+        errno => anyhow!("it cannot be asked: {errno}"),
+    };
+    let address = SocketAddrUnix::new(door).context("socket")?;
+    rustix::net::connect(&socket, &address).map_err(silent)?;
+    // Whoever listens there must be who was meant, and ours.
+    let found = socket::credentials(&socket).context("it cannot be asked: SO_PEERCRED")?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        bail!("belongs to user {0}: only that user may ask it (sudo -u '#{0}' ...)", found.uid());
+    }
+    if found.pid() != pid as i32 {
+        bail!("another process, {}, answers in its place", found.pid());
+    }
+    socket::send(&socket, &encode(request), fds).map_err(silent)?;
+    let mut bytes = vec![0; LONGEST];
+    let (len, fds) = socket::receive(&socket, &mut bytes).map_err(silent)?;
+    if len == 0 {
+        return Err(has_ended());
+    }
+    match decode(&bytes[..len]).map_err(anyhow::Error::msg)? {
+        Reply::Refused { why } => bail!(why),
+        reply => Ok(Answer { reply, fds, socket }),
+    }
+}
+
+fn has_ended() -> anyhow::Error {
+    anyhow!("it has ended")
+}
+
+/// The door of a process.
+fn find(pid: u32) -> Result<PathBuf> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => has_ended(),
+        _ => anyhow!("it cannot be looked at: {error}"),
+    })?;
+    let is_door = |path: &PathBuf| {
+        let link = fs::read_link(path).unwrap_or_default();
+        link.file_name().is_some_and(|name| name.to_string_lossy().starts_with(socket::NAME))
+    };
+    let door = fds.flatten().map(|fd| fd.path()).find(is_door);
+    door.context("it cannot be asked for anything (its -v says why)")
+}

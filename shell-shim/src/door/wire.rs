@@ -1,0 +1,111 @@
+//! What is said through a door: one message is the request, one the answer to it.
+//!
+//! A message is a JSON object, `{"version": 1, "body": BODY}`, of up to [`LONGEST`] bytes;
+//! descriptors come with it. One connection carries one request. Another version is
+//! refused, and so is what a process does not know or does not do: the answer says why.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Of all messages. Raised when one of them means something else; new ones do not.
+pub const VERSION: u32 = 1;
+/// Most bytes of a message.
+pub const LONGEST: usize = 64 << 10;
+
+/// What a process can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Of a balancer: no new flows for a target. Its FIFO comes along, as in all requests
+    /// about targets; `path` is what to call it.
+    Drain {
+        /// For people.
+        path: String,
+    },
+    /// Of a balancer: new flows again.
+    Undrain {
+        /// For people.
+        path: String,
+    },
+    /// Of a balancer: another share of the new flows.
+    Weight {
+        /// For people.
+        path: String,
+        /// The share.
+        weight: u32,
+    },
+    /// Of a balancer: one more target.
+    Add {
+        /// For people.
+        path: String,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// It is not, and nothing has changed.
+    Refused {
+        /// A line for the user.
+        why: String,
+    },
+}
+
+impl Request {
+    /// What the target is called that it is about, if it is for a balancer.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Request::Drain { path }
+            | Request::Undrain { path }
+            | Request::Weight { path, .. }
+            | Request::Add { path } => Some(path),
+        }
+    }
+
+    /// The answer of who does not do such things.
+    pub fn not_here(&self) -> anyhow::Error {
+        match self.target() {
+            Some(_) => anyhow::anyhow!("it has no targets: it is no balancer"),
+            None => anyhow::anyhow!("it does no such thing"),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Message<T> {
+    version: u32,
+    body: T,
+}
+
+/// All that can be read whatever the version.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// A message's bytes.
+pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    // Nothing that is said has a form that JSON does not have.
+    serde_json::to_vec(&Message { version: VERSION, body }).unwrap_or_default()
+}
+
+/// What a message says.
+///
+/// # Errors
+/// A line that says why nobody knows.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let Head { version } = serde_json::from_slice(bytes)
+        .map_err(|_| "a message came that is none of stdpkt's".to_owned())?;
+    if version != VERSION {
+        return Err(format!(
+            "it speaks version {VERSION}, not {version}: use the stdpkt that it was started with"
+        ));
+    }
+    let message: Result<Message<T>, _> = serde_json::from_slice(bytes);
+    message.map(|message| message.body).map_err(|error| {
+        format!("stdpkt {} does not know this request: {error}", env!("CARGO_PKG_VERSION"))
+    })
+}
