@@ -4,11 +4,14 @@ use frames::{Packets, push_frame};
 use shmring::Bytes;
 
 use crate::edge::{Edge, NotTaken};
+use crate::stream_tx::Malformed;
 
 /// Segments and fills in checksums in software; holds the packets of one frame
-/// until the edge has taken them.
-#[derive(Default)]
+/// until the edge has taken them. Dropped, it says how many had no such form.
 pub(crate) struct Finished {
+    /// The edge's name for people.
+    what: String,
+    malformed: Malformed,
     packets: Packets,
     frame: Vec<u8>,
     /// Complete frames, one behind the other.
@@ -19,6 +22,19 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// For an edge of that name.
+    pub fn new(what: &str) -> Finished {
+        Finished {
+            what: what.to_owned(),
+            malformed: Malformed::default(),
+            packets: Packets::default(),
+            frame: Vec::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            gone: 0,
+        }
+    }
+
     /// As [`Edge::take`], for a frame that may be unfinished.
     #[inline(never)] // beside the way of a frame that needs nothing
     pub fn take(&mut self, frame: Bytes<'_>, edge: &mut impl Edge) -> Result<(), NotTaken> {
@@ -34,7 +50,10 @@ impl Finished {
             push_frame(bytes, packet);
             ends.push(bytes.len());
         });
-        finish.map_err(|_| NotTaken::Refused)?;
+        if let Err(error) = finish {
+            self.malformed.count(error);
+            return Err(NotTaken::Refused);
+        }
         match self.hand_over(edge) {
             Err(NotTaken::NotNow) => earlier, // the rest is kept here
             handed => earlier.and(handed),
@@ -63,5 +82,11 @@ impl Finished {
         self.ends.clear();
         self.gone = 0;
         result
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        self.malformed.tell(&self.what);
     }
 }

@@ -25,8 +25,15 @@ pub struct Jack<E> {
     taken: u64,
     /// Who is to see all of a recording.
     pub audience: Audience,
-    /// Until then frames of a recording are held back.
-    held_until: Option<Instant>,
+    held: Held,
+}
+
+/// Whether frames of a recording are held back...
+#[derive(Debug, Default, Clone, Copy)]
+struct Held {
+    any: bool,
+    /// ...and until when, if that is known.
+    until: Option<Instant>,
 }
 
 /// Who is to see all of a recording.
@@ -34,16 +41,16 @@ pub struct Jack<E> {
 pub enum Audience {
     /// Nobody: it is not held back.
     Nobody,
-    /// A program that will be started.
+    /// A program that will be started, or has not come to rest yet.
     Awaited,
-    /// One that was started then.
+    /// One that is there since then.
     Since(Instant),
 }
 
 impl<E: Edge> Jack<E> {
     /// An edge without links.
     pub fn new(name: String, edge: E, cables: Vec<Cable>) -> Jack<E> {
-        let finished = Finished::default();
+        let finished = Finished::new(&name);
         Jack {
             name,
             edge,
@@ -52,7 +59,7 @@ impl<E: Edge> Jack<E> {
             sent: 0,
             taken: 0,
             audience: Audience::Nobody,
-            held_until: None,
+            held: Held::default(),
         }
     }
 
@@ -64,6 +71,11 @@ impl<E: Edge> Jack<E> {
     /// See [`Edge::is_empty`].
     pub fn is_empty(&mut self) -> bool {
         self.edge.is_empty()
+    }
+
+    /// Whether frames of a recording wait for their audience.
+    pub fn holds_back(&self) -> bool {
+        self.held.any
     }
 
     /// See [`Edge::close`].
@@ -93,7 +105,7 @@ impl<E: Edge> Jack<E> {
 
     /// See [`Edge::deadline`].
     pub fn deadline(&self) -> Option<Instant> {
-        self.edge.deadline().into_iter().chain(self.held_until).min()
+        self.edge.deadline().into_iter().chain(self.held.until).min()
     }
 
     /// A descriptor of the edge became ready.
@@ -106,13 +118,13 @@ impl<E: Edge> Jack<E> {
     pub fn turn(&mut self) -> bool {
         let mut busy = false;
         let _ = self.hand_over();
-        let Jack { edge, cables, finished, audience, held_until, taken, .. } = self;
-        *held_until = None;
+        let Jack { edge, cables, finished, audience, held, taken, .. } = self;
+        *held = Held::default();
         let before = *taken;
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx
-                    && !is_held(rx, *audience, held_until)
+                    && !is_held(rx, *audience, held)
                     && let Err(error) = deliver(rx, edge, finished, taken)
                 {
                     joined.end_rx(&error);
@@ -156,7 +168,7 @@ impl<E: Edge> Jack<E> {
             }
             if let Some(rx) = &mut joined.rx
                 && self.edge.has_room()
-                && !is_held(rx, self.audience, &mut self.held_until)
+                && !is_held(rx, self.audience, &mut self.held)
             {
                 sleep &= rx.arm();
             }
@@ -239,7 +251,7 @@ impl<E: Edge> Jack<E> {
 
 /// Whether the next frame is one of a recording that is to wait, and until when.
 #[inline]
-fn is_held(rx: &mut Receiver, audience: Audience, until: &mut Option<Instant>) -> bool {
+fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
     if audience == Audience::Nobody {
         return false;
     }
@@ -249,14 +261,16 @@ fn is_held(rx: &mut Receiver, audience: Audience, until: &mut Option<Instant>) -
         (false, head_start(&header))
     });
     let Ok(wait) = wait else { return false };
-    match audience {
+    let holds = match audience {
+        Audience::Nobody => false,
         Audience::Awaited => !wait.is_zero(),
-        Audience::Since(start) if wait > start.elapsed() => {
-            *until = Some(until.map_or(start + wait, |until| until.min(start + wait)));
-            true
-        }
-        _ => false,
+        Audience::Since(start) => wait > start.elapsed(),
+    };
+    held.any |= holds;
+    if let (true, Audience::Since(start)) = (holds, audience) {
+        held.until = Some(held.until.map_or(start + wait, |until| until.min(start + wait)));
     }
+    holds
 }
 
 /// Frames from a link to the edge, until there are no more.

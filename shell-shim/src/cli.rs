@@ -13,6 +13,7 @@ use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
+use crate::filters::wire::WireArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
@@ -61,6 +62,8 @@ pub enum Command {
     Filter(FilterArgs),
     /// Spread flows over several FIFOs
     Balance(BalanceArgs),
+    /// Be an imperfect cable: delay, loss, a rate, and so on
+    Wire(WireArgs),
     /// Filter a link by a program, once for each direction
     Each(EachArgs),
     /// Join a link to something that is no function: a program, a socket
@@ -98,6 +101,7 @@ impl Command {
             Command::Tee(args) => filters::tee::run(&args),
             Command::Filter(args) => filters::filter::run(&args),
             Command::Balance(args) => filters::balance::run(&args),
+            Command::Wire(args) => filters::wire::run(&args),
             Command::Each(args) => each::run(&args),
             Command::Join(args) => join::run(&args),
             Command::Uplink(args) => uplink::run(&args),

@@ -12,6 +12,7 @@ mod descriptors;
 mod door;
 mod edges;
 mod endings;
+mod examples;
 mod fifos;
 mod filters;
 mod function_files;

@@ -52,7 +52,7 @@ pub(super) fn bytes(data: &[u8]) -> String {
     let first: Vec<String> = data.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!(
         "begins with {}, which is none of pcap, pcapng, hex text, a hex dump and frames with a \
-         length; what else Wireshark knows `editcap -F pcapng FILE -` turns into pcapng",
+         length; if Wireshark knows it, put `editcap -F pcapng FILE - |` before this command",
         first.join(" ")
     )
 }

@@ -38,7 +38,8 @@ pub struct FeedArgs {
     #[arg(long = "loop", value_name = "N", default_value_t = 1)]
     pub rounds: u64,
 
-    /// How long a function's CMD is running before packets reach it, in seconds
+    /// How long a function's CMD waits for something before packets reach it, in seconds;
+    /// 0 for at once, also while it is being loaded
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = head_start)]
     pub after_cmd: Duration,
 

@@ -1,5 +1,5 @@
 //! Commands that work on links themselves, without a network stack: `dump`,
-//! `feed`, `tee`, `filter`, `balance`.
+//! `feed`, `tee`, `filter`, `balance`, `wire`.
 
 pub mod balance;
 pub mod dump;
@@ -7,6 +7,7 @@ pub mod feed;
 pub mod filter;
 pub mod mirror;
 pub mod tee;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};

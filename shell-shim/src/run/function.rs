@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::linger::{Far, Linger};
+use super::settling::Settling;
 use super::signals::Signals;
 use super::stop::Stop;
 use crate::door::Door;
@@ -34,6 +35,8 @@ pub struct Function {
     /// That of a CMD which has ended before the function does.
     status: u8,
     running: bool,
+    /// Of a CMD that was started.
+    settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
     /// The exit status, once nothing is left to do.
@@ -191,10 +194,12 @@ impl Driver for Function {
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
         let far = self.far.iter().filter_map(Jack::deadline);
-        stage.into_iter().chain(edges).chain(far).min()
+        let look = self.settling.as_ref().filter(|_| self.holds_back()).map(Settling::next_look);
+        stage.into_iter().chain(edges).chain(far).chain(look).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.settle();
         self.strike()
     }
 
@@ -228,6 +233,7 @@ impl Function {
             keep,
             status,
             running,
+            settling: None,
             stage,
             linger,
             over,
@@ -274,9 +280,26 @@ impl Function {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        let started = Audience::Since(Instant::now());
-        self.jacks.iter_mut().for_each(|jack| jack.audience = started);
+        self.settling = Some(Settling::new(Instant::now()));
         Ok(())
+    }
+
+    /// Whether frames of a recording wait for CMD.
+    fn holds_back(&self) -> bool {
+        self.jacks.iter().any(Jack::holds_back)
+    }
+
+    /// Looks whether CMD has come to rest, where a recording waits for that.
+    fn settle(&mut self) {
+        let holds = self.holds_back();
+        let (Some(settling), Some(keeper), true) = (&mut self.settling, &self.keeper, holds) else {
+            return;
+        };
+        if let Some(since) = settling.look(Instant::now(), || keeper.is_busy()) {
+            let there = Audience::Since(since);
+            self.jacks.iter_mut().for_each(|jack| jack.audience = there);
+            self.settling = None;
+        }
     }
 
     fn on_signal(&mut self, signal: super::signals::Arrived) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod link_spec;
 pub mod lkl;
 pub mod plan;
 pub mod settings;
+mod settling;
 pub mod signals;
 pub(crate) mod stop;
 mod values;

@@ -4,6 +4,7 @@
 mod balance;
 mod capture;
 mod chain;
+mod corpus;
 mod etherpipe;
 mod flows;
 mod reading;
@@ -11,6 +12,7 @@ mod targets;
 mod text;
 mod transport;
 mod trouble;
+mod wire;
 
 use crate::support::scene::{Outcome, Scene};
 

@@ -238,11 +238,29 @@ fn a_program_behind_feed_sees_all_of_it() {
         let run = bash(
             &scene,
             &format!(
-                "stdpkt feed --after-cmd 3 --loop 2 in.pcap {between} | stdpkt run --left 10.0.0.2/24 \
+                "stdpkt feed --loop 2 in.pcap {between} | stdpkt run --left 10.0.0.2/24 \
                  -- timeout 30 tcpdump --immediate-mode -c 24 -ni left udp 2>/dev/null"
             ),
         );
         assert_eq!((run.status, run.out.lines().count()), (0, 24), "{between}: {run:#?}");
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_program_that_takes_its_time_to_begin_sees_all_of_it() {
+    need_functions!("bash", "tcpdump");
+    let scene = scene();
+    // As on a machine where everything takes long: it computes, and listens then.
+    let slow = "end=$((${EPOCHREALTIME/[.,]/} + 1500000))
+                while [ ${EPOCHREALTIME/[.,]/} -lt $end ]; do :; done
+                exec timeout 30 tcpdump --immediate-mode -c 12 -ni left net 10 or vlan 2>/dev/null";
+    std::fs::write(scene.path("slow"), slow).expect("the scene's directory");
+    for from in
+        ["stdpkt feed in.pcap |", "cat in.pcap |", "stdpkt feed in.pcap | stdpkt filter '' |"]
+    {
+        let run = bash(&scene, &format!("{from} stdpkt run --left 10.0.0.2/24 -- bash slow"));
+        assert_eq!((run.status, run.out.lines().count()), (0, 12), "{from}: {run:#?}");
     }
     scene.assert_nothing_left();
 }

@@ -176,3 +176,34 @@ fn a_signal_leaves_a_whole_capture() {
         scene.assert_nothing_left();
     }
 }
+
+#[test]
+fn frames_that_have_no_form_on_a_wire_are_counted_and_told() {
+    need!("bash", "tcpdump");
+    let scene = scene();
+    // To be segmented, but no TCP; and one as it should be.
+    let packet = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 6], &[0; 28]].concat();
+    let framed = |header: [u8; 12]| {
+        let len = ((header.len() + packet.len()) as u32).to_le_bytes();
+        [&len[..], &header, &packet].concat()
+    };
+    let (good, bad) = (framed([0; 12]), framed([0, 1, 14, 0, 100, 0, 0, 0, 0, 0, 0, 0]));
+    std::fs::write(scene.path("frames"), [&bad[..], &good, &bad].concat()).expect("the scene");
+    let told =
+        "left out 2 malformed frames, the first a frame to be segmented whose headers are not";
+    for chain in [
+        "stdpkt feed frames | cat | tcpdump -nr - 2>/dev/null",
+        "stdpkt feed frames | stdpkt filter arp | cat | tcpdump -nr - 2>/dev/null",
+        "stdpkt feed frames | stdpkt dump --format hex",
+        "stdpkt feed frames | stdpkt wire --delay 1ms | stdpkt dump --format hex",
+        "stdpkt feed frames | stdpkt each -- cat | stdpkt dump --format hex",
+        "stdpkt feed frames | stdpkt join --left hex -- sh -c 'cat > seen'; cat seen",
+    ] {
+        let run = bash(&scene, chain);
+        assert_eq!(run.err.matches(told).count(), 1, "{chain}: {run:#?}");
+        assert_eq!((run.status, run.out.lines().count()), (0, 1), "{chain}: {run:#?}");
+    }
+    let run = bash(&scene, "stdpkt feed frames | stdpkt tee copy | stdpkt dump > x");
+    assert!(run.err.contains("copy: 2 frames without a copy"), "{run:#?}");
+    assert_eq!(ok(&scene, "tcpdump -nr copy 2>/dev/null").lines().count(), 1);
+}

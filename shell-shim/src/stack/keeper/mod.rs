@@ -13,6 +13,7 @@
 //! single thread then, so that the copy finds every lock free.
 #![allow(unsafe_code)]
 
+mod busy;
 mod init;
 mod names;
 mod requests;
@@ -154,6 +155,11 @@ impl Keeper {
     pub fn spawn(&mut self, argv: &[OsString]) -> Result<()> {
         let program = argv.first().context("command: none given")?;
         self.ask(&Request::Command(argv.to_vec()), program)
+    }
+
+    /// Whether any program in here uses the processor or a disk, or would like to.
+    pub fn is_busy(&self) -> bool {
+        self.pid.is_some_and(|pid| busy::is_any_child(pid.as_raw()))
     }
 
     /// Waits for the command and returns its exit status, 128 + n after death
