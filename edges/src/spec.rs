@@ -1,6 +1,7 @@
 //! Edges as people write them: `FORMAT[:PLACE]`.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -169,7 +170,8 @@ impl EdgeSpec {
 }
 
 /// A descriptor that does not block and that nobody shares: a pipe opened anew, a
-/// socket as it is (see [`cable::bytes`]).
+/// socket as it is (see [`cable::bytes`]). The pipe of another user, as sudo(8) passes it
+/// on, cannot be opened anew: it is taken as it is, from who passed it and waits.
 fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<OwnedFd> {
     let fd = fd.with_context(|| format!("{what} is closed"))?;
     let end = PipeEnd::new(fd, what).map_err(|error| {
@@ -179,6 +181,14 @@ fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<
         OFlags::RDONLY => end.reopen_to_read(),
         _ => end.reopen_to_write(),
     };
+    let own = own.or_else(|error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let fd = end.as_fd().try_clone_to_owned()?;
+            rustix::fs::fcntl_setfl(&fd, access | OFlags::NONBLOCK)?;
+            Ok(fd)
+        }
+        _ => Err(error),
+    });
     own.with_context(|| what.to_owned())
 }
 

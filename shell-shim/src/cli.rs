@@ -5,6 +5,8 @@ pub mod mistake;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::check::CheckArgs;
+use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
@@ -20,7 +22,7 @@ use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
 use crate::uplink::UplinkArgs;
-use crate::{demo, each, filters, host, join, ls, pages, perf, run, uplink};
+use crate::{check, demo, each, filters, host, join, ls, pages, perf, run, uplink};
 
 /// Chain network functions with `|`, over shared memory.
 ///
@@ -72,12 +74,17 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Tell what this host can do, what is missing, and the way out
+    Check(CheckArgs),
     /// Print or install manual pages
     Man(ManArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
     Demo(DemoArgs),
+    /// Try the steps of a function's start: a part of check
+    #[command(hide = true)]
+    CheckProbe(ProbeArgs),
     /// Measure over a veth pair: a part of demo
     #[command(hide = true)]
     DemoVeth(VethArgs),
@@ -105,6 +112,8 @@ impl Command {
             Command::Each(args) => each::run(&args),
             Command::Join(args) => join::run(&args),
             Command::Uplink(args) => uplink::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::CheckProbe(args) => check::probe::run(&args),
             Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
             Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),
             Command::Ls(args) => ls::run(&args).map(|()| 0),

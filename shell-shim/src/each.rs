@@ -91,7 +91,24 @@ pub fn run(args: &EachArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, programs).run(Switch::new(dir)?)
+    let flows: Vec<_> = programs.iter().map(|it| (it.out, it.flow.clone())).collect();
+    let status = Joint::new(jacks, signals, programs).run(Switch::new(dir)?)?;
+    for (out, flow) in flows {
+        tell(&args.command[0], if out == 1 { Only::LeftToRight } else { Only::RightToLeft }, &flow);
+    }
+    Ok(status)
+}
+
+/// Says what did not come through, if anything did not.
+fn tell(what: &str, direction: Only, flow: &Flow) {
+    let (given, returned) = (flow.given(), flow.returned());
+    let way = match direction {
+        Only::LeftToRight => "left to right",
+        Only::RightToLeft => "right to left",
+    };
+    if let Some(dropped) = given.checked_sub(returned).filter(|dropped| *dropped > 0) {
+        say::note!("{what} dropped {dropped} of {given} frames from {way}");
+    }
 }
 
 /// One direction: where frames go in and come out, and how they are written there.

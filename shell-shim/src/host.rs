@@ -2,7 +2,8 @@
 //! something ran out.
 
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, ensure};
 use rustix::process::{Resource, getrlimit};
@@ -31,6 +32,25 @@ pub fn check() -> Result<()> {
         "no more than {allowed} open files are allowed here (ulimit -n), {FILES} are needed: {raise}"
     );
     Ok(())
+}
+
+/// An error of what the host refuses, with where to read on.
+pub fn see_check(error: Error) -> Error {
+    match way_out(&error) {
+        "" => anyhow::anyhow!("{error:#} (see stdpkt check)"),
+        _ => error,
+    }
+}
+
+/// Where a program is, in PATH or where Debian puts those for root.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let files = std::env::split_paths(&given).chain(system).map(|dir| dir.join(name));
+    let is_program = |file: &PathBuf| {
+        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    files.into_iter().find(is_program)
 }
 
 /// What to do about an error that says that something ran out.

@@ -3,6 +3,7 @@
 //! Each subcommand is a module; [`main`] parses, runs, and is the one place
 //! that prints errors.
 
+pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod door;

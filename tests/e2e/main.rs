@@ -8,6 +8,7 @@
 mod support;
 
 mod channels;
+mod check;
 mod descriptors;
 mod door;
 mod edges;

@@ -192,7 +192,7 @@ impl Joint {
 /// How a program ended that did not end well, for people.
 fn how(status: u8) -> String {
     match status {
-        129.. => format!(" with status {status}, as after signal {}", status - 128),
+        129..=192 => format!(" with status {status}, as after signal {}", status - 128),
         _ => format!(" with status {status}"),
     }
 }

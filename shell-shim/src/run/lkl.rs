@@ -19,6 +19,7 @@ use super::args::{ChannelArg, RunArgs};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
 use super::stop::Stop;
+use crate::host::see_check;
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
@@ -65,7 +66,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     // LKL boots in a network namespace without interfaces: a CMD that it does
     // not catch, or a configuration that it does not like, leads nowhere
     // instead of to the host's network.
-    namespace::enter()?;
+    namespace::enter().map_err(see_check)?;
     netlink::configure(&lo())?;
     let (input, typed) = std::io::pipe().context("pipe")?;
     let mut command = command;
@@ -79,7 +80,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         links.input = Some(input.as_raw_fd());
     }
     links.kept = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    let mut keeper = Keeper::start(links, &args.dns)?;
+    let mut keeper = Keeper::start(links, &args.dns).map_err(see_check)?;
     command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     drop((kept, input));
     let signals = Signals::new()?;

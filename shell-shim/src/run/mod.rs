@@ -23,7 +23,9 @@ use anyhow::{Context, Result, bail};
 use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
+use crate::host::see_check;
 use crate::stack::keeper::{Keeper, Links};
+use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
 use args::{RunArgs, StackArg};
@@ -60,17 +62,17 @@ pub fn run(args: RunArgs) -> Result<u8> {
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
     match &existing {
-        None => namespace::enter()?,
+        None => namespace::enter().map_err(see_check)?,
         Some(found) => found.enter()?,
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan), &args.dns)?);
+        keeper = Some(Keeper::start(links(&plan), &args.dns).map_err(see_check)?);
     }
     let signals = Signals::new()?;
     let Plan { network, plugs, .. } = plan;
-    let taps: Vec<Tap> =
-        network.interfaces.iter().map(|i| Tap::create(&i.name)).collect::<Result<_>>()?;
+    let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
+    let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
     netlink::configure(&network)?;
     if args.forward {
         sysctl::forward(args.netns.as_ref().map(|_| &network))?;

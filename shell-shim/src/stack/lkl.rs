@@ -77,6 +77,11 @@ impl Lkl {
         Ok(Lkl { hijack: absolute(hijack)?, preload: absolute(preload)? })
     }
 
+    /// LKL's library.
+    pub fn hijack(&self) -> &Path {
+        &self.hijack
+    }
+
     /// `LD_PRELOAD` for CMD: the devices' library first, since it takes the
     /// place of one function of LKL's.
     pub fn preload(&self) -> OsString {

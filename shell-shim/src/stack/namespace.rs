@@ -8,6 +8,7 @@
 //! `/proc/self`, thus `/dev/stdout`, away from it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, anyhow};
 use nix::errno::Errno;
@@ -97,6 +98,16 @@ fn setting(key: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
+/// Whether this process sees a part of the tree only, as after chroot(2): then `/` is
+/// no mount, or another one than that of the first process, if that may be seen.
+fn is_chroot() -> bool {
+    let id = |path: &str| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let is_mount = mounts.lines().any(|line| line.split(' ').nth(4) == Some("/"));
+    let is_other = id("/proc/1/root").is_some_and(|root| Some(root) != id("/"));
+    !mounts.is_empty() && !is_mount || is_other
+}
+
 /// Why no namespace can be had, and what to do, from the settings that can
 /// forbid it.
 fn way_out(errno: Errno, setting: impl Fn(&str) -> Option<String>) -> String {
@@ -110,6 +121,16 @@ fn way_out(errno: Errno, setting: impl Fn(&str) -> Option<String>) -> String {
             return format!(
                 "{key}={forbids} forbids user namespaces to ordinary users: run as root, or have root run `sysctl {key}={allows}`"
             );
+        }
+    }
+    if matches!(errno, Errno::EPERM | Errno::EACCES) {
+        if is_chroot() {
+            return "a chroot forbids user namespaces to ordinary users: run it as root, or outside of the chroot"
+                .to_owned();
+        }
+        if fs::read_to_string("/sys/fs/selinux/enforce").is_ok_and(|it| it.trim() == "1") {
+            return "network namespaces are forbidden here, by SELinux perhaps: look for `user_namespace` in the audit log (ausearch -m avc), or run as root on the host"
+                .to_owned();
         }
     }
     match errno {

@@ -1,6 +1,8 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
+mod remote;
 mod uplink;
+mod vde;
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
@@ -217,21 +219,5 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
     {
         assert!(outcome.err.contains(said), "{said}: {outcome:?}");
     }
-    scene.assert_nothing_left();
-}
-
-#[test]
-fn frames_go_through_vde_plug() {
-    need_functions!("ping", "dpipe", "vde_plug", "vde_switch");
-    let scene = Scene::new();
-    let outcome = scene.sh(
-        "vde_switch -d -s sw -p pid
-         until [ -S sw/ctl ]; do sleep 0.05; done
-         stdpkt run --right 10.0.0.2/24 -- sleep 1000 | stdpkt join --left vde -- vde_plug vde://$PWD/sw & chain=$!
-         stdpkt run --right 10.0.0.1/24 -- sh -c 'for n in $(seq 50); do ping -q -c1 -W1 10.0.0.2 && exit; done; exit 1' \
-             | stdpkt join --left vde -- vde_plug vde://$PWD/sw
-         status=$?; kill $(cat pid) $chain; wait; exit $status",
-    );
-    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
     scene.assert_nothing_left();
 }

@@ -29,7 +29,7 @@ pub(crate) use {need, need_functions};
 
 /// Whether all of `needs` is there: programs by name, devices by path,
 /// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
-/// users, and `LKL_DIR` for a built LKL there.
+/// users, `LKL_DIR` for a built LKL there, `vde_plug slirp://` for that plugin.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
     if lacking.is_empty() {
@@ -52,6 +52,7 @@ fn is_there(what: &str) -> bool {
         "namespaces" => namespaces(),
         "user namespaces" => user_namespaces(),
         "LKL_DIR" => lkl_dir().is_some(),
+        "vde_plug slirp://" => succeeds("sh", &["-c", "ls /usr/lib/*/vdeplug/libvdeplug_slirp.so"]),
         device if device.starts_with('/') => {
             OpenOptions::new().read(true).write(true).open(device).is_ok()
         }

@@ -57,6 +57,14 @@ pub fn run(args: &FilterArgs) -> Result<u8> {
     super::run(plans, Some(Signals::new()?), &mut filter)
 }
 
+/// Whether there is the library that compiles expressions.
+///
+/// # Errors
+/// One line with the way out.
+pub fn compiles() -> Result<()> {
+    Program::compile("ip").map(drop)
+}
+
 struct Filter {
     program: Program,
     only: Option<Direction>,
