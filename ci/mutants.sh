@@ -14,13 +14,18 @@ cd "$copy"
 export RUST_BACKTRACE=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none
 
 # run LIMIT TEST [FLAG]: runs one test; longer than LIMIT seconds is a hang.
-# "loom:NAME" is a model, "lib:NAME" a unit test, "FILE:NAME" one of tests/FILE.
+# "loom:NAME" is a model, "search:NAME" a scene of the search, "lib:NAME" a unit test,
+# "FILE:NAME" one of tests/FILE.
 run() {
     name=${2#*:}
     case $2 in
     loom:*)
         RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 timeout "$1" \
             cargo test -q -p shmring --lib --release --target-dir ../loom "$name" $3
+        ;;
+    search:*)
+        timeout "$1" cargo test -q -p shmring --lib --release --target-dir ../std $3 \
+            "search::$name" -- --include-ignored
         ;;
     lib:*) timeout "$1" cargo test -q -p shmring --lib --target-dir ../std "$name" $3 ;;
     *) timeout "$1" cargo test -q -p shmring --test "${2%%:*}" --target-dir ../std "$name" $3 ;;

@@ -142,11 +142,6 @@ impl Cable {
         &self.parts.what
     }
 
-    /// Whether the function ends with this cable.
-    pub fn is_vital(&self) -> bool {
-        self.parts.vital
-    }
-
     /// Whether the function has to end, since its neighbour on a `|` has ended and
     /// nobody else holds that end of the pipe.
     pub fn is_gone(&self) -> bool {
@@ -275,7 +270,8 @@ impl Cable {
         }
         self.looks += 1;
         match neighbour(rendezvous.end().id(), Role::Writer).kind {
-            Kind::Aware => self.look_at = Some(now + BOUND),
+            // A look at all processes is not to be most of what happens here.
+            Kind::Aware => self.look_at = Some(now + BOUND.max(20 * now.elapsed())),
             Kind::Unknown if self.looks == 1 => self.look_at = Some(now + BOUND - FIRST_LOOK),
             kind => self.begin_stream(kind, wake)?,
         }

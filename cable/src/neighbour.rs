@@ -3,7 +3,7 @@
 use std::fmt;
 
 use shmring::Role;
-use shmring::holders::{Holder, exe, holders};
+use shmring::holders::{Holder, exe, holders, nearest};
 
 /// What somebody who holds a pipe is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,15 +34,22 @@ pub(super) fn neighbour(pipe: (u64, u64), role: Role) -> Neighbour {
     let parent = exe(parent as u32);
     let kind = |holder: &Holder| match holder.exe {
         exe if exe.is_none() || exe == parent => Kind::Unknown,
-        exe if exe == us => Kind::Aware,
+        // Or another file of that name, as in a container.
+        exe if exe == us || holder.program == "stdpkt" => Kind::Aware,
         _ => Kind::Other,
     };
-    let all = holders(pipe);
-    let opposite = all.found.into_iter().filter(|holder| match role {
+    let is_opposite = |holder: &Holder| match role {
         Role::Writer => holder.reads,
         Role::Reader => holder.writes,
         Role::Either => true,
-    });
+    };
+    // Where many functions start at once they cannot all look at all processes.
+    let aware = |holder: &Holder| is_opposite(holder) && kind(holder) == Kind::Aware;
+    if let Some(holder) = nearest(pipe, aware) {
+        return Neighbour { kind: Kind::Aware, who: Some(holder), hidden: false };
+    }
+    let all = holders(pipe);
+    let opposite = all.found.into_iter().filter(is_opposite);
     let opposite: Vec<_> = opposite.map(|holder| (kind(&holder), holder)).collect();
     let aware = opposite.iter().any(|(kind, _)| *kind == Kind::Aware);
     let best = opposite.into_iter().max_by_key(|(kind, _)| *kind);
@@ -54,11 +61,6 @@ impl Neighbour {
     /// Whether anything is known of it.
     pub fn is_known(&self) -> bool {
         self.who.is_some()
-    }
-
-    /// Whether it is `stdpkt`, perhaps another file of that name.
-    pub fn is_stdpkt(&self) -> bool {
-        self.kind == Kind::Aware || self.who.as_ref().is_some_and(|it| it.program == "stdpkt")
     }
 }
 

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use shmring::{Channel, Link, PipeEnd, Role};
 use tracing::info;
 
-use super::neighbour::{Kind, neighbour};
+use super::neighbour::{Kind, Neighbour, neighbour};
 
 /// After this long without a neighbour, say whom we are waiting for.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// One of our kind that is there gets longer: it is being set up, and there may be a
+/// thousand of them. Whom we cannot meet the rendezvous names itself.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// A byte stream may be what another stdpkt sends until it finds us, or goes to one
 /// that is about to start. After this long it is taken for what it looks like.
 const DOUBT: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ pub(super) struct Notice {
     /// Whether it is worth a word that frames go one way only.
     expects_both_ways: bool,
     due: Option<(Instant, News)>,
+    /// Since when nobody is there.
+    since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,7 @@ impl Notice {
             role: end.role(),
             expects_both_ways,
             due: Some((Instant::now() + PATIENCE, News::Waiting)),
+            since: Instant::now(),
         }
     }
 
@@ -61,11 +67,13 @@ impl Notice {
             role: Role::Either,
             expects_both_ways: false,
             due: None,
+            since: Instant::now(),
         }
     }
 
     /// The neighbour has ended, and another may come.
     pub fn waits(&mut self) {
+        self.since = Instant::now();
         info!("{}: looks for another neighbour on {}", self.name, self.what);
         self.due = Some((Instant::now() + PATIENCE, News::Waiting));
     }
@@ -104,7 +112,8 @@ impl Notice {
     }
 
     fn one_way(&mut self, news: News, doubt: Duration) {
-        self.due = self.expects_both_ways.then(|| (Instant::now() + doubt, news));
+        self.since = Instant::now();
+        self.due = self.expects_both_ways.then(|| (self.since + doubt, news));
     }
 
     /// There is a link.
@@ -133,16 +142,21 @@ impl Notice {
     /// Says what is due, unless it is not so any more. `up`: whether there is a
     /// neighbour of either kind.
     pub fn on_time(&mut self, now: Instant, up: bool) {
-        if let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at)
-            && up != (news == News::Waiting)
-        {
-            say::note!("{}", self.line(news));
+        let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at) else { return };
+        if up == (news == News::Waiting) {
+            return;
         }
+        let who = neighbour(self.pipe, self.role);
+        let is_new = now.duration_since(self.since) < LONG_PATIENCE;
+        if who.kind == Kind::Aware && is_new {
+            self.due = Some((now + PATIENCE, news));
+            return;
+        }
+        say::note!("{}", self.line(news, who));
     }
 
-    fn line(&self, news: News) -> String {
+    fn line(&self, news: News, who: Neighbour) -> String {
         let Notice { name, what, role, .. } = self;
-        let who = neighbour(self.pipe, *role);
         let (verb, at, does) = match (news, role) {
             (News::Waiting, _) if !who.is_known() => {
                 return format!("{name}: waiting for another stdpkt on {what}");
@@ -160,17 +174,16 @@ impl Notice {
             (News::OutOnly, _) => ("go out", "FIFO:/dev/stdout", "reads"),
             (News::InOnly, _) => ("come in", "/dev/stdin:FIFO", "writes"),
         };
-        let advice = if who.is_stdpkt() {
-            "but looks for its neighbours elsewhere: set SHMRING_RUNTIME_DIR for both to one \
-             directory that both can reach"
-                .to_owned()
-        } else {
-            format!(
-                "for both ways let a stdpkt be there, or have stdpkt run take --link \
-                 {name},at={at},ip=CIDR for --{name}, with a FIFO (mkfifo) for the way back"
-            )
-        };
-        let join = if who.is_stdpkt() { "," } else { ";" };
-        format!("{name}: frames {verb} only: {who} {does} {what}{join} {advice}")
+        if who.kind == Kind::Aware {
+            return format!(
+                "{name}: frames {verb} only: {who} {does} {what}, but does not answer: \
+                 is it stopped, or of another version?"
+            );
+        }
+        format!(
+            "{name}: frames {verb} only: {who} {does} {what}; for both ways let a stdpkt be \
+             there, or have stdpkt run take --link {name},at={at},ip=CIDR for --{name}, with a \
+             FIFO (mkfifo) for the way back"
+        )
     }
 }

@@ -8,6 +8,8 @@ use shmring::{Bytes, BytesMut};
 
 /// Bytes of a capture that are read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
+/// The way out of a stream that is none.
+const ONE_FORMAT: &str = "both sides have to be given one format";
 
 /// How frames are written on a byte stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +104,8 @@ impl Reader {
     pub fn read(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, Option<String>> {
         match self {
             Reader::Framed(framing, unframer) => {
-                let Some(frame) = unframer.next().map_err(|error| Some(error.to_string()))? else {
+                let next = unframer.next().map_err(|error| format!("{error}; {ONE_FORMAT}"))?;
+                let Some(frame) = next else {
                     return Ok(None);
                 };
                 let mut at = 0;

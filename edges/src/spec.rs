@@ -1,7 +1,6 @@
 //! Edges as people write them: `FORMAT[:PLACE]`.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use cable::Edge;
 use frames::{Framing, capture};
 use rustix::fs::OFlags;
 use rustix::net::SocketType;
-use shmring::PipeEnd;
+use shmring::{LinkError, PipeEnd};
 
 use crate::codec::Coding;
 use crate::inherited;
@@ -181,15 +180,14 @@ fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<
         OFlags::RDONLY => end.reopen_to_read(),
         _ => end.reopen_to_write(),
     };
-    let own = own.or_else(|error| match error.kind() {
-        ErrorKind::PermissionDenied => {
+    match own {
+        Err(LinkError::NotOurs { .. }) => {
             let fd = end.as_fd().try_clone_to_owned()?;
             rustix::fs::fcntl_setfl(&fd, access | OFlags::NONBLOCK)?;
             Ok(fd)
         }
-        _ => Err(error),
-    });
-    own.with_context(|| what.to_owned())
+        own => Ok(own?),
+    }
 }
 
 fn format_of(name: &str) -> Option<Format> {

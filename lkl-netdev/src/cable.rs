@@ -61,6 +61,10 @@ impl Cable {
     pub fn look(&mut self, name: &str) -> Found {
         let Search::On(rendezvous) = &mut self.search else { return Found::Nothing };
         match rendezvous.poll() {
+            Ok(Some(Event::Trouble(error))) => {
+                say(name, error);
+                self.look(name)
+            }
             Ok(Some(Event::Link(link))) => {
                 self.deadline = None;
                 self.was_up = true;

@@ -1,6 +1,5 @@
 //! The end of a pipe that is the address of a link.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -8,27 +7,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::LinkError;
-
-/// Which end of a pipe a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Reads the pipe: listens at its address.
-    Reader,
-    /// Writes the pipe: connects to its address.
-    Writer,
-    /// Holds a FIFO by path, as its neighbour does: whoever is first listens.
-    Either,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Reader => "reader",
-            Role::Writer => "writer",
-            Role::Either => "pair of neighbours",
-        })
-    }
-}
+use crate::rendezvous::door::Post;
+use crate::role::Role;
 
 /// A descriptor of a pipe, a FIFO or a Unix socket, and what it is.
 pub struct PipeEnd {
@@ -38,15 +18,34 @@ pub struct PipeEnd {
     role: Role,
     id: (u64, u64),
     is_socket: bool,
+    /// Where others find us; there is no need for that where the pipe is a socket.
+    post: Option<Post>,
 }
 
+/// `PIPEFS_MAGIC` of linux/magic.h: where pipes without a name are.
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
+
 impl PipeEnd {
-    /// Takes a descriptor; `what` names it in errors, e.g. `standard input`.
+    /// Takes a descriptor; `what` names it in errors, e.g. `standard input`. To be
+    /// called in the network namespace that is common to all whom the pipe may join.
     ///
     /// # Errors
     /// [`LinkError::NotAPipe`] for anything but a pipe, FIFO or Unix stream socket.
     pub fn new(fd: impl Into<OwnedFd>, what: &str) -> Result<PipeEnd, LinkError> {
-        let fd = fd.into();
+        let mut end = PipeEnd::without_post(fd.into(), what)?;
+        if !end.is_socket {
+            let system = |errno| LinkError::System { what: what.into(), call: "socket", errno };
+            let access = access_mode(&end.fd).map_err(system)?;
+            // What others publish themselves with must be theirs alone. It cannot be without
+            // /proc, or on a pipe that another user made; then it is what we have.
+            let own = end.reopen(access).or_else(|_| rustix::io::fcntl_dupfd_cloexec(&end.fd, 3));
+            end.post = Some(own.and_then(Post::new).map_err(system)?);
+        }
+        Ok(end)
+    }
+
+    /// A descriptor that is not to be met at.
+    pub(crate) fn without_post(fd: OwnedFd, what: &str) -> Result<PipeEnd, LinkError> {
         let system = |call| move |errno| LinkError::System { what: what.into(), call, errno };
         let stat = rustix::fs::fstat(&fd).map_err(system("fstat"))?;
         let is_socket = match FileType::from_raw_mode(stat.st_mode) {
@@ -62,7 +61,8 @@ impl PipeEnd {
             OFlags::WRONLY => Role::Writer,
             _ => Role::Either,
         };
-        Ok(PipeEnd { fd, what: what.into(), path: None, role, id: identity(&stat), is_socket })
+        let id = identity(&stat);
+        Ok(PipeEnd { fd, what: what.into(), path: None, role, id, is_socket, post: None })
     }
 
     /// Opens a FIFO by path, without waiting for anybody. It is opened for
@@ -121,6 +121,19 @@ impl PipeEnd {
         self.is_socket
     }
 
+    /// Whether nobody can open this pipe by a name.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        rustix::fs::fstatfs(&self.fd).is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
+    }
+
+    pub(crate) fn post(&self) -> Option<&Post> {
+        self.post.as_ref()
+    }
+
+    pub(crate) fn post_mut(&mut self) -> Option<&mut Post> {
+        self.post.as_mut()
+    }
+
     /// Whether `fd`, sent by a neighbour in `role`, proves that it holds an end
     /// of this pipe which lets it act in that role.
     pub(crate) fn is_proved_by(&self, fd: &OwnedFd, role: Role) -> bool {
@@ -146,23 +159,35 @@ impl PipeEnd {
     /// anew; it is to be read with `MSG_DONTWAIT`.
     ///
     /// # Errors
-    /// Those of `open(2)`.
-    pub fn reopen_to_read(&self) -> std::io::Result<OwnedFd> {
+    /// [`LinkError::NotOurs`], and those of `open(2)`.
+    pub fn reopen_to_read(&self) -> Result<OwnedFd, LinkError> {
         self.own(OFlags::RDONLY)
     }
 
     /// The writing end likewise.
     ///
     /// # Errors
-    /// Those of `open(2)`.
-    pub fn reopen_to_write(&self) -> std::io::Result<OwnedFd> {
+    /// [`LinkError::NotOurs`], and those of `open(2)`.
+    pub fn reopen_to_write(&self) -> Result<OwnedFd, LinkError> {
         self.own(OFlags::WRONLY)
     }
 
-    fn own(&self, access: OFlags) -> std::io::Result<OwnedFd> {
-        match self.is_socket {
-            true => self.fd.try_clone(),
-            false => Ok(self.reopen(access)?),
+    fn own(&self, access: OFlags) -> Result<OwnedFd, LinkError> {
+        let opened = match self.is_socket {
+            true => rustix::io::fcntl_dupfd_cloexec(&self.fd, 0),
+            false => self.reopen(access),
+        };
+        opened.map_err(|errno| self.unopened(errno))
+    }
+
+    /// It could not be opened anew.
+    pub(crate) fn unopened(&self, errno: Errno) -> LinkError {
+        let what = self.what.clone();
+        match rustix::fs::fstat(&self.fd) {
+            Ok(stat) if errno == Errno::ACCESS => {
+                LinkError::NotOurs { what, owner: crate::holders::user(stat.st_uid) }
+            }
+            _ => LinkError::System { what, call: "open", errno },
         }
     }
 

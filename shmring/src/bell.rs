@@ -18,12 +18,11 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, Result};
 
-use crate::rendezvous::survivor::{DYING, Survivor};
-use crate::rendezvous::watch::Closing;
-use crate::sync::{AtomicBool, Ordering};
+use crate::handshake::ALIVE;
+use crate::scm;
 
 /// The end that rings.
 pub(crate) struct Ringer(OwnedFd);
@@ -50,31 +49,33 @@ pub(crate) struct LinkFds {
     pub ringer: Ringer,
     /// The neighbour's doorbell.
     pub hearing: OwnedFd,
-    /// On the side that connected: what to do when the listener was killed.
-    pub survivor: Option<Survivor>,
-    /// There too: what is left of the rendezvous, waited for after all else.
-    pub closing: Option<Closing>,
-    /// A pipe of this link came to its end, so a hang-up is near.
-    ended: AtomicBool,
 }
+
+/// Questions answered at once; who asks more than that has something else in mind.
+const QUESTIONS: usize = 16;
 
 impl LinkFds {
     pub fn new(socket: OwnedFd, ringer: Ringer, hearing: OwnedFd) -> LinkFds {
-        let ended = AtomicBool::new(false);
-        LinkFds { socket, ringer, hearing, survivor: None, closing: None, ended }
+        LinkFds { socket, ringer, hearing }
     }
-}
 
-impl Drop for LinkFds {
-    fn drop(&mut self) {
-        let Some(survivor) = &self.survivor else { return };
-        let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // Relaxed: the last owner of an Arc sees what the others did.
-        let patience = if self.ended.load(Ordering::Relaxed) { &DYING } else { &now };
-        if poll(&mut socket, Some(patience)).is_ok_and(|ready| ready > 0) {
-            survivor.bury();
+    /// Something happened to the socket: whether the neighbour is gone. All that it may
+    /// send is the question whether we live, see [`ALIVE`].
+    fn has_ended(&self) -> bool {
+        let mut bytes = [0; ALIVE.len() + 1];
+        for _ in 0..QUESTIONS {
+            match scm::recv(&self.socket, &mut bytes) {
+                Ok(asked) if bytes[..asked.len] == ALIVE && asked.fds.len() == 1 => {
+                    // Who does not wait for the answer is not owed one.
+                    let _ = scm::send(&asked.fds[0], &ALIVE, &[]);
+                }
+                // The other half of this link was faster.
+                Err(Errno::AGAIN) => return false,
+                Err(Errno::INTR) => {}
+                _ => return true,
+            }
         }
+        true
     }
 }
 
@@ -112,11 +113,6 @@ impl Waiter {
         self.link.ringer.ring();
     }
 
-    /// A pipe of this link came to its end: the socket will hang up, too.
-    pub fn note_end(&self) {
-        self.link.ended.store(true, Ordering::Relaxed);
-    }
-
     /// Whether the neighbour's process is known to be gone.
     pub fn hung_up(&self) -> bool {
         self.hung_up
@@ -134,9 +130,8 @@ impl Waiter {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e),
         }
-        // Nothing is sent over the socket once the link is up: whatever happens
-        // there, the neighbour is gone or does not keep to the protocol.
-        self.hung_up |= events.iter().any(|e| e.data.u64() == SOCKET);
+        let touched = events.iter().any(|event| event.data.u64() == SOCKET);
+        self.hung_up |= touched && self.link.has_ended();
         Ok(())
     }
 
@@ -214,6 +209,26 @@ mod tests {
     fn the_neighbours_end_is_a_hang_up() {
         let (a, mut b) = pair();
         drop(a);
+        b.sleep(None).unwrap();
+        assert!(b.hung_up());
+    }
+
+    #[test]
+    fn who_asks_whether_we_live_is_answered_and_nothing_else_may_be_sent() {
+        let (a, mut b) = pair();
+        let mut half = Waiter::new(b.link.clone()).unwrap();
+        let (ours, theirs) = crate::link::socket_pair().unwrap();
+        for _ in 0..3 {
+            scm::send(&a.link.socket, &ALIVE, &[theirs.as_fd()]).unwrap();
+        }
+        b.sleep(None).unwrap();
+        half.clear().unwrap();
+        assert!(!b.hung_up() && !half.hung_up() && !readable(&b) && !readable(&half));
+        let mut bytes = [0; 16];
+        for _ in 0..3 {
+            assert_eq!(scm::recv(&ours, &mut bytes).unwrap().len, ALIVE.len());
+        }
+        scm::send(&a.link.socket, b"x", &[]).unwrap();
         b.sleep(None).unwrap();
         assert!(b.hung_up());
     }

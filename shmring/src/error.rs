@@ -1,7 +1,7 @@
 //! What can go wrong: one small type for each group of operations.
 
 #[cfg(not(loom))]
-use crate::address::Role;
+use crate::role::Role;
 
 /// Why [`Producer::reserve`](crate::Producer::reserve) or a framed pipe gave no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,13 +54,43 @@ pub enum LinkError {
     },
     /// Somebody else already reads this pipe.
     #[error(
-        "{what} already has a {role}; a pipe joins one reader to its writers: use another pipe or FIFO"
+        "{what} already has a {role}, {by}; a pipe joins one reader to its writers: use another pipe or FIFO"
     )]
     Taken {
         /// The descriptor's name for people.
         what: String,
         /// The role that is taken.
         role: Role,
+        /// Who has it.
+        by: String,
+    },
+    /// Who holds the other end is of another user.
+    #[error(
+        "{what}: {who} is at its other end, and a link joins processes of one user: start both as the same user"
+    )]
+    OtherUser {
+        /// The descriptor's name for people.
+        what: String,
+        /// Who that is.
+        who: String,
+    },
+    /// Who holds the other end cannot be reached.
+    #[error(
+        "{what}: {who} is at its other end, but out of reach in another network namespace: start both in the same one, or set SHMRING_RUNTIME_DIR for both to one directory that both see"
+    )]
+    OutOfReach {
+        /// The descriptor's name for people.
+        what: String,
+        /// Who that is.
+        who: String,
+    },
+    /// The pipe was made by another user, who alone may open it anew.
+    #[error("{what} belongs to {owner}: start all that it joins as one user")]
+    NotOurs {
+        /// The descriptor's name for people.
+        what: String,
+        /// Whose it is.
+        owner: String,
     },
     /// Every other holder of the pipe is gone.
     #[error("the neighbour on {what} ended before the link was up")]

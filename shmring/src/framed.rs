@@ -109,7 +109,6 @@ impl FramedTx {
                 Err(Errno::AGAIN) => self.blocked = true,
                 Err(_) => {
                     self.closed = true;
-                    self.waiter.link.iter().for_each(Waiter::note_end);
                     return;
                 }
             }
@@ -269,7 +268,6 @@ impl FramedRx {
             Err(_) => self.ended = true,
         }
         if self.ended {
-            self.waiter.link.iter().for_each(Waiter::note_end);
             return Err(RecvError::Ended);
         }
         Ok(())

@@ -1,25 +1,34 @@
-//! The three messages by which two holders of a pipe agree on a link.
+//! The messages by which two holders of a pipe agree on a link.
 //!
-//! Over a `SOCK_SEQPACKET` Unix socket, each message [`LEN`] bytes, integers
-//! little-endian:
+//! Who finds the other knocks: a datagram to its door, with one end of a
+//! `SOCK_SEQPACKET` socket pair. Over that the two go on. The *maker* makes the
+//! rings: the reader of the pipe. The *greeter* is its writer. Where neither has a
+//! role, the one with the lower nonce makes. Integers are little-endian.
 //!
-//! 1. connector to listener, `HELLO`: its wishes; descriptors: its end of the
+//! 0. maker to greeter, `COME`, where the greeter knocked: now it knows who is there.
+//! 1. greeter to maker, `HELLO`: its wishes; descriptors: its end of the
 //!    pipe (the proof), its doorbell.
-//! 2. listener to connector, `WELCOME`: what is agreed; descriptors: its end of
+//! 2. maker to greeter, `WELCOME`: what is agreed; descriptors: its end of
 //!    the pipe, its doorbell, then for [`Channel::Shm`] the memfd of the ring in
 //!    the pipe's direction and, for a duplex link, that of the ring the other way;
 //!    for [`Channel::Fifo`] and a duplex link its end of a pipe the other way.
 //!    Or `REFUSE` with a reason and no descriptors.
-//! 3. connector to listener, `READY`, no descriptors: both may use the link.
+//! 3. greeter to maker, `READY`, no descriptors: both may use the link.
 //!
-//! After that nothing is sent; the socket stays open and its hang-up tells
-//! each side that the other is gone.
+//! A reader that finds another one knocks, too, and gets a `REFUSE` from it, or
+//! nothing until one of the two is gone.
+//!
+//! After READY the socket stays open; its hang-up tells each side that the other is
+//! gone. All that is sent over it is [`ALIVE`] with one end of a socket pair: whoever
+//! gets that sends it back over the pair. A side that is dying cannot.
+//!
+//! Each message is [`LEN`] bytes:
 //!
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `shmring\n` |
 //! | 8 | 4 | handshake version, [`VERSION`] |
-//! | 12 | 4 | kind: 1 `HELLO`, 2 `WELCOME`, 3 `READY`, 4 `REFUSE` |
+//! | 12 | 4 | kind: 1 `HELLO`, 2 `WELCOME`, 3 `READY`, 4 `REFUSE`, 5 `COME` |
 //! | 16 | 4 | role of the sender: 1 reader, 2 writer, 3 either |
 //! | 20 | 4 | channel: 0 shm, 1 fifo |
 //! | 24 | 4 | duplex: 0 or 1 |
@@ -29,15 +38,25 @@
 //! | 48 | 4 | reason of a `REFUSE`: 1 version, 2 taken, 3 no proof, 4 malformed, 5 no resources |
 //! | 52 | 4 | bytes of label in use |
 //! | 56 | 32 | label: the sender's name for its end, UTF-8 |
+//!
+//! A knock is [`KNOCK_LEN`] bytes: magic, version, kind (6 `KNOCK`; 7 `TURNED AWAY`,
+//! which has no descriptor and is for one of another user), role, four zeros, and at
+//! offset 24 the sender's nonce in 8 bytes.
 
-use crate::address::Role;
 use crate::layout::LABEL_LEN;
+use crate::role::Role;
 
 /// Version of this handshake.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of each message.
 pub(crate) const LEN: usize = 88;
+/// Bytes of a knock.
+pub(crate) const KNOCK_LEN: usize = 32;
+/// Sent over a link's socket to learn whether the other side lives, and sent back.
+pub(crate) const ALIVE: [u8; 8] = *b"alive?\n\0";
 const MAGIC: [u8; 8] = *b"shmring\n";
+const KNOCK: u32 = 6;
+const TURNED_AWAY: u32 = 7;
 
 /// How frames cross a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +109,7 @@ pub(crate) enum Kind {
     Welcome,
     Ready,
     Refuse,
+    Come,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,16 +157,10 @@ impl Message {
                 Kind::Welcome => 2,
                 Kind::Ready => 3,
                 Kind::Refuse => 4,
+                Kind::Come => 5,
             },
         );
-        put(
-            16,
-            match self.role {
-                Role::Reader => 1,
-                Role::Writer => 2,
-                Role::Either => 3,
-            },
-        );
+        put(16, number(self.role));
         put(20, (self.offer.channel == Channel::Fifo).into());
         put(24, self.offer.duplex.into());
         put(28, self.offer.max_frame.min(MAX_FRAME) as u32);
@@ -187,14 +201,10 @@ impl Message {
             2 => Kind::Welcome,
             3 => Kind::Ready,
             4 => Kind::Refuse,
+            5 => Kind::Come,
             _ => return Err(Malformed::Because("a message of unknown kind")),
         };
-        let role = match word(16) {
-            1 => Role::Reader,
-            2 => Role::Writer,
-            3 => Role::Either,
-            _ => return Err(Malformed::Because("an unknown role")),
-        };
+        let role = role(word(16)).ok_or(Malformed::Because("an unknown role"))?;
         let channel = match word(20) {
             0 => Channel::Shm,
             1 => Channel::Fifo,
@@ -215,7 +225,7 @@ impl Message {
             (Kind::Refuse, 3) => Some(Reason::NoProof),
             (Kind::Refuse, 4) => Some(Reason::Malformed),
             (Kind::Refuse, 5) => Some(Reason::Exhausted),
-            (Kind::Hello | Kind::Welcome | Kind::Ready, 0) => None,
+            (Kind::Hello | Kind::Welcome | Kind::Ready | Kind::Come, 0) => None,
             _ => return Err(Malformed::Because("a malformed reason")),
         };
         let label = bytes[56..]
@@ -236,8 +246,65 @@ impl Message {
     }
 }
 
+/// What arrives at a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Knock {
+    /// The sender's door.
+    pub nonce: u64,
+    /// What it is at the pipe.
+    pub role: Role,
+    /// It is of another user, and will not speak to us.
+    pub turned_away: bool,
+}
+
+impl Knock {
+    pub fn encode(&self) -> [u8; KNOCK_LEN] {
+        let mut out = [0; KNOCK_LEN];
+        out[..8].copy_from_slice(&MAGIC);
+        let kind = if self.turned_away { TURNED_AWAY } else { KNOCK };
+        for (at, value) in [(8, VERSION), (12, kind), (16, number(self.role))] {
+            out[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        out[24..].copy_from_slice(&self.nonce.to_le_bytes());
+        out
+    }
+
+    /// `None` for anything else. The version is for the messages that follow to tell.
+    pub fn decode(bytes: &[u8]) -> Option<Knock> {
+        let bytes: &[u8; KNOCK_LEN] = bytes.try_into().ok()?;
+        let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        if bytes[..8] != MAGIC {
+            return None;
+        }
+        let turned_away = match word(12)? {
+            KNOCK => false,
+            TURNED_AWAY => true,
+            _ => return None,
+        };
+        let nonce = u64::from_le_bytes(bytes[24..].try_into().ok()?);
+        Some(Knock { nonce, role: role(word(16)?)?, turned_away })
+    }
+}
+
+fn number(role: Role) -> u32 {
+    match role {
+        Role::Reader => 1,
+        Role::Writer => 2,
+        Role::Either => 3,
+    }
+}
+
+fn role(number: u32) -> Option<Role> {
+    Some(match number {
+        1 => Role::Reader,
+        2 => Role::Writer,
+        3 => Role::Either,
+        _ => return None,
+    })
+}
+
 impl Offer {
-    /// What a listener with this offer agrees on with a connector's wishes.
+    /// What a maker with this offer agrees on with a greeter's wishes.
     pub(crate) fn agree(&self, theirs: &Offer) -> Offer {
         let fifo = self.channel == Channel::Fifo || theirs.channel == Channel::Fifo;
         Offer {
@@ -250,7 +317,7 @@ impl Offer {
         }
     }
 
-    /// Whether a listener's answer is one that this offer allows.
+    /// Whether a maker's answer is one that this offer allows.
     pub(crate) fn allows(&self, agreed: &Offer) -> bool {
         (self.duplex || !agreed.duplex)
             && (self.channel == Channel::Shm || agreed.channel == Channel::Fifo)
@@ -274,6 +341,21 @@ mod tests {
         assert_eq!(Message::decode(&hello().encode()), Ok(hello()));
         let refuse = Message::refuse(Role::Reader, &Offer::default(), Reason::Taken);
         assert_eq!(Message::decode(&refuse.encode()), Ok(refuse));
+    }
+
+    #[test]
+    fn a_knock_survives_the_wire_and_nothing_else_is_one() {
+        let knock = Knock { nonce: 1 << 61 | 7, role: Role::Either, turned_away: false };
+        assert_eq!(Knock::decode(&knock.encode()), Some(knock));
+        let away = Knock { turned_away: true, ..knock };
+        assert_eq!(Knock::decode(&away.encode()), Some(away));
+        for (at, value) in [(0, 0), (12, 1), (16, 0)] {
+            let mut bad = knock.encode();
+            bad[at] = value;
+            assert_eq!(Knock::decode(&bad), None, "offset {at}");
+        }
+        assert_eq!(Knock::decode(&knock.encode()[..KNOCK_LEN - 1]), None);
+        assert_eq!(Knock::decode(&hello().encode()), None);
     }
 
     #[test]

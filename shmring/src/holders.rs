@@ -5,13 +5,16 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 /// Longest name of a program, as the kernel keeps it (`TASK_COMM_LEN` of
 /// linux/sched.h, without the final zero).
 const NAME_LEN: usize = 15;
+
+/// Processes that count as near, and so many of theirs: a pipeline seldom has more parts.
+const NEAR: usize = 16;
 
 /// A process that has a pipe open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +64,64 @@ pub fn holders(pipe: (u64, u64)) -> Holders {
     all
 }
 
+/// The first of the holders that are near which is `wanted`: those that our parent process
+/// started just before and after us, as a shell does with the parts of a pipeline,
+/// and what these started. Unlike [`holders`] this does not take longer where there are more
+/// processes.
+pub fn nearest(pipe: (u64, u64), wanted: impl Fn(&Holder) -> bool) -> Option<Holder> {
+    let parent = rustix::process::getppid()?.as_raw_nonzero().get();
+    let near = around(&children(parent as u32), std::process::id());
+    let below: Vec<_> = near.iter().flat_map(|&pid| children(pid)).take(NEAR).collect();
+    near.into_iter().chain(below).find_map(|pid| {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let (reads, writes) = access(&process, pipe)?;
+        let holder = describe(pid, &process, reads, writes)?;
+        ((reads || writes) && wanted(&holder)).then_some(holder)
+    })
+}
+
+/// Those next to `own` in a list, the nearest first.
+fn around(all: &[u32], own: u32) -> Vec<u32> {
+    let Some(at) = all.iter().position(|&pid| pid == own) else { return Vec::new() };
+    let mut near: Vec<_> = (0..all.len()).filter(|&other| other != at).collect();
+    near.sort_by_key(|other| other.abs_diff(at));
+    near.into_iter().take(NEAR).map(|other| all[other]).collect()
+}
+
+/// The processes that one has started and that live, in that order.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists =
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = |list: String| {
+        list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+    };
+    lists.flat_map(pids).collect()
+}
+
 /// What a process executes.
 pub fn exe(pid: u32) -> Option<(u64, u64)> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// A process, for people: `` `stdpkt` (pid 12) ``.
+pub fn name(pid: u32) -> String {
+    match program(Path::new(&format!("/proc/{pid}"))) {
+        Some(program) if pid != 0 => format!("`{program}` (pid {pid})"),
+        _ => "a process that cannot be seen from here".to_owned(),
+    }
+}
+
+/// A user, for people: the name, else the number.
+pub fn user(uid: u32) -> String {
+    let all = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = all.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let named = entry.into_iter().find(|entry| entry.get(2) == Some(&uid.to_string().as_str()));
+    let name = named.and_then(|entry| entry.first().copied().map(str::to_owned));
+    match name.filter(|name| !name.is_empty() && !name.contains(char::is_control)) {
+        Some(name) => format!("user {name}"),
+        None => format!("user {uid}"),
+    }
 }
 
 /// Whether a process has `pipe` open for reading, and for writing; `None` where
@@ -93,17 +151,16 @@ fn identity(fd: &Path) -> Option<(u64, u64)> {
 
 /// `None` when it has ended meanwhile.
 fn describe(pid: u32, process: &Path, reads: bool, writes: bool) -> Option<Holder> {
+    let program = program(process)?;
+    let uid = fs::metadata(process).ok()?.uid();
+    Some(Holder { pid, uid, program, exe: exe(pid), reads, writes })
+}
+
+fn program(process: &Path) -> Option<String> {
     let name = fs::read(process.join("comm")).ok()?;
     let name = String::from_utf8_lossy(&name);
-    let program = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c });
-    Some(Holder {
-        pid,
-        uid: fs::metadata(process).ok()?.uid(),
-        program: program.take(NAME_LEN).collect(),
-        exe: exe(pid),
-        reads,
-        writes,
-    })
+    let name = name.trim_end().chars().map(|c| if c.is_control() { '?' } else { c });
+    Some(name.take(NAME_LEN).collect())
 }
 
 #[cfg(test)]
@@ -147,6 +204,23 @@ mod tests {
         drop(write);
         child.wait().unwrap();
         assert_eq!(holders(pipe).found, []);
+    }
+
+    #[test]
+    fn who_was_started_just_before_and_after_is_nearest() {
+        assert_eq!(around(&[10, 20, 30, 40, 50], 30), [20, 40, 10, 50]);
+        assert_eq!(around(&[30, 40, 50], 30), [40, 50]);
+        assert_eq!(around(&[10, 20], 30), []);
+        let many: Vec<u32> = (1..1000).collect();
+        assert_eq!(around(&many, 500).len(), NEAR);
+    }
+
+    #[test]
+    fn our_own_children_are_known() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        assert!(children(std::process::id()).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -25,7 +25,12 @@ fn credentials(socket: &OwnedFd) -> Option<libc::ucred> {
 
 /// The user behind a connected socket must be ours.
 pub(crate) fn is_our_user(socket: &OwnedFd) -> bool {
-    credentials(socket).is_some_and(|cred| cred.uid == rustix::process::geteuid().as_raw())
+    credentials(socket).is_some_and(|cred| is_ours(&cred))
+}
+
+/// Whether the sender of a message is of our user.
+pub(crate) fn is_ours(sender: &libc::ucred) -> bool {
+    sender.uid == rustix::process::geteuid().as_raw()
 }
 
 /// Its process id; 0 where the kernel does not tell.

@@ -1,43 +1,74 @@
 //! Two holders of a pipe find each other.
 //!
-//! The reader listens on a Unix socket named after the pipe, in the user's
-//! runtime directory; writers connect. A writer that comes first watches the
-//! directory with inotify, and a listener puts its socket there by a rename
-//! after `listen(2)`, so the first event a writer sees is one it can act on:
-//! neither order needs a sleep or a poll loop. Where the pipe is itself a Unix
-//! socket, the writer sends one end of a fresh socket pair through it.
+//! Each publishes itself on the pipe ([`adverts`]), looks who else is there and
+//! knocks at his door ([`door`]), whoever came first. What they then decide is in
+//! [`meeting`]; here is what has descriptors, system calls and a clock. Everything is an
+//! event, but for the waits of [`clock`]: they bound what somebody stopped or hostile
+//! can keep from others. Where the pipe is itself a Unix socket, the writer sends
+//! one end of a fresh socket pair through it instead of knocking.
 
-mod connect;
-mod listen;
-pub(crate) mod survivor;
-pub(crate) mod watch;
+pub(crate) mod adverts;
+mod clock;
+mod common;
+pub(crate) mod door;
+mod greeter;
+mod maker;
+mod meeting;
+#[cfg(test)]
+mod search;
+mod strangers;
+mod talk;
+mod visits;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Weak;
+use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, EventFlags};
 use rustix::io::Errno;
 
-use crate::address::{PipeEnd, Role};
+use crate::address::PipeEnd;
+use crate::bell::LinkFds;
 use crate::error::LinkError;
-use crate::handshake::{Malformed, Offer, VERSION};
+use crate::handshake::{Kind, Offer, Reason};
 use crate::link::Link;
-use crate::region::RegionError;
+use crate::role::Role;
 use crate::runtime_dir::RuntimeDir;
 
-use connect::Connecting;
-use listen::Listening;
+use adverts::Advert;
+use clock::{Alarm, Clock};
+use common::Common;
+use door::PathDoor;
+use meeting::{Action, Channel, Meeting};
+use strangers::Strangers;
+use talk::Talk;
 
 /// A rendezvous under way: poll [`AsFd`], then call [`Rendezvous::poll`]; or
 /// just [`Rendezvous::wait`].
 ///
 /// A reader's rendezvous goes on after its first link: a FIFO may have several
 /// writers, each with a ring of its own, and a writer that was killed may be
-/// replaced. A writer's comes to one link; make a new one to connect again.
+/// replaced. A writer's comes to one link; make a new one to look for another.
 pub struct Rendezvous {
     common: Common,
-    state: State,
+    meeting: Meeting,
+    talks: BTreeMap<Channel, Talk>,
+    path_door: Option<PathDoor>,
+    /// The link that has what no other can have, as far as it lives.
+    claimed: Weak<LinkFds>,
+    /// Where its neighbour's answer will come.
+    asked: Option<OwnedFd>,
+    clock: Clock,
+    /// How often we looked who is there, and gave up on one that we greeted; each makes
+    /// the next wait longer.
+    looks: u32,
+    disappointments: u32,
+    strangers: Strangers,
+    /// A writer has stopped writing on our account.
+    stopped: bool,
+    over: bool,
 }
 
 /// What a rendezvous came to.
@@ -57,6 +88,9 @@ pub enum Event {
     ReaderCame,
     /// The neighbour that turned up went away again, or on with its byte stream.
     Retracted,
+    /// Somebody is at the other end with whom there can be no link, and this says
+    /// why and what to do. Others may still come.
+    Trouble(LinkError),
 }
 
 impl Event {
@@ -67,26 +101,6 @@ impl Event {
             _ => None,
         }
     }
-}
-
-enum State {
-    Listening(Listening),
-    Connecting(Connecting),
-    Done,
-}
-
-/// What both sides of a rendezvous need.
-struct Common {
-    end: PipeEnd,
-    dir: RuntimeDir,
-    offer: Offer,
-    epoll: OwnedFd,
-    /// Whether a hang-up of the pipe still means that nobody will come.
-    watch_pipe: bool,
-    /// Bytes in the pipe are for the holder of this rendezvous, not an error.
-    accept_bytes: bool,
-    /// What the holder has not been told yet.
-    events: VecDeque<Event>,
 }
 
 /// What goes through a pipe that is a Unix socket, beside the descriptor that
@@ -100,23 +114,31 @@ pub const PROLOGUE: [u8; 16] = *b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0";
 /// that makes new ones all the time does not keep the caller from its other work.
 const ROUNDS: usize = 16;
 
-/// Tokens of the epoll instance; pending connections have larger ones.
+/// Tokens of the epoll instance; those of conversations begin at [`TALKS`]. What
+/// happened in a conversation is heard before who knocks.
 const PIPE: u64 = 0;
-const STATE: u64 = 1;
+const DOOR: u64 = 1;
+const PATH_DOOR: u64 = 2;
+const TIMER: u64 = 3;
+const ANSWER: u64 = 4;
+const TALKS: u64 = 16;
 
 impl Rendezvous {
-    /// Starts to listen or to connect, as the role of `end` says.
+    /// Starts to look for the other holders of `end`, as its role says. `dir` is a
+    /// second place to meet at, for those who come from another network namespace.
     ///
     /// # Errors
-    /// [`LinkError`], in particular [`LinkError::Taken`] is reported by
-    /// [`Rendezvous::poll`] when the pipe has a reader already.
+    /// [`LinkError`]. [`LinkError::Taken`] is reported by [`Rendezvous::poll`] when
+    /// the pipe has a reader already.
     pub fn new(end: PipeEnd, dir: &RuntimeDir, offer: Offer) -> Result<Rendezvous, LinkError> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| LinkError::System {
             what: end.what().to_owned(),
             call: "epoll_create1",
             errno,
         })?;
-        let mut common = Common {
+        let role = end.role();
+        let me = end.post().map_or(Advert { nonce: 0, role }, |post| post.advert(role));
+        let common = Common {
             end,
             dir: dir.clone(),
             offer,
@@ -125,25 +147,53 @@ impl Rendezvous {
             accept_bytes: false,
             events: VecDeque::new(),
         };
-        let state = if common.end.is_socket() {
-            match common.end.role() {
-                Role::Writer => State::Connecting(Connecting::through_socket(&common)?),
-                _ => State::Listening(Listening::on_socket(&mut common)?),
-            }
-        } else if common.end.role() == Role::Writer {
-            State::Connecting(Connecting::to_address(&common)?)
-        } else {
-            match Listening::at_address(&common)? {
-                Some(listening) => State::Listening(listening),
-                None => State::Connecting(Connecting::to_address(&common)?),
-            }
+        let mut rendezvous = Rendezvous {
+            meeting: if common.end.is_socket() { Meeting::of_two(me) } else { Meeting::new(me) },
+            common,
+            talks: BTreeMap::new(),
+            path_door: None,
+            claimed: Weak::new(),
+            asked: None,
+            clock: Clock::default(),
+            looks: 0,
+            disappointments: 0,
+            strangers: Strangers::default(),
+            stopped: false,
+            over: false,
         };
-        common.watch_pipe()?;
-        Ok(Rendezvous { common, state })
+        match rendezvous.common.end.post() {
+            Some(_) => rendezvous.begin()?,
+            None if role == Role::Writer => rendezvous.knock_through()?,
+            None => {} // the neighbour's socket will come through ours
+        }
+        rendezvous.act()?;
+        rendezvous.common.watch_pipe()?;
+        Ok(rendezvous)
+    }
+
+    /// Opens the doors and publishes them.
+    fn begin(&mut self) -> Result<(), LinkError> {
+        let Common { end, dir, .. } = &mut self.common;
+        let (what, role) = (end.what().to_owned(), end.role());
+        let Some(post) = end.post_mut() else { return Ok(()) };
+        // Only a second way: who cannot have it can do without.
+        self.path_door = post.path_door(dir).ok().flatten();
+        post.publish(role).map_err(|errno| match errno {
+            Errno::AGAIN => LinkError::Protocol { what, why: "it locks the whole pipe" },
+            errno => LinkError::System { what, call: "fcntl(F_OFD_SETLK)", errno },
+        })?;
+        if let Some(post) = self.common.end.post() {
+            self.common.add(post, DOOR, EventFlags::IN)?;
+        }
+        if let Some(door) = &self.path_door {
+            self.common.add(&door.socket, PATH_DOOR, EventFlags::IN)?;
+        }
+        Ok(())
     }
 
     /// Does what can be done without waiting, up to the next event: call it until
-    /// there is none. Who neither accepts bytes nor holds greetings back gets links only.
+    /// there is none. Who neither accepts bytes nor holds greetings back gets links and
+    /// trouble only.
     ///
     /// # Errors
     /// [`LinkError`]; the rendezvous is over.
@@ -163,31 +213,11 @@ impl Rendezvous {
             // The neighbour's last words before news of its end.
             events.sort_by_key(|event| std::cmp::Reverse(event.data.u64()));
             for event in &events {
-                let token = event.data.u64();
-                if token == PIPE && !self.common.watch_pipe {
-                    continue;
-                }
-                let link = match &mut self.state {
-                    _ if token == PIPE && !self.common.end.is_socket() => {
-                        self.common.pipe_event(event.flags)?;
-                        None
-                    }
-                    State::Listening(listening) => listening.on_event(&mut self.common, token)?,
-                    State::Connecting(connecting) => {
-                        connecting.on_event(&mut self.common, token)?
-                    }
-                    State::Done => None,
-                };
-                if let Some(link) = link {
-                    self.common.unwatch_pipe();
-                    if let State::Connecting(_) = self.state {
-                        self.state = State::Done;
-                    }
-                    self.common.events.push_back(Event::Link(link));
-                }
-                if let Some(event) = self.common.events.pop_front() {
-                    return Ok(Some(event));
-                }
+                self.on_event(event.data.u64(), event.flags)?;
+                self.act()?;
+            }
+            if let Some(event) = self.common.events.pop_front() {
+                return Ok(Some(event));
             }
         }
         Ok(None)
@@ -201,6 +231,7 @@ impl Rendezvous {
         loop {
             match self.poll()? {
                 Some(Event::Link(link)) => return Ok(link),
+                Some(Event::Trouble(error)) => return Err(error),
                 Some(_) => continue,
                 None => {}
             }
@@ -233,10 +264,14 @@ impl Rendezvous {
     /// [`Rendezvous::greet`]. `false` when one was greeted already: then nothing may
     /// be written before [`Event::Retracted`].
     pub fn hold(&mut self) -> bool {
-        match &mut self.state {
-            State::Connecting(connecting) => connecting.hold(),
-            _ => false,
+        self.meeting.hold();
+        let greets = self.meeting.is_greeting();
+        if greets {
+            self.clock.set(Alarm::Patience, Some(Instant::now() + clock::PATIENCE));
+            // Without a timer, want of descriptors, the answer is waited for.
+            let _ = self.clock.arm(&self.common);
         }
+        !greets
     }
 
     /// Greets the reader that has turned up. The caller has stopped writing, at
@@ -245,15 +280,14 @@ impl Rendezvous {
     /// # Errors
     /// [`LinkError`]; the rendezvous is over.
     pub fn greet(&mut self) -> Result<bool, LinkError> {
-        match &mut self.state {
-            State::Connecting(connecting) => connecting.greet_held(&self.common),
-            _ => Ok(false),
-        }
+        self.meeting.greet();
+        self.act()?;
+        Ok(self.meeting.is_greeting())
     }
 
     /// Whether this rendezvous has come to the one link it can come to.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Done)
+        self.over
     }
 
     /// The pipe this rendezvous is about.
@@ -263,7 +297,103 @@ impl Rendezvous {
 
     /// Gives the pipe back, for another rendezvous on it.
     pub fn into_end(self) -> PipeEnd {
-        self.common.end
+        let mut end = self.common.end;
+        if let Some(post) = end.post_mut() {
+            post.withdraw();
+        }
+        end
+    }
+
+    fn on_event(&mut self, token: u64, flags: EventFlags) -> Result<(), LinkError> {
+        match token {
+            PIPE if !self.common.watch_pipe => Ok(()),
+            PIPE if !self.common.end.is_socket() => self.common.pipe_event(flags),
+            PIPE if self.common.end.role() == Role::Reader => self.receive_socket(),
+            // The socket that is the pipe hung up, or carries what nobody expects.
+            PIPE => Err(self.common.gone()),
+            DOOR | PATH_DOOR => self.on_door(token),
+            TIMER => self.on_alarm(),
+            ANSWER => {
+                self.on_answer();
+                Ok(())
+            }
+            _ => self.hear(token - TALKS),
+        }
+    }
+
+    /// Tells the holder what it has to know of what happened.
+    fn tell(&mut self) {
+        let linked = matches!(self.common.events.back(), Some(Event::Link(_)));
+        if linked {
+            self.common.unwatch_pipe();
+            self.stopped = false;
+            if self.common.end.is_anonymous() {
+                // No other neighbour comes to a `|` from elsewhere.
+                self.close_path_door();
+            }
+        } else if self.stopped && self.talks.values().all(|talk| talk.made.is_none()) {
+            self.common.events.push_back(Event::Retracted);
+            self.stopped = false;
+        }
+        let promised = self.meeting.promised().and_then(|channel| self.talks.get(&channel));
+        self.clock.set(Alarm::Promise, promised.map(|talk| talk.since + clock::PROMISE));
+    }
+
+    /// Does all that the meeting wants done.
+    fn act(&mut self) -> Result<(), LinkError> {
+        while let Some(action) = self.meeting.action() {
+            match action {
+                Action::Look if self.common.end.is_socket() => return Err(self.common.gone()),
+                Action::Look if self.looks < 2 => self.look()?,
+                Action::Look | Action::LookLater => self.look_later(),
+                Action::Knock(channel, nonce) => self.knock(channel, nonce)?,
+                Action::Come(channel) => self.say(channel, Kind::Come),
+                Action::Hello(channel) => self.hello(channel)?,
+                Action::Welcome(channel, claim) => self.welcome(channel, claim),
+                Action::Refuse(channel) => self.refuse(channel, Reason::Taken),
+                Action::Close(channel) => self.hang_up(channel),
+                Action::Ask => self.ask()?,
+            }
+        }
+        self.tell();
+        self.clock.arm(&self.common)
+    }
+
+    fn close_path_door(&mut self) {
+        if let Some(door) = self.path_door.take() {
+            self.common.remove(&door.socket);
+        }
+    }
+
+    fn on_alarm(&mut self) -> Result<(), LinkError> {
+        for alarm in self.clock.due() {
+            match alarm {
+                Alarm::Look => self.look()?,
+                Alarm::Patience => {
+                    if self.meeting.is_greeting() && self.meeting.is_held() {
+                        self.disappointments += 1;
+                        self.meeting.give_up();
+                        self.retract_if(true);
+                    }
+                }
+                Alarm::Promise => {
+                    if let Some(channel) = self.meeting.promised() {
+                        self.lose(channel);
+                    }
+                }
+                // As good as an answer: it is there, and may be stopped. But where all or
+                // nothing is at stake, nobody is refused on a suspicion.
+                Alarm::Answer if self.common.end.role() != Role::Either => {
+                    if let Some(asked) = self.asked.take() {
+                        self.common.remove(&asked);
+                        self.meeting.neighbour_lives();
+                    }
+                }
+                Alarm::Answer => {}
+                Alarm::Reach => self.complain_of_reach()?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -271,107 +401,5 @@ impl AsFd for Rendezvous {
     /// Readable when it is worth calling [`Rendezvous::poll`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.common.epoll.as_fd()
-    }
-}
-
-impl Common {
-    fn system(&self, call: &'static str, errno: Errno) -> LinkError {
-        LinkError::System { what: self.end.what().to_owned(), call, errno }
-    }
-
-    fn protocol(&self, why: &'static str) -> LinkError {
-        LinkError::Protocol { what: self.end.what().to_owned(), why }
-    }
-
-    fn malformed(&self, error: Malformed) -> LinkError {
-        match error {
-            Malformed::Because(why) => self.protocol(why),
-            Malformed::Version(theirs) => {
-                LinkError::Version { what: self.end.what().to_owned(), theirs, ours: VERSION }
-            }
-        }
-    }
-
-    fn region(&self, error: RegionError) -> LinkError {
-        match error {
-            RegionError::Refused(why) => self.protocol(why),
-            RegionError::System(call, source) => self.system(call, source),
-        }
-    }
-
-    fn gone(&self) -> LinkError {
-        LinkError::NeighbourGone { what: self.end.what().to_owned() }
-    }
-
-    fn add(&self, fd: impl AsFd, token: u64, interest: EventFlags) -> Result<(), LinkError> {
-        epoll::add(&self.epoll, fd, EventData::new_u64(token), interest)
-            .map_err(|e| self.system("epoll_ctl", e))
-    }
-
-    /// To be called before a watched descriptor is closed or becomes the link's:
-    /// closing alone would leave it watched while a forked child has a copy.
-    fn remove(&self, fd: impl AsFd) {
-        // Fails only for a descriptor that is not there.
-        let _ = epoll::delete(&self.epoll, fd);
-    }
-
-    /// Until the first link, the pipe's own hang-up says that nobody will come,
-    /// and bytes in it that its writer knows nothing of rings.
-    fn watch_pipe(&mut self) -> Result<(), LinkError> {
-        let interest = match self.end.role() {
-            Role::Reader => EventFlags::IN | EventFlags::RDHUP,
-            _ => EventFlags::empty(), // hang-up and error are always reported
-        };
-        self.add(&self.end, PIPE, interest)?;
-        self.watch_pipe = true;
-        Ok(())
-    }
-
-    fn unwatch_pipe(&mut self) {
-        if std::mem::take(&mut self.watch_pipe) {
-            self.remove(&self.end);
-        }
-    }
-
-    fn pipe_event(&mut self, flags: EventFlags) -> Result<(), LinkError> {
-        match flags.contains(EventFlags::IN) {
-            true if self.accept_bytes => {
-                self.events.push_back(Event::Bytes);
-                self.unwatch_pipe();
-                Ok(())
-            }
-            true => Err(LinkError::UnawareNeighbour { what: self.end.what().to_owned() }),
-            false => Err(self.gone()),
-        }
-    }
-
-    /// Takes out of the pipe what a writer put there before its HELLO. It writes
-    /// no more, so the number of bytes is known; never more than the pipe holds.
-    fn tell_leftover(&mut self) -> Result<(), LinkError> {
-        let left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
-        let mut last = vec![0; left];
-        let mut len = 0;
-        let mut result = Ok(());
-        if left > 0 {
-            let pipe = self.reopened_to_read()?;
-            while len < left {
-                match rustix::io::read(&pipe, &mut last[len..]) {
-                    Ok(0) | Err(Errno::AGAIN) => break,
-                    Ok(n) => len += n,
-                    Err(Errno::INTR) => {}
-                    Err(e) => {
-                        result = Err(self.system("read", e));
-                        break;
-                    }
-                }
-            }
-        }
-        last.truncate(len);
-        self.events.push_back(Event::WriterStopped(last));
-        result
-    }
-
-    fn reopened_to_read(&self) -> Result<OwnedFd, LinkError> {
-        self.end.reopen(rustix::fs::OFlags::RDONLY).map_err(|e| self.system("open", e))
     }
 }

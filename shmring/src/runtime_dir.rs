@@ -1,29 +1,37 @@
-//! The per-user directory that holds the addresses.
+//! A directory for doors that are paths.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use crate::error::LinkError;
 
-/// The directory where readers listen: ours, 0700, no symlink.
+/// A door that is being made has another name, for no longer than this.
+const MAKING: Duration = Duration::from_secs(60);
+
+/// A place where neighbours can meet that come from different network namespaces: a
+/// directory of the user's, 0700, no symlink. All others meet without.
 #[derive(Debug, Clone)]
 pub struct RuntimeDir {
-    path: PathBuf,
-    uid: u32,
+    path: Option<PathBuf>,
 }
 
 impl RuntimeDir {
     /// The directory of this user: `SHMRING_RUNTIME_DIR` if it is set and not
-    /// empty, else `/run/user/UID/shmring`, else `/tmp/shmring-UID`.
+    /// empty, else `/run/user/UID/shmring`, else `/tmp/shmring-UID`; none where there
+    /// can be none.
     ///
     /// `XDG_RUNTIME_DIR` is not asked: two neighbours find each other only if
     /// both come to the same answer, and `su`, `sudo` and `cron` change it.
     ///
     /// # Errors
-    /// [`LinkError::RuntimeDir`] when it cannot be made or is not safe, with the way
-    /// out. That is never to change what the user named: it may be anybody's.
+    /// [`LinkError::RuntimeDir`] when that of the environment cannot be made or is not
+    /// safe, with the way out. That is never to change what the user named: it may be
+    /// anybody's.
     pub fn for_user() -> Result<RuntimeDir, LinkError> {
-        let uid = rustix::process::geteuid().as_raw();
         let named = std::env::var_os("SHMRING_RUNTIME_DIR").filter(|path| !path.is_empty());
         if let Some(path) = named {
             let path = Path::new(&path);
@@ -35,18 +43,19 @@ impl RuntimeDir {
                 with_way_out(error, "unset SHMRING_RUNTIME_DIR, or set it to a new name in a directory that is there, for all functions alike")
             });
         }
-        let session = PathBuf::from(format!("/run/user/{uid}"));
+        let uid = rustix::process::geteuid().as_raw();
+        let known_as = outside(uid);
+        let session = PathBuf::from(format!("/run/user/{known_as}"));
         let path = match std::fs::symlink_metadata(&session) {
             Ok(meta) if meta.is_dir() && meta.uid() == uid => session.join("shmring"),
-            _ => PathBuf::from(format!("/tmp/shmring-{uid}")),
+            _ => PathBuf::from(format!("/tmp/shmring-{known_as}")),
         };
-        Self::at(&path).map_err(|error| {
-            let ours = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir() && it.uid() == uid);
-            match ours {
-                true => with_way_out(error, &format!("chmod 700 {}", path.display())),
-                false => with_way_out(error, "set SHMRING_RUNTIME_DIR to a new name in a directory that is there, for all functions alike"),
-            }
-        })
+        Ok(Self::at(&path).unwrap_or_else(|_| Self::none()))
+    }
+
+    /// No such place.
+    pub fn none() -> RuntimeDir {
+        RuntimeDir { path: None }
     }
 
     /// The directory at `path`, made if need be.
@@ -56,9 +65,9 @@ impl RuntimeDir {
     /// to somebody else or lets others in.
     pub fn at(path: &Path) -> Result<RuntimeDir, LinkError> {
         let refuse = |why: &str| refusal(path, why);
-        // sockaddr_un has room for 108 bytes (unix(7)); an address takes up to 60.
-        if path.as_os_str().len() > 48 {
-            return Err(refuse("its path is longer than 48 bytes"));
+        // sockaddr_un has room for 108 bytes (unix(7)); a door takes up to 17.
+        if path.as_os_str().len() > 90 {
+            return Err(refuse("its path is longer than 90 bytes"));
         }
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
@@ -76,22 +85,67 @@ impl RuntimeDir {
         if meta.mode() & 0o077 != 0 {
             return Err(refuse("is open to other users"));
         }
-        Ok(RuntimeDir { path: path.to_owned(), uid })
+        Ok(RuntimeDir { path: Some(path.to_owned()) })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where it is, if anywhere.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
-    /// The user it belongs to, as seen when it was opened.
-    pub fn uid(&self) -> u32 {
-        self.uid
+    /// Takes away what killed processes left behind.
+    pub fn sweep(&self) {
+        self.sweep_up_to(usize::MAX);
     }
 
-    pub(crate) fn address(&self, id: (u64, u64)) -> PathBuf {
-        self.path.join(format!("{:x}-{:x}", id.0, id.1))
+    /// The same, looking at so many doors.
+    pub(crate) fn sweep_up_to(&self, most: usize) {
+        let entries = self.path.as_ref().and_then(|path| std::fs::read_dir(path).ok());
+        for entry in entries.into_iter().flatten().flatten().take(most) {
+            let path = entry.path();
+            let made = entry.metadata().and_then(|meta| meta.modified());
+            let age = made.ok().and_then(|made| made.elapsed().ok());
+            let is_made = path.extension().is_none() || age.is_some_and(|age| age > MAKING);
+            if is_made && is_dead(&path) {
+                let _ = rustix::fs::unlink(&path);
+            }
+        }
     }
+
+    /// Takes the door of one that seems to be dead away, if it is.
+    pub(crate) fn bury(&self, nonce: u64) {
+        if let Some(path) = self.door(nonce)
+            && is_dead(&path)
+        {
+            let _ = rustix::fs::unlink(&path);
+        }
+    }
+
+    /// The door of the process with this nonce.
+    pub(crate) fn door(&self, nonce: u64) -> Option<PathBuf> {
+        Some(self.path.as_ref()?.join(format!("{nonce:x}")))
+    }
+}
+
+/// Whether nobody is behind a door that is there.
+fn is_dead(path: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+    let (Ok(socket), Ok(name)) = (socket, SocketAddrUnix::new(path)) else { return false };
+    rustix::net::connect(&socket, &name) == Err(Errno::CONNREFUSED)
+}
+
+/// The id that a user has outside of our user namespace: where all look like root, as
+/// after `unshare -r`, each has a directory of its own all the same.
+fn outside(uid: u32) -> u32 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let range = |line: &str| {
+        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().ok());
+        let (inside, outside, count) = (words.next()??, words.next()??, words.next()??);
+        let at = uid.checked_sub(inside).filter(|at| *at < count)?;
+        outside.checked_add(at)
+    };
+    map.lines().find_map(range).unwrap_or(uid)
 }
 
 fn refusal(path: &Path, why: &str) -> LinkError {

@@ -9,7 +9,7 @@
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use real::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use real::{AtomicU8, AtomicU32, AtomicU64};
 
 /// By names of our own, so that clippy can tell who came through here: it refuses
 /// the types themselves in all other files (`clippy.toml`).
@@ -18,7 +18,6 @@ pub(crate) use real::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 mod real {
     use core::sync::atomic;
 
-    pub(crate) type AtomicBool = atomic::AtomicBool;
     pub(crate) type AtomicU8 = atomic::AtomicU8;
     pub(crate) type AtomicU32 = atomic::AtomicU32;
     pub(crate) type AtomicU64 = atomic::AtomicU64;

@@ -1,7 +1,6 @@
 //! Two holders of a pipe find each other, whatever the order and the kind of pipe.
 #![cfg(not(loom))]
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use shmring::{
@@ -29,14 +28,24 @@ fn pipe() -> (PipeEnd, PipeEnd) {
 
 /// Lets two rendezvous in one thread take turns until both have their link.
 fn meet(a: &mut Rendezvous, b: &mut Rendezvous) -> (Link, Link) {
+    meet_beside(a, b, &mut [])
+}
+
+/// The same while others have links, and attend to them as programs do: who is asked
+/// whether it lives answers.
+fn meet_beside(
+    a: &mut Rendezvous,
+    b: &mut Rendezvous,
+    others: &mut [(Link, Link)],
+) -> (Link, Link) {
     let (mut link_a, mut link_b) = (None, None);
     while link_a.is_none() || link_b.is_none() {
-        if link_a.is_none() {
-            link_a = a.poll().unwrap().and_then(Event::into_link);
+        for link in others.iter_mut().flat_map(|(here, there)| [here, there]) {
+            link.tx.iter_mut().for_each(|tx| tx.woken().unwrap());
+            link.rx.iter_mut().for_each(|rx| rx.woken().unwrap());
         }
-        if link_b.is_none() {
-            link_b = b.poll().unwrap().and_then(Event::into_link);
-        }
+        link_a = link_a.or(a.poll().unwrap().and_then(Event::into_link));
+        link_b = link_b.or(b.poll().unwrap().and_then(Event::into_link));
     }
     (link_a.unwrap(), link_b.unwrap())
 }
@@ -97,7 +106,11 @@ fn either_side_may_come_first() {
         assert_eq!(a.features, 0b11);
         check_duplex(a, b);
         drop((left, right));
-        assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0, "a name is left over");
+        assert_eq!(
+            std::fs::read_dir(place.dir.path().unwrap()).unwrap().count(),
+            0,
+            "a name is left over"
+        );
     }
 }
 
@@ -193,7 +206,8 @@ fn several_writers_have_a_ring_each_and_a_dead_one_is_replaced() {
     let mut reader = Rendezvous::new(end, &place.dir, offer("reader")).unwrap();
     let mut links = Vec::new();
     for _ in 0..3 {
-        links.push(meet(&mut writer(), &mut reader));
+        let link = meet_beside(&mut writer(), &mut reader, &mut links);
+        links.push(link);
     }
     // The first has the way back; there is only one.
     assert!(links[0].0.is_duplex() && !links[1].0.is_duplex() && !links[2].0.is_duplex());
@@ -221,28 +235,93 @@ fn a_second_reader_is_told_so() {
             Err(e) => break e,
         }
     };
-    assert!(
-        error.to_string().contains("already has a reader; a pipe joins one reader to its writers")
-    );
+    assert!(error.to_string().contains("a pipe joins one reader to its writers"));
 }
 
 #[test]
-fn a_dead_readers_address_is_taken_over() {
+fn a_reader_that_is_gone_is_replaced() {
     let place = place();
     let path = fifo(&place);
     let end = |role| PipeEnd::open(&path, role).unwrap();
     let first = Rendezvous::new(end(Role::Reader), &place.dir, offer("one")).unwrap();
-    // As after kill -9: the descriptor is closed, the name stays.
-    let name = std::fs::read_dir(place.dir.path()).unwrap().next().unwrap().unwrap().path();
-    let kept = name.with_extension("kept");
-    std::fs::rename(&name, &kept).unwrap();
-    drop(first);
-    std::fs::rename(&kept, &name).unwrap();
     let mut writer = Rendezvous::new(end(Role::Writer), &place.dir, offer("w")).unwrap();
-    assert!(writer.poll().unwrap().is_none());
+    assert!(writer.poll().unwrap().is_none()); // knocked, and nobody looks
     let mut second = Rendezvous::new(end(Role::Reader), &place.dir, offer("two")).unwrap();
+    assert!(second.poll().unwrap().is_none()); // asked, and nobody answers
+    drop(first);
     let (a, b) = meet(&mut writer, &mut second);
     check_duplex(a, b);
+}
+
+/// One that comes for the place of another is neither refused nor cut short before it is
+/// sure that the other lives. Who is being killed answers nothing any more.
+#[test]
+fn whoever_replaces_a_neighbour_has_all_that_it_had() {
+    let place = place();
+    for (stays, comes) in [(Role::Reader, Role::Writer), (Role::Either, Role::Either)] {
+        let path = fifo(&place);
+        let meeting = |role| {
+            let end = PipeEnd::open(&path, role).unwrap();
+            Rendezvous::new(end, &place.dir, offer("a")).unwrap()
+        };
+        let (mut stays, mut first) = (meeting(stays), meeting(comes));
+        let (mut ours, mut theirs) = meet(&mut stays, &mut first);
+        for _ in 0..20 {
+            // Where neither has a role, either may have made the rings.
+            if stays.is_over() {
+                std::mem::swap(&mut stays, &mut first);
+                std::mem::swap(&mut ours, &mut theirs);
+            }
+            drop(first);
+            let mut next = meeting(comes);
+            for _ in 0..20 {
+                assert!(stays.poll().unwrap().is_none() && next.poll().unwrap().is_none());
+            }
+            drop(theirs);
+            first = next;
+            let (here, there) = meet(&mut stays, &mut first);
+            assert!(here.is_duplex() && there.is_duplex());
+            (ours, theirs) = (here, there);
+        }
+        drop(ours);
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn who_comes_beside_a_neighbour_that_lives_gets_what_is_left() {
+    let place = place();
+    for (stays, comes) in [(Role::Reader, Role::Writer), (Role::Either, Role::Either)] {
+        let path = fifo(&place);
+        let meeting = |role| {
+            let end = PipeEnd::open(&path, role).unwrap();
+            Rendezvous::new(end, &place.dir, offer("a")).unwrap()
+        };
+        let (mut one, mut two) = (meeting(stays), meeting(comes));
+        let mut links = meet(&mut one, &mut two);
+        let mut third = meeting(comes);
+        let error = loop {
+            // Both attend to their links, as a program does.
+            for link in [&mut links.0, &mut links.1] {
+                link.rx.as_mut().unwrap().woken().unwrap();
+            }
+            assert!(two.poll().unwrap().is_none());
+            let stays = one.poll().unwrap();
+            match third.poll() {
+                Ok(None) => {}
+                Ok(Some(event)) => break Ok(event.into_link().unwrap()),
+                Err(error) => break Err(error),
+            }
+            assert!(stays.is_none());
+        };
+        match (comes, error) {
+            (Role::Writer, Ok(link)) => assert!(!link.is_duplex()),
+            (_, Err(LinkError::Taken { by, .. })) => assert!(by.contains("pid"), "{by}"),
+            (_, other) => panic!("{:?}", other.err()),
+        }
+        check_duplex(links.0, links.1);
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]
@@ -260,7 +339,7 @@ fn many_that_come_at_once_do_not_take_each_other_for_dead() {
             });
         }
     });
-    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(place.dir.path().unwrap()).unwrap().count(), 0);
 }
 
 #[test]
@@ -285,34 +364,6 @@ fn bytes_in_the_pipe_are_an_unaware_neighbour() {
     let mut left = Rendezvous::new(end, &place.dir, offer("left")).unwrap();
     std::io::Write::write_all(&mut &write, b"\xd4\xc3\xb2\xa1").unwrap();
     assert!(matches!(left.poll(), Err(LinkError::UnawareNeighbour { .. })));
-}
-
-#[test]
-fn who_does_not_hold_the_pipe_gets_no_ring() {
-    let place = place();
-    let (read, write) = pipe();
-    let (_other, stranger) = std::io::pipe().unwrap();
-    let mut left = Rendezvous::new(read, &place.dir, offer("left")).unwrap();
-    // A process that knows the address but holds another pipe.
-    let name = std::fs::read_dir(place.dir.path()).unwrap().next().unwrap().unwrap().file_name();
-    let stranger = PipeEnd::new(OwnedFd::from(stranger), "stranger").unwrap();
-    let spy_dir = RuntimeDir::at(&place.scratch.path().join("spy")).unwrap();
-    let spy_name = format!("{:x}-{:x}", stranger.id().0, stranger.id().1);
-    std::os::unix::fs::symlink(place.dir.path().join(name), spy_dir.path().join(spy_name)).unwrap();
-    let mut spy = Rendezvous::new(stranger, &spy_dir, offer("spy")).unwrap();
-    let error = loop {
-        assert!(left.poll().unwrap().is_none());
-        match spy.poll() {
-            Ok(None) => {}
-            Ok(Some(_)) => panic!("a stranger got a ring"),
-            Err(e) => break e.to_string(),
-        }
-    };
-    assert!(error.contains("does not believe that we hold the pipe"), "{error}");
-    // The rightful neighbour still gets its link.
-    let mut right = Rendezvous::new(write, &place.dir, offer("right")).unwrap();
-    let (a, b) = meet(&mut right, &mut left);
-    check_duplex(a, b);
 }
 
 #[test]

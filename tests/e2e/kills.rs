@@ -134,13 +134,10 @@ fn the_cmd_decides_what_an_interrupt_means() {
 fn functions_that_still_wait_for_a_neighbour_can_be_interrupted() {
     need_functions!("bash", "mkfifo");
     let scene = Scene::new();
-    let script = "mkfifo f; touch up; exec stdpkt run --link x,at=f,ip=10.0.0.1/24 -- true";
+    assert_eq!(scene.sh("mkfifo f").status, 0);
+    let script = "exec stdpkt run --link x,at=f,ip=10.0.0.1/24 -- true";
     let play = scene.start_in(&["bash"], script);
-    scene.wait_for_file("up");
-    crate::support::wait_until(crate::support::SOON, || {
-        let listens = std::fs::read_dir(scene.runtime_dir()).is_ok_and(|dir| dir.count() == 1);
-        if listens { Ok(()) } else { Err("no socket".into()) }
-    });
+    scene.wait_for_holder("f");
     play.signal_group(Signal::INT);
     assert_eq!(play.end().status, 130);
     scene.assert_nothing_left();

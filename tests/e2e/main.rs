@@ -1,7 +1,7 @@
 //! End to end: the `stdpkt` command in real shells, with real programs.
 //!
-//! Each test has a scene of its own: a directory, a runtime directory, and a
-//! mark that all its processes carry. What a test lacks it says on standard
+//! Each test has a scene of its own: a directory, and a mark that all its processes
+//! carry. What a test lacks it says on standard
 //! error; with `STDPKT_TESTS_REQUIRE_ALL=1` lacking something is a failure.
 //! `STDPKT_TESTS_BIN` names another `stdpkt` to test.
 
@@ -25,6 +25,7 @@ mod kills;
 mod late;
 mod lkl;
 mod ls;
+mod meeting;
 mod mistakes;
 mod nat;
 mod one_way;

@@ -2,7 +2,7 @@
 //! is there, on one line.
 
 use crate::support::need::{need, need_functions};
-use crate::support::scene::{Outcome, Scene, stdpkt};
+use crate::support::scene::{Outcome, Scene};
 
 const CLIENT: &str = "stdpkt run --right 10.0.0.1/24 -- ping -q -c4 -i1.2 -W1 10.0.0.2";
 const SERVER: &str = "stdpkt run --left 10.0.0.2/24";
@@ -73,27 +73,6 @@ fn a_filter_at_the_end_of_a_function_says_so_too() {
     let scene = Scene::new();
     let outcome = scene.sh(&format!("{CLIENT} | stdpkt filter ip | cat > /dev/null"));
     line(&outcome, "right: frames go out only: `cat` (pid ");
-    scene.assert_nothing_left();
-}
-
-#[test]
-fn a_stdpkt_that_looks_elsewhere_is_told_where_to_look() {
-    need_functions!("ping");
-    let scene = Scene::new();
-    // As in a chroot: another file, another directory.
-    std::fs::copy(stdpkt(), scene.path("stdpkt")).expect("scene");
-    let chain = |dir: &str| {
-        let there = format!("SHMRING_RUNTIME_DIR=$PWD/{dir} ./stdpkt run --left 10.0.0.2/24");
-        format!("mkdir -pm 700 {dir}; {CLIENT} | {there}")
-    };
-    let outcome = scene.sh(&chain("elsewhere"));
-    let out = line(&outcome, "right: frames go out only: `stdpkt` (pid ");
-    let back = line(&outcome, "left: frames come in only: `stdpkt` (pid ");
-    for said in [out, back] {
-        assert!(said.contains("set SHMRING_RUNTIME_DIR for both to one directory"), "{said}");
-    }
-    let outcome = scene.sh(&chain("run"));
-    assert!(outcome.err.contains("4 received"), "{outcome:#?}");
     scene.assert_nothing_left();
 }
 

@@ -130,12 +130,9 @@ fn a_fifo_that_is_joined_twice() {
 fn a_second_reader_of_a_fifo() {
     need_functions!("mkfifo");
     let scene = Scene::new();
-    let script = "mkfifo rx tx; exec stdpkt run --link x,at=rx:tx,ip=10.0.0.1/24";
-    let first = scene.start_sh(script);
-    crate::support::wait_until(crate::support::SOON, || {
-        let listens = std::fs::read_dir(scene.runtime_dir()).is_ok_and(|dir| dir.count() == 1);
-        if listens { Ok(()) } else { Err("no socket".into()) }
-    });
+    assert_eq!(scene.sh("mkfifo rx tx").status, 0);
+    let first = scene.start_sh("exec stdpkt run --link x,at=rx:tx,ip=10.0.0.1/24");
+    scene.wait_for_holder("rx");
     let second = scene.sh("mkfifo tx2; stdpkt run --link y,at=rx:tx2,ip=10.0.0.2/24");
     assert_eq!(second.status, 125, "{second:?}");
     let line = second.only_line();

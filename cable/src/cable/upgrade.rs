@@ -1,6 +1,6 @@
 //! Byte streams before rings: each side's part in the move from one to the other.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::io::Errno;
 use shmring::{Event, LinkError, PROLOGUE, Rendezvous, Role, StreamOut, Tx};
 
@@ -28,6 +28,7 @@ impl Cable {
     pub(super) fn on_event(&mut self, event: Event, wake: &mut Wake<'_>) -> Result<()> {
         match event {
             Event::Link(link) => return self.join(link, wake),
+            Event::Trouble(error) => say::note!("{error}"),
             Event::Bytes if self.is_up() => {}
             Event::Bytes => return self.read_bytes(wake),
             Event::WriterStopped(bytes) => {
@@ -72,8 +73,8 @@ impl Cable {
         let pipe = match rendezvous.end().reopen_to_write() {
             Ok(pipe) => pipe,
             // The last reader has just gone; the rendezvous will say so.
-            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Ok(()),
-            Err(error) => return Err(error).with_context(|| format!("{}: open", self.what())),
+            Err(LinkError::System { errno: Errno::NXIO, .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
         };
         let stream = Tx::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)?));
         self.notice.sends_capture(reader);

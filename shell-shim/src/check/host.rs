@@ -40,7 +40,14 @@ pub fn items() -> Vec<Item> {
             _ => Item::limited("pages", format!("of {page} bytes"), "no rings: use --channel fifo"),
         },
         match RuntimeDir::for_user() {
-            Ok(dir) => Item::ok("runtime directory", dir.path().display().to_string()),
+            Ok(dir) => match dir.path() {
+                Some(path) => Item::ok("runtime directory", path.display().to_string()),
+                None => Item::limited(
+                    "runtime directory",
+                    "none",
+                    "neighbours in different network namespaces need one: SHMRING_RUNTIME_DIR",
+                ),
+            },
             Err(error) => Item::missing("runtime directory", "none", error.to_string()),
         }
         .needed(),
@@ -95,7 +102,7 @@ fn inotify() -> Item {
         Err(errno) => Item::missing(
             "inotify",
             format!("{found}: {}", errno.desc()),
-            "late neighbours are not found: sysctl fs.inotify.max_user_instances=1024",
+            "no stdpkt uplink: sysctl fs.inotify.max_user_instances=1024",
         ),
     }
 }

@@ -114,7 +114,7 @@ pub struct RunArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub bridge: bool,
 
-    /// Stay until the links end when CMD has ended before; the status is still CMD's
+    /// Stay as without CMD when CMD has ended; the status is still CMD's
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub keep: bool,
 
@@ -142,7 +142,7 @@ pub struct RunArgs {
     pub print_file: bool,
 
     /// The program to run inside the function; without one, the function lives
-    /// until its links end
+    /// until the `|` on its sides end; on a FIFO it waits for the next neighbour
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 }

@@ -163,11 +163,7 @@ impl Driver for Function {
         }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = cables().any(Cable::is_gone);
-        let idle = !self.running
-            && self.command.is_empty()
-            && !cables().any(|c| c.is_vital())
-            && !cables().any(|c| c.is_up());
-        if cut || idle {
+        if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
         }
@@ -180,7 +176,7 @@ impl Driver for Function {
                 ));
                 self.leave(crate::FAILED);
             }
-            Stage::Living if cut || idle => self.leave(self.status),
+            Stage::Living if cut => self.leave(self.status),
             _ => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
-use shmring::{PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::{PipeEnd, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
 use super::plan::{Plan, Plug, plan};
@@ -24,7 +24,6 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::Outlet;
 use stays::{Stays, stays};
 
 /// Runs a function to its end; returns its exit status.
@@ -93,8 +92,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     };
     set("LD_PRELOAD", lkl.preload());
     set("LKL_HIJACK_CONFIG_FILE", config_path.into());
-    // Of the user outside, see `RuntimeDir`.
-    set("SHMRING_RUNTIME_DIR", dir.path().into());
+    // LKL meets its neighbours from another network namespace than they are in.
+    if let Some(path) = dir.path() {
+        set("SHMRING_RUNTIME_DIR", path.into());
+    }
     set("STDPKT_RING", args.ring.to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     let channel = match args.channel {
@@ -111,16 +112,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     keeper.spawn(&argv)?;
     let status = supervise(&mut keeper, &signals, &ends, is_own)?;
     drop(keeper);
-    // A CMD that was killed left its addresses behind. Who comes next takes a
-    // dead one over, and removes its own when it goes.
-    for cable in plugs.into_iter().flat_map(Plug::into_cables) {
-        match cable.end {
-            Outlet::Pipe(end) if end.role() != Role::Writer => {
-                drop(Rendezvous::new(end, &dir, cable.offer));
-            }
-            _ => {}
-        }
-    }
+    dir.sweep(); // a CMD that was killed left its doors behind
     Ok(status)
 }
 
@@ -232,6 +224,8 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
 
 #[cfg(test)]
 mod tests {
+    use shmring::Role;
+
     use super::*;
 
     #[test]

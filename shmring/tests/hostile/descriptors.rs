@@ -8,8 +8,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, ftruncate
 use shmring::{Link, LinkError, PipeEnd, Rendezvous};
 
 use crate::neighbour::{
-    HELLO, READER, REFUSE, WELCOME, WRITER, accept, connect, doorbell, get, listen, message, recv,
-    send,
+    HELLO, Neighbour, READER, REFUSE, WELCOME, WRITER, doorbell, get, message, recv, send,
 };
 use crate::support::{HANG, Place, offer, outcome, pipe, place};
 
@@ -89,9 +88,10 @@ fn answered(
     fds: &[BorrowedFd<'_>],
 ) -> Result<Link, LinkError> {
     let (read, write) = pipe();
-    let listener = listen(&place.address(&read), 8);
+    let neighbour = Neighbour::reader(&read);
     let mut victim = Rendezvous::new(write, &place.dir, offer()).unwrap();
-    let socket = accept(&listener);
+    let socket = neighbour.accept();
+    assert!(victim.poll().unwrap().is_none());
     let (hello, proofs) = recv(&socket).unwrap();
     assert_eq!((get(&hello, 12), proofs.len()), (HELLO, 2));
     let proof = proof(&read);
@@ -181,8 +181,12 @@ fn too_few_or_too_many_descriptors_are_refused() {
 }
 
 /// A listening victim gets a HELLO with these; returns the reason of its refusal.
-fn greeted_with(victim: &mut Rendezvous, place: &Place, fds: &[BorrowedFd<'_>]) -> Option<u32> {
-    let socket = connect(&place.address(victim.end()));
+fn greeted_with(
+    victim: &mut Rendezvous,
+    neighbour: &Neighbour,
+    fds: &[BorrowedFd<'_>],
+) -> Option<u32> {
+    let socket = neighbour.connect();
     assert!(send(&socket, &message(HELLO, WRITER), fds));
     let start = Instant::now();
     loop {
@@ -190,6 +194,8 @@ fn greeted_with(victim: &mut Rendezvous, place: &Place, fds: &[BorrowedFd<'_>]) 
         let mut look = [0; 1];
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         if rustix::net::recv(&socket, &mut look, flags) != Err(rustix::io::Errno::AGAIN) {
+            // It came to the door, and answered at once or not at all.
+            assert!(victim.poll().unwrap().is_none());
             break;
         }
         assert!(start.elapsed() < HANG, "hangs");
@@ -206,21 +212,22 @@ pub fn every_wrong_proof() {
     let file = tempfile::tempfile().unwrap();
     let again = read.as_fd().try_clone_to_owned().unwrap();
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
-    let bell = doorbell();
+    let (bell, neighbour) = (doorbell(), Neighbour::writer(&write));
     let path = path_of(&write);
     for wrong in
         [other_read.as_fd(), other_write.as_fd(), file.as_fd(), again.as_fd(), path.as_fd()]
     {
-        assert_eq!(greeted_with(&mut victim, &place, &[wrong, bell.as_fd()]), Some(3));
+        assert_eq!(greeted_with(&mut victim, &neighbour, &[wrong, bell.as_fd()]), Some(3));
     }
     let proof = write.as_fd();
     for fds in [&[][..], &[proof][..], &[proof; 3][..], &[proof; 4][..]] {
-        assert_eq!(greeted_with(&mut victim, &place, fds), Some(3));
+        assert_eq!(greeted_with(&mut victim, &neighbour, fds), Some(3));
     }
     // Cut by the kernel: dropped without a word.
-    assert_eq!(greeted_with(&mut victim, &place, &[proof; 100]), None);
-    assert_eq!(greeted_with(&mut victim, &place, &[proof, file.as_fd()]), Some(4));
+    assert_eq!(greeted_with(&mut victim, &neighbour, &[proof; 100]), None);
+    assert_eq!(greeted_with(&mut victim, &neighbour, &[proof, file.as_fd()]), Some(4));
     // After all that, who does hold the pipe gets its link.
+    drop(neighbour);
     let mut neighbour = Rendezvous::new(write, &place.dir, offer()).unwrap();
     neighbour.poll().unwrap();
     let neighbour = std::thread::spawn(move || outcome(&mut neighbour).unwrap());

@@ -50,10 +50,9 @@ struct Scene {
 fn scene() -> Scene {
     let place = place();
     let (read, write) = pipe();
-    let address = place.address(&read);
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
     let joined = std::thread::scope(|scope| {
-        let joining = scope.spawn(|| join(&address, &write, &doorbell()));
+        let joining = scope.spawn(|| join(&write, &doorbell()));
         let link = outcome(&mut victim).unwrap();
         (link, joining.join().unwrap())
     });
@@ -214,10 +213,9 @@ fn holes_in_the_memory_are_no_bus_error() {
     use rustix::fs::{FallocateFlags, fallocate};
     let place = place();
     let (read, write) = pipe();
-    let address = place.address(&read);
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
     std::thread::scope(|scope| {
-        let joining = scope.spawn(|| join(&address, &write, &doorbell()));
+        let joining = scope.spawn(|| join(&write, &doorbell()));
         let mut link = outcome(&mut victim).unwrap();
         let joined = joining.join().unwrap();
         for memfd in &joined.memfds {

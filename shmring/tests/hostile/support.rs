@@ -3,7 +3,6 @@
 #[path = "../support/chance.rs"]
 mod chance;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use chance::Chance;
@@ -21,13 +20,6 @@ pub fn place() -> Place {
 
 pub fn offer() -> Offer {
     Offer { label: "victim".into(), capacity: 64 << 10, max_frame: 2000, ..Offer::default() }
-}
-
-impl Place {
-    /// Where the one who listens in this place does so.
-    pub fn address(&self, pipe: &PipeEnd) -> PathBuf {
-        self.dir.path().join(format!("{:x}-{:x}", pipe.id().0, pipe.id().1))
-    }
 }
 
 pub fn pipe() -> (PipeEnd, PipeEnd) {

@@ -7,16 +7,20 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use shmring::{LinkError, PipeEnd, Rendezvous, Role, RuntimeDir};
 
-use crate::neighbour::{HELLO, WRITER, doorbell, message, recv, send, socket};
+use crate::neighbour::{HELLO, Neighbour, WRITER, doorbell, message, recv, send};
 use crate::support::{offer, outcome, pipe, place};
 
 const NOBODY: u32 = 65_534;
 
 /// This program again as nobody, doing `what`; `None` where that is impossible.
 fn as_nobody(what: &str, at: &Path, stdin: OwnedFd) -> Option<std::process::Child> {
+    as_nobody_at(what, at, stdin, 0)
+}
+
+fn as_nobody_at(what: &str, at: &Path, stdin: OwnedFd, door: u64) -> Option<std::process::Child> {
     if !rustix::process::geteuid().is_root() {
         say::line!("skipped: needs root to become another user");
         return None;
@@ -25,6 +29,7 @@ fn as_nobody(what: &str, at: &Path, stdin: OwnedFd) -> Option<std::process::Chil
         .args(["--exact", "users::nobody", "--ignored", "--nocapture"])
         .env("SHMRING_NOBODY", what)
         .env("SHMRING_AT", at)
+        .env("SHMRING_DOOR", door.to_string())
         .env("SHMRING_VICTIM", std::process::id().to_string())
         .stdin(Stdio::from(stdin))
         .uid(NOBODY)
@@ -44,22 +49,38 @@ fn nobody() {
     let stdin = std::io::stdin();
     match what.as_str() {
         "look" => {
-            let dir = at.parent().unwrap();
-            assert_eq!(std::fs::read_dir(dir).err().map(|e| e.kind()), denied);
-            assert_eq!(std::fs::metadata(at).err().map(|e| e.kind()), denied);
-            let name = SocketAddrUnix::new(at).unwrap();
-            assert_eq!(rustix::net::connect(socket(), &name), Err(rustix::io::Errno::ACCESS));
-            assert!(RuntimeDir::at(dir).is_err());
+            assert_eq!(std::fs::read_dir(at).err().map(|e| e.kind()), denied);
+            assert!(RuntimeDir::at(at).is_err());
             let fds = format!("/proc/{}/fd", std::env::var("SHMRING_VICTIM").unwrap());
             assert_eq!(std::fs::read_dir(fds).err().map(|e| e.kind()), denied);
             assert!(shmring::observe::look().unwrap().rings.is_empty());
         }
-        // Somebody opened the directory, and we even hold the pipe.
+        // We hold the pipe, but are somebody else.
         "join" => {
-            let socket = crate::neighbour::connect(at);
+            let neighbour = Neighbour::writer(stdin.as_fd());
+            let socket = neighbour.connect();
             let bell = doorbell();
             send(&socket, &message(HELLO, WRITER), &[stdin.as_fd(), bell.as_fd()]);
             assert!(recv(&socket).is_none(), "an answer");
+        }
+        // We do not hold it, but know where the victim is: locks are no secret.
+        "knock" => {
+            let neighbour = Neighbour::writer(stdin.as_fd());
+            let door = std::env::var("SHMRING_DOOR").unwrap().parse().unwrap();
+            let (ours, theirs) = crate::neighbour::pair();
+            for nonce in [neighbour.nonce, door] {
+                assert!(neighbour.knock_at(door, nonce, &[theirs.as_fd()]));
+            }
+            drop(theirs);
+            assert!(recv(&ours).is_none(), "an answer");
+        }
+        "meet" => {
+            let end = PipeEnd::new(stdin.as_fd().try_clone_to_owned().unwrap(), "stdin").unwrap();
+            let mut meeting = Rendezvous::new(end, &RuntimeDir::none(), offer()).unwrap();
+            let error = outcome(&mut meeting).err().unwrap();
+            let text = error.to_string();
+            assert!(matches!(error, LinkError::OtherUser { .. }), "{text}");
+            assert!(text.contains("of user root is at its other end"), "{text}");
         }
         "through" => {
             let flags = SocketFlags::CLOEXEC;
@@ -73,34 +94,88 @@ fn nobody() {
 }
 
 #[test]
-fn another_user_learns_nothing_and_cannot_connect() {
+fn another_user_learns_nothing() {
     let place = place();
     std::fs::set_permissions(place.scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let (read, write) = pipe();
-    let address = place.address(&read);
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
     let copy = write.as_fd().try_clone_to_owned().unwrap();
-    let Some(mut child) = as_nobody("look", &address, copy) else { return };
+    let Some(mut child) = as_nobody("look", place.dir.path().unwrap(), copy) else { return };
     assert!(child.wait().unwrap().success());
     assert!(victim.poll().unwrap().is_none());
 }
 
+/// A pipe as nobody makes it: nobody can open it anew, but root can.
+fn pipe_of_nobody() -> (OwnedFd, OwnedFd) {
+    let (read, write) = std::io::pipe().unwrap();
+    for end in [read.as_fd(), write.as_fd()] {
+        let owner = Some(rustix::fs::Uid::from_raw(NOBODY));
+        rustix::fs::fchown(end, owner, None).unwrap();
+    }
+    (read.into(), write.into())
+}
+
+/// Who holds the pipe and is another user gets no answer, but a word.
 #[test]
-fn another_user_that_reaches_the_socket_gets_no_answer() {
+fn another_user_that_holds_the_pipe_gets_no_answer() {
+    if !rustix::process::geteuid().is_root() {
+        say::line!("skipped: needs root to become another user");
+        return;
+    }
+    let (read, write) = pipe_of_nobody();
+    let read = PipeEnd::new(read, "standard input").unwrap();
+    let mut victim = Rendezvous::new(read, &RuntimeDir::none(), offer()).unwrap();
+    let Some(mut child) = as_nobody("join", Path::new("/"), write) else { return };
+    let error = outcome(&mut victim).err().unwrap();
+    assert!(child.wait().unwrap().success());
+    let LinkError::OtherUser { who, .. } = &error else { panic!("{error}") };
+    assert!(who.contains(&format!("(pid {}) of user nobody", child.id())), "{who}");
+}
+
+#[test]
+fn both_are_told_who_is_there() {
+    if !rustix::process::geteuid().is_root() {
+        say::line!("skipped: needs root to become another user");
+        return;
+    }
+    for foreign in [false, true] {
+        let (read, write) = match foreign {
+            true => pipe_of_nobody(),
+            false => std::io::pipe().map(|(read, write)| (read.into(), write.into())).unwrap(),
+        };
+        let read = PipeEnd::new(read, "standard input").unwrap();
+        let mut victim = Rendezvous::new(read, &RuntimeDir::none(), offer()).unwrap();
+        let Some(mut child) = as_nobody("meet", Path::new("/"), write) else { return };
+        let error = outcome(&mut victim).err().unwrap();
+        assert!(matches!(error, LinkError::OtherUser { .. }), "{error}");
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+/// Nobody else can make anything of the number of a door.
+#[test]
+fn another_user_that_knows_the_door_is_nobody() {
+    if !rustix::process::geteuid().is_root() {
+        say::line!("skipped: needs root to become another user");
+        return;
+    }
     let place = place();
     let (read, write) = pipe();
-    let address = place.address(&read);
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
-    for path in [place.scratch.path(), place.dir.path(), &address] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
-    }
-    let copy = write.as_fd().try_clone_to_owned().unwrap();
-    let Some(mut child) = as_nobody("join", &address, copy) else { return };
+    let door = {
+        let look = Neighbour::writer(&write);
+        look.victim()
+    };
+    let (_other, elsewhere) = pipe_of_nobody();
+    let Some(mut child) = as_nobody_at("knock", Path::new("/"), elsewhere, door) else { return };
     while child.try_wait().unwrap().is_none() {
         assert!(victim.poll().unwrap().is_none());
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     assert!(child.wait().unwrap().success());
+    let mut rightful = Rendezvous::new(write, &place.dir, offer()).unwrap();
+    let rightful = std::thread::spawn(move || outcome(&mut rightful).unwrap());
+    assert!(outcome(&mut victim).unwrap().is_duplex() && rightful.join().unwrap().is_duplex());
 }
 
 #[test]

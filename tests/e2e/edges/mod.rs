@@ -1,5 +1,7 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
+mod each;
+mod mistakes;
 mod remote;
 mod uplink;
 mod vde;
@@ -83,98 +85,6 @@ fn who_listens_serves_one_after_the_other() {
 }
 
 #[test]
-fn formats_that_are_mixed_up_are_told() {
-    need_functions!("ping");
-    let formats = ["frames", "qemu", "vde"];
-    for (one, other) in formats.iter().flat_map(|one| formats.map(|other| (*one, other))) {
-        if one == other {
-            continue;
-        }
-        let scene = Scene::new();
-        let outcome = scene.sh(&format!(
-            "stdpkt run --left 10.0.0.2/24,at={one}:unix:s & other=$!
-             until [ -S s ]; do sleep 0.05; done
-             stdpkt run --right 10.0.0.1/24,at={other}:unix:s -- ping -q -c1 -W1 10.0.0.2
-             kill $other; wait"
-        ));
-        assert!(
-            outcome.err.contains(&format!("no stream of {one} frames")),
-            "{other} as {one}: {outcome:?}"
-        );
-        scene.assert_nothing_left();
-    }
-}
-
-#[test]
-fn a_program_that_is_no_end_of_a_link_is_told() {
-    need_functions!("ping");
-    for (command, status, line) in [
-        ("echo hello, this is text", 125, "it says \"hello, this is text"),
-        ("printf '\\052\\000\\000\\000half'", 125, "within a frame: 4 bytes of 42"),
-        ("true", 125, "true ended before it got or wrote a frame"),
-        ("false", 1, "false ended with status 1"),
-        ("sh -c 'kill -9 $$'", 137, "sh ended with status 137, as after signal 9"),
-        ("no-such-program", 127, "no-such-program"),
-    ] {
-        let scene = Scene::new();
-        let outcome = scene.sh(&format!(
-            "stdpkt run --right 10.0.0.1/24 2>/dev/null | stdpkt join --left frames -- {command}"
-        ));
-        assert_eq!(outcome.status, status, "{command}: {outcome:?}");
-        assert!(outcome.err.contains(line), "{command}: {outcome:?}");
-        scene.assert_nothing_left();
-    }
-}
-
-#[test]
-fn a_program_that_never_reads_holds_nobody_up() {
-    need_functions!("ping", "dd");
-    let scene = Scene::new();
-    // It takes no frame, and its pipe is soon full: the sender goes on all the same.
-    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '
-             ip neigh add 10.0.0.2 lladdr 02:00:00:00:00:02 dev right
-             for n in $(seq 40); do ping -q -c1 -W0.05 -s 60000 10.0.0.2; done; sleep 1.5
-             ping -q -c3 -W0.05 -s 60000 10.0.0.2' \
-         | stdpkt join --left frames -- sleep 1000");
-    assert!(outcome.err.contains("takes nothing for 1 s"), "{outcome:?}");
-    scene.assert_nothing_left();
-}
-
-#[test]
-fn text_filters_work_on_both_directions_of_a_live_link() {
-    need_functions!("ping", "awk", "sed");
-    for filter in [
-        "awk '$2 != \"020000000004\"'",
-        "mawk '$2 != \"020000000004\"'",
-        "busybox awk '$2 != \"020000000004\"'",
-        "sed -e 's/8100 00 01 //'",
-        "grep -v 020000000004",
-    ] {
-        let scene = Scene::new();
-        let outcome = scene.sh(&format!(
-            "stdpkt run --right 10.0.0.1/24 -- ping -q -c3 -i0.05 -W5 10.0.0.2 \
-             | stdpkt each -- {filter} | stdpkt run --left 10.0.0.2/24"
-        ));
-        assert!(said(&outcome).contains(" 0% packet loss"), "{filter}: {outcome:?}");
-        scene.assert_nothing_left();
-    }
-}
-
-#[test]
-fn one_direction_is_filtered_and_the_other_passes() {
-    need_functions!("ping", "awk");
-    let scene = Scene::new();
-    // The echoes are lost, not the questions: the far side has answered.
-    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '
-             ip neigh add 10.0.0.2 lladdr 02:72:0a:00:00:02 dev right
-             ping -q -c2 -i0.05 -W1 10.0.0.2' \
-         | stdpkt each --only right-to-left -- awk '$4 != \"0800\"' \
-         | stdpkt run --left 10.0.0.2/24");
-    assert!(said(&outcome).contains("100% packet loss"), "{outcome:?}");
-    scene.assert_nothing_left();
-}
-
-#[test]
 fn interfaces_without_addresses_make_a_switch() {
     need_functions!("ping", "mkfifo");
     let scene = Scene::new();
@@ -219,5 +129,36 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
     {
         assert!(outcome.err.contains(said), "{said}: {outcome:?}");
     }
+    scene.assert_nothing_left();
+}
+
+/// The paper's firewall, `IF0=tap0 ... IF1=tap1`: each client is in a namespace behind a switch
+/// that has the TAP.
+#[test]
+fn a_firewall_between_two_taps_with_clients_outside() {
+    need_functions!("root", "ping", "unshare", "ip", "iptables", "socat");
+    let scene = Scene::new();
+    let outcome = scene.sh(
+        "exec unshare -n -m sh -c '
+             mount --make-rprivate /; mount -t tmpfs none /run; mkdir /run/netns
+             for n in 0 1; do
+                 ip tuntap add tap$n mode tap user 0; ip link set tap$n up
+                 ip netns add c$n; ip link add v$n type veth peer name eth0 netns c$n
+                 ip link add sw$n type bridge
+                 for port in v$n tap$n; do ip link set $port master sw$n up; done
+                 ip link set sw$n up; ip -n c$n link set eth0 up
+                 ip -n c$n addr add 10.0.$n.2/24 dev eth0
+                 ip -n c$n route add default via 10.0.$n.1
+             done
+             stdpkt run --left 10.0.0.1/24,at=tap:tap0 --right 10.0.1.1/24,at=tap:tap1 --forward \
+                 --setup \"iptables -P FORWARD DROP; iptables -A FORWARD -p icmp -j ACCEPT\" & firewall=$!
+             ip netns exec c1 socat TCP-LISTEN:80,fork,reuseaddr SYSTEM:\"echo through\" & server=$!
+             for n in $(seq 50); do ip netns exec c0 ping -q -c1 -W1 10.0.1.2 && break; done
+             ip netns exec c0 socat -u TCP:10.0.1.2:80,connect-timeout=1 - ; echo connect $?
+             kill $server $firewall; wait
+         '",
+    );
+    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
+    assert!(outcome.out.ends_with("connect 1\n"), "{outcome:?}");
     scene.assert_nothing_left();
 }

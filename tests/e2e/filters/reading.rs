@@ -69,12 +69,12 @@ fn a_plain_file_is_a_link_that_is_read() {
     for link in ["--left 10.0.0.2/24", "--link left,at=/dev/stdin:back,ip=10.0.0.2/24"] {
         let back =
             "mkfifo back$$; ln -sf back$$ back; stdpkt run --link x,at=back,ip=10.0.0.3/24 &";
-        let back = if link.contains("back") { back } else { "" };
+        let (back, end) = if link.contains("back") { (back, "kill $!") } else { ("", ":") };
         let run = bash(
             &scene,
             &format!(
                 "{back} stdpkt run {link} \
-                 -- timeout 20 tcpdump --immediate-mode -c 12 -ntei left udp < in.pcap"
+                 -- timeout 20 tcpdump --immediate-mode -c 12 -ntei left udp < in.pcap; s=$?; {end}; exit $s"
             ),
         );
         assert_eq!((run.status, run.out.lines().count()), (0, 12), "{link}: {run:#?}");

@@ -1,9 +1,9 @@
-//! A scene: a directory, a runtime directory, and processes that carry its
-//! mark. It knows what it left behind, and takes it away at the end.
+//! A scene: a directory, and processes that carry its mark. It knows what it left
+//! behind, and takes it away at the end.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -52,10 +52,9 @@ impl Scene {
     pub fn new() -> Scene {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // Not in TMPDIR, which may be too long for a socket's address.
+        // Not in TMPDIR, which may be closed to other users.
         let dir = tempfile::Builder::new().prefix("stdpkt-").tempdir_in("/tmp").expect("/tmp");
         let scene = Scene { dir, mark, interfaces: host_interfaces(), plays: AtomicU32::new(0) };
-        fs::DirBuilder::new().mode(0o700).create(scene.runtime_dir()).expect("scene");
         fs::create_dir(scene.path("bin")).expect("scene");
         symlink(stdpkt(), scene.path("bin/stdpkt")).expect("scene");
         scene
@@ -66,17 +65,13 @@ impl Scene {
         self.dir.path().join(name)
     }
 
-    pub fn runtime_dir(&self) -> PathBuf {
-        self.path("run")
-    }
-
     /// A program of this scene, its output in files, in a process group of its own.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.dir.path())
             .env(MARK, &self.mark)
-            .env("SHMRING_RUNTIME_DIR", self.runtime_dir())
+            .env_remove("SHMRING_RUNTIME_DIR")
             .env("PATH", search_path(Some(self.path("bin"))))
             .env("LC_ALL", "C")
             .env("HOME", self.dir.path())
@@ -146,6 +141,19 @@ impl Scene {
         });
     }
 
+    /// Waits until somebody looks for neighbours on the FIFO `name`: it locks a place there.
+    pub fn wait_for_holder(&self, name: &str) {
+        let fifo = fs::metadata(self.path(name)).expect("a FIFO");
+        let inode = format!(":{} ", fifo.ino());
+        wait_until(SOON, || {
+            let locks = fs::read_to_string("/proc/locks").expect("/proc/locks");
+            match locks.lines().any(|line| line.contains("OFDLCK") && line.contains(&inode)) {
+                true => Ok(()),
+                false => Err(format!("nobody on {name}; {}", self.everything_said())),
+            }
+        });
+    }
+
     /// What all programs of this scene wrote.
     pub fn everything_said(&self) -> String {
         let files = fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
@@ -156,7 +164,7 @@ impl Scene {
         outputs.map(|file| read(&file.path())).collect()
     }
 
-    /// Nothing is left: no process, no socket, no interface, and thereby no
+    /// Nothing is left: no process, no interface, no mount, and thereby no
     /// namespace, which only processes and mounts hold.
     pub fn assert_nothing_left(&self) {
         let start = Instant::now();
@@ -192,14 +200,12 @@ impl Scene {
 
     fn left(&self) -> Vec<String> {
         let processes = self.processes().into_iter().map(|process| format!("{process:?}"));
-        let sockets = fs::read_dir(self.runtime_dir()).expect("runtime directory").flatten();
-        let sockets = sockets.map(|file| format!("socket {}", file.path().display()));
         let now = host_interfaces();
         let interfaces = now.difference(&self.interfaces).map(|name| format!("interface {name}"));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let path = self.dir.path().display().to_string();
         let mounts = mounts.lines().filter(|line| line.contains(&path)).map(str::to_owned);
-        processes.chain(sockets).chain(interfaces).chain(mounts).collect()
+        processes.chain(interfaces).chain(mounts).collect()
     }
 }
 
