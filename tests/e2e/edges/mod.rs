@@ -3,7 +3,7 @@
 mod each;
 mod mistakes;
 mod remote;
-mod uplink;
+pub(super) mod uplink;
 mod vde;
 
 use crate::support::need::{need, need_functions};

@@ -17,7 +17,7 @@ const HOST: &str = "
 ";
 
 /// Runs a script on the host, with `BY` for the program that routes.
-pub(super) fn on_the_host(scene: &Scene, by: &str, script: &str) -> Outcome {
+pub(crate) fn on_the_host(scene: &Scene, by: &str, script: &str) -> Outcome {
     std::fs::write(scene.path("host"), format!("BY={by}\n{HOST}\n{script}")).expect("scene");
     scene.sh("exec unshare -n -m bash host")
 }

@@ -31,6 +31,12 @@ use way::Way;
 /// `stdpkt wire`. Each value is for both directions, or, as in `--loss
 /// right-to-left=5%`, for one.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.2 |
+    stdpkt wire --delay 20ms --loss 1% |
+    stdpkt run --left 10.0.0.2/24
+  stdpkt wire --rate 10mbit --limit 100 --seed 7
+  stdpkt wire --loss right-to-left=5%")]
 pub struct WireArgs {
     /// How long packets are on their way
     #[arg(long, value_name = "TIME", value_parser = values::time)]
