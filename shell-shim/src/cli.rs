@@ -10,6 +10,7 @@ use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
+use crate::exec::ExecArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -18,11 +19,12 @@ use crate::filters::tee::TeeArgs;
 use crate::filters::wire::WireArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
+use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
 use crate::uplink::UplinkArgs;
-use crate::{check, demo, each, filters, host, join, ls, pages, perf, run, uplink};
+use crate::{check, demo, each, exec, filters, host, join, ls, metrics, pages, perf, run, uplink};
 
 /// Chain network functions with `|`, over shared memory.
 ///
@@ -72,8 +74,12 @@ pub enum Command {
     Join(JoinArgs),
     /// Join the left link to whatever the host can reach, without root
     Uplink(UplinkArgs),
+    /// Run a shell or a command inside a running function
+    Exec(ExecArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Serve the counters of all links to Prometheus
+    Metrics(MetricsArgs),
     /// Tell what this host can do, what is missing, and the way out
     Check(CheckArgs),
     /// Print or install manual pages
@@ -116,7 +122,9 @@ impl Command {
             Command::CheckProbe(args) => check::probe::run(&args),
             Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
             Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),
+            Command::Exec(args) => exec::run(&args),
             Command::Ls(args) => ls::run(&args).map(|()| 0),
+            Command::Metrics(args) => metrics::run(&args).map(|()| 0),
             Command::Demo(args) => demo::run(&args),
             Command::DemoVeth(args) => demo::veth::run(args),
         }

@@ -27,7 +27,10 @@ fn each_mutant_changes_something() {
             let tests = root.join("shmring/tests");
             tests.join(name).with_extension("rs").is_file() || tests.join(name).is_dir()
         };
-        assert!(place.is_some_and(|it| ["loom", "lib", "search"].contains(&it) || is_there(it)), "{mutant}");
+        assert!(
+            place.is_some_and(|it| ["loom", "lib", "search"].contains(&it) || is_there(it)),
+            "{mutant}"
+        );
     }
     assert!(stale.is_empty(), "edits that change nothing: {stale:?}");
 }
