@@ -231,7 +231,6 @@ fn an_unmodified_configuration_runs_over_rings() {
 }
 
 #[test]
-#[ignore = "to be mended with the cable that lkl-netdev shares with stdpkt"]
 fn a_late_lkl_function_takes_the_capture_in_the_pipe_and_joins_by_ring() {
     need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "mkfifo", "ping");
     let scene = scene();

@@ -2,10 +2,10 @@
 
 mod chains;
 mod function;
-mod links;
+pub(crate) mod links;
 mod pattern;
 mod rates;
-mod report;
+pub(crate) mod report;
 mod table;
 mod watch;
 

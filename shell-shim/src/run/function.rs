@@ -13,8 +13,9 @@ use shmring::LinkError;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::Signals;
-use crate::door::Door;
-use crate::stack::keeper::{Keeper, NotStarted};
+use crate::door::wire::Request;
+use crate::door::{Call, Door};
+use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -127,10 +128,10 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
-            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
-                let refusal = call.request.not_here();
-                call.answer(Err(refusal));
-            }),
+            DOOR => {
+                let calls = self.door.as_mut().map(Door::calls).unwrap_or_default();
+                calls.into_iter().for_each(|call| self.answer(call));
+            }
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -249,6 +250,17 @@ impl Function {
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
         // Before the neighbours lose their links.
         switch.run(&mut self).inspect_err(|_| told::mark())
+    }
+
+    fn answer(&self, call: Call) {
+        match (&call.request, &self.keeper) {
+            (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
+            (Request::Inside, None) => call.answer_with(inside_of_this_process()),
+            (other, _) => {
+                let refusal = other.not_here();
+                call.answer(Err(refusal));
+            }
+        }
     }
 
     fn move_frames(&mut self) -> bool {
