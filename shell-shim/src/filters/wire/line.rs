@@ -92,6 +92,11 @@ impl Line {
         self.waiting.is_empty()
     }
 
+    /// How many packets are.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// A complete packet arrives, as a frame. Returns how many of it, of one, are lost.
     pub fn arrive(&mut self, mut frame: Vec<u8>, now: Instant) -> u64 {
         let Conditions { loss, duplicate, reorder, corrupt, .. } = self.conditions;
