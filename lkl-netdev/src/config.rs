@@ -1,7 +1,5 @@
 //! What the environment says about the links of this process.
 
-use std::time::Duration;
-
 use shmring::Channel;
 
 /// How a device's links are made.
@@ -9,9 +7,6 @@ use shmring::Channel;
 pub struct Config {
     /// How frames shall cross; a link is a fifo if either end says so.
     pub channel: Channel,
-    /// How long to look for an aware neighbour before frames go into the pipe
-    /// itself, length-framed.
-    pub wait: Duration,
     /// Bytes of ring, rounded up to a power of two.
     pub ring: usize,
     /// Name of the interface for `stdpkt ls`; the paths if empty.
@@ -20,12 +15,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            channel: Channel::Shm,
-            wait: Duration::from_secs(3),
-            ring: 1 << 20,
-            label: String::new(),
-        }
+        Config { channel: Channel::Shm, ring: 1 << 20, label: String::new() }
     }
 }
 
@@ -42,8 +32,6 @@ impl Config {
     /// The configuration in the environment:
     ///
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
-    /// - `STDPKT_WAIT`: milliseconds to look for an aware neighbour; 0 sends
-    ///   frames into the pipe itself at once.
     /// - `STDPKT_RING`: bytes of ring.
     ///
     /// # Errors
@@ -62,12 +50,6 @@ impl Config {
                 "fifo" => Channel::Fifo,
                 _ => return Err(wrong("STDPKT_CHANNEL", value, "shm or fifo is possible")),
             };
-        }
-        if let Some(value) = get("STDPKT_WAIT") {
-            let Ok(millis) = value.parse() else {
-                return Err(wrong("STDPKT_WAIT", value, "a number of milliseconds is possible"));
-            };
-            config.wait = Duration::from_millis(millis);
         }
         if let Some(value) = get("STDPKT_RING") {
             match value.parse() {
@@ -97,16 +79,13 @@ mod tests {
     fn each_variable_counts() {
         assert_eq!(with("HOME", "/"), Ok(Config::default()));
         assert_eq!(with("STDPKT_CHANNEL", "fifo").unwrap().channel, Channel::Fifo);
-        assert_eq!(with("STDPKT_WAIT", "0").unwrap().wait, Duration::ZERO);
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
     }
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in
-            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_WAIT", "-1"), ("STDPKT_RING", "9")]
-        {
+        for (name, value) in [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9")] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }
     }

@@ -9,6 +9,7 @@ use crate::check::probe::ProbeArgs;
 use crate::demo::DemoArgs;
 use crate::demo::veth::VethArgs;
 use crate::each::EachArgs;
+use crate::exec::ExecArgs;
 use crate::filters::balance::BalanceArgs;
 use crate::filters::dump::DumpArgs;
 use crate::filters::feed::FeedArgs;
@@ -17,6 +18,7 @@ use crate::filters::tee::TeeArgs;
 use crate::filters::wire::WireArgs;
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
+use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
@@ -70,8 +72,12 @@ pub enum Command {
     Join(JoinArgs),
     /// Join the left link to whatever the host can reach, without root
     Uplink(UplinkArgs),
+    /// Run a shell or a command inside a running function
+    Exec(ExecArgs),
     /// List live links, their functions and counters
     Ls(LsArgs),
+    /// Serve the counters of all links to Prometheus
+    Metrics(MetricsArgs),
     /// Tell what this host can do, what is missing, and the way out
     Check(CheckArgs),
     /// Print or install manual pages

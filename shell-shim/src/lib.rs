@@ -8,10 +8,12 @@ pub mod cli;
 pub mod demo;
 pub mod door;
 pub mod each;
+pub mod exec;
 pub mod filters;
 pub mod host;
 pub mod join;
 pub mod ls;
+pub mod metrics;
 pub mod name;
 pub mod pages;
 pub mod perf;
@@ -121,7 +123,9 @@ fn run(command: cli::Command) -> anyhow::Result<u8> {
         cli::Command::Completions(args) => {
             pages::completions(&args, cli::Cli::command()).map(|()| 0)
         }
+        cli::Command::Exec(args) => exec::run(&args),
         cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
+        cli::Command::Metrics(args) => metrics::run(&args).map(|()| 0),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::DemoVeth(args) => demo::veth::run(args),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -35,6 +35,7 @@ impl fmt::Display for Role {
 pub struct PipeEnd {
     fd: OwnedFd,
     what: String,
+    path: Option<PathBuf>,
     role: Role,
     id: (u64, u64),
     is_socket: bool,
@@ -82,7 +83,7 @@ impl PipeEnd {
             _ => Role::Either,
         };
         let id = identity(&stat);
-        Ok(PipeEnd { fd, what: what.into(), role, id, is_socket, post: None })
+        Ok(PipeEnd { fd, what: what.into(), path: None, role, id, is_socket, post: None })
     }
 
     /// Opens a FIFO by path, without waiting for anybody. It is opened for
@@ -105,7 +106,7 @@ impl PipeEnd {
         }
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(system("open"))?;
-        Ok(PipeEnd { role, ..PipeEnd::new(fd, &what)? })
+        Ok(PipeEnd { role, path: Some(path.to_owned()), ..PipeEnd::new(fd, &what)? })
     }
 
     /// Overrides the role that the access mode suggests: a descriptor opened
@@ -119,6 +120,11 @@ impl PipeEnd {
     /// The descriptor's name for people.
     pub fn what(&self) -> &str {
         &self.what
+    }
+
+    /// The path by which it was opened, unless it was a descriptor from the start.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Which end this is.

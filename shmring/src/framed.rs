@@ -2,9 +2,6 @@
 //!
 //! The honest competitor of the ring: one `write(2)` a frame, buffered reads of
 //! as much as the pipe holds, and a pipe as large as the system allows.
-//!
-//! A neighbour that knows this format and nothing of rendezvous is served, too:
-//! then there is no socket whose hang-up could tell of its end, only the pipe.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -45,17 +42,14 @@ fn inode(pipe: &OwnedFd) -> std::io::Result<(u64, u64)> {
 /// One pollable descriptor for the pipe and the link's socket.
 struct PipeWaiter {
     epoll: OwnedFd,
-    /// None where the neighbour is not aware.
-    link: Option<Waiter>,
+    link: Waiter,
 }
 
 impl PipeWaiter {
-    fn new(pipe: &OwnedFd, interest: EventFlags, link: Option<Waiter>) -> Result<Self> {
+    fn new(pipe: &OwnedFd, interest: EventFlags, link: Waiter) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, pipe, EventData::new_u64(0), interest | EventFlags::ET)?;
-        if let Some(link) = &link {
-            epoll::add(&epoll, link, EventData::new_u64(1), EventFlags::IN)?;
-        }
+        epoll::add(&epoll, &link, EventData::new_u64(1), EventFlags::IN)?;
         Ok(PipeWaiter { epoll, link })
     }
 
@@ -63,14 +57,12 @@ impl PipeWaiter {
         let mut events = Vec::with_capacity(2);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now))?;
-        match &mut self.link {
-            Some(link) if events.iter().any(|e| e.data.u64() == 1) => link.clear(),
-            _ => Ok(()),
-        }
+        let rang = events.iter().any(|event| event.data.u64() == 1);
+        if rang { self.link.clear() } else { Ok(()) }
     }
 
     fn hung_up(&self) -> bool {
-        self.link.as_ref().is_some_and(Waiter::hung_up)
+        self.link.hung_up()
     }
 }
 
@@ -90,7 +82,7 @@ pub struct FramedTx {
 }
 
 impl FramedTx {
-    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
         enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::OUT, link)?;
         let buffer = vec![0; PREFIX + max_frame];
@@ -219,7 +211,7 @@ pub struct FramedRx {
 }
 
 impl FramedRx {
-    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
         let size = enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::IN, link)?;
         Ok(FramedRx {

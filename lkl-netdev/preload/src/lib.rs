@@ -60,7 +60,7 @@ fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
         }
         ends => ends.map_err(|error| error.to_string())?,
     };
-    let device = Netdev::new(ends, offload as u32, config).map_err(|error| error.to_string())?;
+    let device = Netdev::new(ends, offload as u32, config).map_err(|error| format!("{error:#}"))?;
     Ok(device.into_raw())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,13 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
 
+use super::after::After;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::Signals;
-use crate::door::Door;
-use crate::stack::keeper::{Keeper, NotStarted};
+use crate::door::wire::Request;
+use crate::door::{Call, Door};
+use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -34,8 +37,7 @@ pub struct Function {
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
-    /// Whether to stay when CMD has ended.
-    keep: bool,
+    after: After,
     /// That of a CMD which has ended before the function does.
     status: u8,
     running: bool,
@@ -127,10 +129,10 @@ impl Driver for Function {
             SIGNALS => self.take_signals()?,
             COMMAND => self.command_ended()?,
             LINGER => self.linger.heard(),
-            DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
-                let refusal = call.request.not_here();
-                call.answer(Err(refusal));
-            }),
+            DOOR => {
+                let calls = self.door.as_mut().map(Door::calls).unwrap_or_default();
+                calls.into_iter().for_each(|call| self.answer(call));
+            }
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -190,7 +192,8 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living | Stage::Closing(_) => None,
+            Stage::Living => self.after.deadline(),
+            Stage::Closing(_) => None,
             Stage::Stopping(at, _) => Some(at),
             Stage::Leaving(_) => self.linger.deadline(),
         };
@@ -202,6 +205,11 @@ impl Driver for Function {
 
     fn on_time(&mut self) -> Result<()> {
         self.settle();
+        if self.stage == Stage::Living
+            && let Some(argv) = self.after.due(Instant::now())
+        {
+            self.spawn(argv)?;
+        }
         self.strike()
     }
 
@@ -218,7 +226,7 @@ impl Function {
         signals: Signals,
         door: Option<Door>,
         keeper: Option<Keeper>,
-        (command, keep): (Vec<String>, bool),
+        (command, after): (Vec<String>, After),
         linger: Linger,
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
@@ -232,7 +240,7 @@ impl Function {
             door,
             keeper,
             command,
-            keep,
+            after,
             status,
             running,
             settling: None,
@@ -249,6 +257,17 @@ impl Function {
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
         // Before the neighbours lose their links.
         switch.run(&mut self).inspect_err(|_| told::mark())
+    }
+
+    fn answer(&self, call: Call) {
+        match (&call.request, &self.keeper) {
+            (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
+            (Request::Inside, None) => call.answer_with(inside_of_this_process()),
+            (other, _) => {
+                let refusal = other.not_here();
+                call.answer(Err(refusal));
+            }
+        }
     }
 
     fn move_frames(&mut self) -> bool {
@@ -277,12 +296,18 @@ impl Function {
         {
             return Ok(());
         }
-        let argv: Vec<_> = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        let argv = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        self.spawn(argv)?;
+        self.settling = Some(Settling::new(Instant::now()));
+        Ok(())
+    }
+
+    fn spawn(&mut self, argv: Vec<OsString>) -> Result<()> {
         if let Some(keeper) = &mut self.keeper {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        self.settling = Some(Settling::new(Instant::now()));
+        self.after.started(argv, Instant::now());
         Ok(())
     }
 
@@ -313,6 +338,7 @@ impl Function {
             // The second one is for those who do not want to wait.
             Stage::Stopping(..) => self.stage = Stage::Stopping(Instant::now(), Blow::KillAtOnce),
             Stage::Living => {
+                self.after.cancel();
                 // CMD decides what a signal means. From the terminal it has it already.
                 if let (false, Some(keeper), Ok(number)) =
                     (signal.from_terminal, &mut self.keeper, Signal::try_from(signal.number))
@@ -362,10 +388,7 @@ impl Function {
         self.take_signals()?;
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let status = keeper.status()?;
-        if self.keep && self.stage == Stage::Living {
-            if status != 0 {
-                say::note!("CMD ended with status {status}, and the function stays (--keep)");
-            }
+        if self.stage == Stage::Living && self.after.lives_on(status, Instant::now()) {
             (self.running, self.status) = (false, status);
             return self.parted();
         }

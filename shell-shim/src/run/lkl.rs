@@ -8,17 +8,20 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
+use shmring::board::Board;
 use shmring::{PipeEnd, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
 use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
+use crate::door::wire::Request;
+use crate::door::{Call, Door};
 use crate::host::see_check;
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
@@ -109,8 +112,11 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         true if script.is_empty() => argv.extend(["sleep".into(), "infinity".into()]),
         true => argv.extend(["nft".into(), "-i".into()]),
     }
+    let mut door = Door::open();
+    // CMD has the rings; here is its name.
+    Board::of_this_process().context("memory for stdpkt ls")?;
     keeper.spawn(&argv)?;
-    let status = supervise(&mut keeper, &signals, &ends, is_own)?;
+    let status = supervise(&mut keeper, &signals, &ends, door.as_mut(), is_own)?;
     drop(keeper);
     dir.sweep(); // a CMD that was killed left its doors behind
     Ok(status)
@@ -171,8 +177,25 @@ fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) 
     Ok(path)
 }
 
+/// Nothing can be asked of a function whose stack is in CMD.
+fn refuse(call: Call) {
+    let why = match call.request {
+        Request::Inside => anyhow!(
+            "its network stack is LKL, inside the process of CMD, which no other program can enter: use --stack netns for a function with an inside"
+        ),
+        ref other => other.not_here(),
+    };
+    call.answer(Err(why));
+}
+
 /// Waits for the end of CMD, of a neighbour on `|`, or a signal.
-fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: bool) -> Result<u8> {
+fn supervise(
+    keeper: &mut Keeper,
+    signals: &Signals,
+    ends: &[OwnedFd],
+    mut door: Option<&mut Door>,
+    is_own: bool,
+) -> Result<u8> {
     let mut next: Option<(Instant, Signal)> = None;
     let mut signalled = None;
     loop {
@@ -180,6 +203,9 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
             PollFd::new(keeper.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
+        // Always one, so that the ends are behind it.
+        let guests = door.as_ref().map_or(signals.as_fd(), |door| door.as_fd());
+        fds.push(PollFd::new(guests, PollFlags::POLLIN));
         if next.is_none() {
             // The end of a pipe needs no asking for: POLLHUP or POLLERR.
             fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::empty())));
@@ -212,7 +238,8 @@ fn supervise(keeper: &mut Keeper, signals: &Signals, ends: &[OwnedFd], is_own: b
                 next = next.or(Some((Instant::now() + GRACE, Signal::SIGTERM)));
             }
         }
-        if ready[2..].contains(&true) && next.is_none() {
+        door.iter_mut().flat_map(|door| door.calls()).for_each(refuse);
+        if ready[3..].contains(&true) && next.is_none() {
             next = Some((Instant::now() + GRACE, Signal::SIGTERM));
         }
         if let Some((at, blow)) = next

@@ -24,7 +24,7 @@ mod wire;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
@@ -35,6 +35,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+pub(crate) use search::search_path;
 use wire::{Request, receive_reply};
 
 /// Bytes of stack for the keeper, which starts programs and little else; only
@@ -181,6 +185,14 @@ impl Keeper {
         sent.map_err(|error| self.gone(&error))
     }
 
+    /// A process in the namespaces of what runs inside, and their working directory.
+    ///
+    /// # Errors
+    /// When the keeper was killed.
+    pub fn inside(&self) -> Result<[OwnedFd; 2]> {
+        inside(self.pid.context("the function's keeper is gone")?.as_raw())
+    }
+
     fn ask(&mut self, request: &Request, program: &OsStr) -> Result<()> {
         request.send(&self.socket).map_err(|error| self.gone(&error))?;
         match self.reply()? {
@@ -219,6 +231,22 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Of a function without a keeper, the same.
+///
+/// # Errors
+/// Those of pidfd_open(2).
+pub fn inside_of_this_process() -> Result<[OwnedFd; 2]> {
+    inside(std::process::id() as i32)
+}
+
+fn inside(pid: i32) -> Result<[OwnedFd; 2]> {
+    let process = rustix::process::Pid::from_raw(pid).context("it is gone")?;
+    let process = pidfd_open(process, PidfdFlags::empty()).context("pidfd_open")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(format!("/proc/{pid}/cwd"), flags, Mode::empty());
+    Ok([process, directory.context("its working directory")?])
 }
 
 impl AsFd for Keeper {

@@ -12,7 +12,7 @@ const DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The user's PATH, and behind it the directories of `iptables` and the like,
 /// which Debian gives to root alone: inside the function this user is root.
-pub(super) fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     let given = std::env::var_os("PATH").filter(|path| !path.is_empty());
     let mut path = given.unwrap_or_else(|| DEFAULT.into());
     for dir in ["/usr/sbin", "/sbin"] {
