@@ -36,6 +36,7 @@ mod order;
 mod property;
 mod refusals;
 mod refused_by_host;
+mod restart;
 mod revive;
 mod said;
 mod sizes;

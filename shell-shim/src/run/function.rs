@@ -2,6 +2,7 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
 
+use super::after::After;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::Signals;
@@ -35,8 +37,7 @@ pub struct Function {
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
-    /// Whether to stay when CMD has ended.
-    keep: bool,
+    after: After,
     /// That of a CMD which has ended before the function does.
     status: u8,
     running: bool,
@@ -191,7 +192,8 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living | Stage::Closing(_) => None,
+            Stage::Living => self.after.deadline(),
+            Stage::Closing(_) => None,
             Stage::Stopping(at, _) => Some(at),
             Stage::Leaving(_) => self.linger.deadline(),
         };
@@ -203,6 +205,11 @@ impl Driver for Function {
 
     fn on_time(&mut self) -> Result<()> {
         self.settle();
+        if self.stage == Stage::Living
+            && let Some(argv) = self.after.due(Instant::now())
+        {
+            self.spawn(argv)?;
+        }
         self.strike()
     }
 
@@ -219,7 +226,7 @@ impl Function {
         signals: Signals,
         door: Option<Door>,
         keeper: Option<Keeper>,
-        (command, keep): (Vec<String>, bool),
+        (command, after): (Vec<String>, After),
         linger: Linger,
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
@@ -233,7 +240,7 @@ impl Function {
             door,
             keeper,
             command,
-            keep,
+            after,
             status,
             running,
             settling: None,
@@ -289,12 +296,18 @@ impl Function {
         {
             return Ok(());
         }
-        let argv: Vec<_> = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        let argv = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        self.spawn(argv)?;
+        self.settling = Some(Settling::new(Instant::now()));
+        Ok(())
+    }
+
+    fn spawn(&mut self, argv: Vec<OsString>) -> Result<()> {
         if let Some(keeper) = &mut self.keeper {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        self.settling = Some(Settling::new(Instant::now()));
+        self.after.started(argv, Instant::now());
         Ok(())
     }
 
@@ -325,6 +338,7 @@ impl Function {
             // The second one is for those who do not want to wait.
             Stage::Stopping(..) => self.stage = Stage::Stopping(Instant::now(), Blow::KillAtOnce),
             Stage::Living => {
+                self.after.cancel();
                 // CMD decides what a signal means. From the terminal it has it already.
                 if let (false, Some(keeper), Ok(number)) =
                     (signal.from_terminal, &mut self.keeper, Signal::try_from(signal.number))
@@ -374,10 +388,7 @@ impl Function {
         self.take_signals()?;
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let status = keeper.status()?;
-        if self.keep && self.stage == Stage::Living {
-            if status != 0 {
-                say::note!("CMD ended with status {status}, and the function stays (--keep)");
-            }
+        if self.stage == Stage::Living && self.after.lives_on(status, Instant::now()) {
             (self.running, self.status) = (false, status);
             return self.parted();
         }

@@ -4,6 +4,7 @@
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
+pub mod after;
 pub mod args;
 pub mod function;
 pub mod linger;
@@ -27,6 +28,7 @@ use crate::stack::keeper::{Keeper, Links};
 use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
+use after::After;
 use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
@@ -47,6 +49,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
         }
+        StackArg::Lkl if args.restart.is_some() => bail!(
+            "--restart: the links of an LKL function are CMD's, and end with it: leave out --stack lkl"
+        ),
         StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
@@ -100,9 +105,10 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
+    let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, door, keeper, (args.command, args.keep), linger)
+    Function::new(jacks, far, signals, door, keeper, (args.command, after), linger)
         .run(Switch::new(dir)?)
 }
 

@@ -72,6 +72,11 @@ impl Line {
         }
     }
 
+    /// Of now.
+    pub fn conditions(&self) -> Conditions {
+        self.conditions
+    }
+
     /// From now on, for those that arrive.
     pub fn set(&mut self, conditions: Conditions) {
         self.conditions = conditions;

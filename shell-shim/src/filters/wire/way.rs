@@ -52,6 +52,11 @@ impl Way {
         }
     }
 
+    /// What happens to packets now.
+    pub fn conditions(&self) -> Conditions {
+        self.line.conditions()
+    }
+
     /// See [`Line::set`].
     pub fn set(&mut self, conditions: Conditions) {
         self.line.set(conditions);
