@@ -13,11 +13,25 @@ use serde::Serialize;
 use super::group::Group;
 use super::watch::{Interrupted, Watch};
 
-/// A private host, a router that translates addresses, a public host.
-pub const COMMAND_LINE: &str = r"stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \
-| stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
-      --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
-| stdpkt run --left 8.8.8.8/24";
+/// A private host, a router that translates addresses, a public host. Where ping is
+/// missing there is an echo of our own, where iptables is, a mere router.
+fn command_line(ping: bool, iptables: bool) -> String {
+    let asks = if ping { "ping -c3 8.8.8.8" } else { "stdpkt perf client --rr 8.8.8.8" };
+    let nat = match iptables {
+        true => {
+            " \\\n      --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE'"
+        }
+        false => "",
+    };
+    // Without the NAT the public host has to know the way back.
+    let back = if iptables { "" } else { " --gateway 8.8.8.4" };
+    let answers = if ping { "" } else { " -- stdpkt perf server --once" };
+    format!(
+        "stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- {asks} \\\n\
+         | stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward{nat} \\\n\
+         | stdpkt run --left 8.8.8.8/24{back}{answers}"
+    )
+}
 
 /// What it runs, and the Debian packages that bring it.
 const PROGRAMS: [(&str, &str); 2] = [("ping", "iputils-ping"), ("iptables", "iptables")];
@@ -28,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What became of the chain.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
-    /// Replies that came back through it, null where it was not run.
+    /// Replies that came back through it; of stdpkt's own echo, 1 where there were some.
     pub replies: Option<usize>,
     /// Programs that are missing here.
     pub lacks: Vec<&'static str>,
@@ -41,7 +55,7 @@ impl Outcome {
     }
 }
 
-/// Shows the command line, then runs it, or says what it lacks.
+/// Shows the command line, says what stands in for what is missing, and runs it.
 ///
 /// # Errors
 /// [`Interrupted`], or where no shell can be run. A chain that fails is told on
@@ -54,17 +68,17 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
         let here = exe.parent().unwrap_or(Path::new("/")).display();
         say::line!("PATH={here}:$PATH");
     }
-    say::text(format!("{COMMAND_LINE}\n\n"));
-
     let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_none());
     let (lacks, packages): (Vec<_>, Vec<_>) = lacking.unzip();
+    let has = |program| !lacks.contains(&program);
+    let command_line = command_line(has("ping"), has("iptables"));
+    say::text(format!("{command_line}\n\n"));
     if !lacks.is_empty() {
         say::text(format!("{}\n\n", way_out(&lacks, &packages)));
-        return Ok(Outcome { replies: None, lacks });
     }
 
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(COMMAND_LINE).env("PATH", path);
+    shell.arg("-c").arg(command_line).env("PATH", path);
     let mut said = Vec::new();
     let done = Group::start(watch, vec![shell])?.finish(LIMIT, |bytes| {
         said.extend_from_slice(bytes);
@@ -102,16 +116,23 @@ fn find(program: &str, path: &OsString) -> Option<PathBuf> {
 
 fn way_out(lacks: &[&str], packages: &[&str]) -> String {
     let is = if lacks.len() == 1 { "is" } else { "are" };
+    let instead = lacks.iter().map(|program| match *program {
+        "ping" => "an echo of stdpkt's own",
+        _ => "a router without NAT",
+    });
     format!(
-        "{} {is} missing here, so the chain is left out: apt-get install {}",
+        "{} {is} missing here; instead there is {}. For the chain of the README: apt-get install {}",
         lacks.join(" and "),
+        instead.collect::<Vec<_>>().join(" and "),
         packages.join(" ")
     )
 }
 
-/// Only replies have a time to live in what ping prints, in any language.
+/// Only replies have a time to live in what ping prints, in any language; of our own echo,
+/// the one line that has the figures.
 fn replies(said: &[u8]) -> usize {
-    String::from_utf8_lossy(said).lines().filter(|line| line.contains(" ttl=")).count()
+    let is_reply = |line: &&str| line.contains(" ttl=") || line.starts_with("rr ");
+    String::from_utf8_lossy(said).lines().filter(is_reply).count()
 }
 
 #[cfg(test)]
@@ -122,10 +143,16 @@ mod tests {
     fn the_missing_programs_packages_are_named() {
         assert_eq!(
             way_out(&["ping", "iptables"], &["iputils-ping", "iptables"]),
-            "ping and iptables are missing here, so the chain is left out: \
-             apt-get install iputils-ping iptables"
+            "ping and iptables are missing here; instead there is an echo of stdpkt's own and \
+             a router without NAT. For the chain of the README: apt-get install iputils-ping iptables"
         );
         assert!(way_out(&["ping"], &["iputils-ping"]).starts_with("ping is missing"));
+    }
+
+    #[test]
+    fn the_chain_is_that_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&command_line(true, true)), "{}", command_line(true, true));
     }
 
     #[test]
