@@ -244,6 +244,16 @@ impl Function {
         }
     }
 
+    /// Its cables have links already.
+    ///
+    /// # Errors
+    /// Those of starting CMD.
+    pub fn awake(mut self) -> Result<Function> {
+        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.start_command()?;
+        Ok(self)
+    }
+
     /// Lives until CMD or the links end; returns the exit status.
     ///
     /// # Errors
