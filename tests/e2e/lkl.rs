@@ -49,6 +49,19 @@ fn two_lkl_functions_ping() {
 }
 
 #[test]
+fn a_bad_cable_is_as_bad_between_lkl_functions() {
+    need!("LKL_DIR", "namespaces", "bash", "ping");
+    let (_, outcome) = chain(
+        "LKL --right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2 | stdpkt wire --delay 30ms \
+         | LKL --left 10.0.0.2/24",
+    );
+    assert_eq!(replies(&outcome, "10.0.0.2"), 3, "{outcome:?}");
+    let times = outcome.err.split("time=").skip(1).filter_map(|it| it.split(' ').next());
+    let times: Vec<f64> = times.filter_map(|it| it.parse().ok()).collect();
+    assert!(times.len() == 3 && times.iter().all(|ms| *ms >= 60.0), "{outcome:?}");
+}
+
+#[test]
 fn an_lkl_function_has_a_neighbour_with_another_stack() {
     need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping");
     let ends = ["--right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2", "--left 10.0.0.2/24"];
