@@ -169,6 +169,18 @@ impl Cable {
         self.links.iter_mut().map(|(_, joined)| joined)
     }
 
+    /// The live links with the serial numbers by which [`Wake`] and [`Cable::woken`] know
+    /// them. Who keeps halves of them elsewhere puts them back before any other call.
+    pub fn numbered(&mut self) -> impl Iterator<Item = (u32, &mut Joined)> {
+        self.links.iter_mut().map(|(serial, joined)| (*serial, joined))
+    }
+
+    /// Looks for nobody any more; links that are there go on.
+    pub fn give_up(&mut self) {
+        self.rendezvous = None;
+        self.look_at = None;
+    }
+
     /// Keeps the links for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut Joined) -> bool) {
         let before = self.links.len();

@@ -121,6 +121,11 @@ impl Receiver {
         }
     }
 
+    /// Whether frames come by a ring, where a look costs no system call.
+    pub fn is_ring(&self) -> bool {
+        matches!(self.source, Rx::Ring(_))
+    }
+
     /// Whether there is a frame to be taken, now.
     pub fn has_frame(&mut self) -> bool {
         self.receive(|_| (false, ())).is_ok()

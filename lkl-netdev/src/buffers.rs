@@ -31,6 +31,7 @@ impl Buffers<'_> {
         self.count
     }
 
+    /// Each of them: its place and its length in bytes.
     fn iter(&self) -> impl Iterator<Item = (*mut u8, usize)> {
         (0..self.count).map(|at| {
             // SAFETY: `at < count`, see `new`.
@@ -46,14 +47,11 @@ impl Buffers<'_> {
 
     /// Copies all bytes to `room`, as far as it reaches; returns how many.
     pub fn gather(&self, room: &mut BytesMut<'_>) -> usize {
-        let to = room.as_mut_ptr();
         let mut done = 0;
-        for (base, len) in self.iter() {
-            let n = len.min(room.len() - done);
-            // SAFETY: `done + n <= room.len()` and `n <= len`; the ring and the
-            // guest's memory do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(base, to.add(done), n) };
-            done += n;
+        for (base, len) in self.iter().filter(|(base, len)| !base.is_null() && *len > 0) {
+            // SAFETY: valid for `len` bytes and nobody else's during the call, see `new`.
+            let buffer = unsafe { std::slice::from_raw_parts(base, len) };
+            done += room.copy_from(done, buffer);
         }
         done
     }
@@ -61,34 +59,23 @@ impl Buffers<'_> {
     /// Copies bytes `from..from + len` of a frame to byte `at` of the buffers.
     /// The caller made sure that they fit; what does not is left out.
     pub fn scatter(&self, at: usize, bytes: Bytes<'_>, from: usize, len: usize) {
-        let len = len.min(bytes.len().saturating_sub(from));
-        // SAFETY: `from + len <= bytes.len()`.
-        let source = unsafe { bytes.as_ptr().add(from.min(bytes.len())) };
-        // SAFETY: `source` is valid for `len` bytes, which are not the guest's.
-        unsafe { self.write(at, source, len) };
-    }
-
-    /// Copies `bytes` to byte `at` of the buffers.
-    pub fn scatter_slice(&self, at: usize, bytes: &[u8]) {
-        // SAFETY: a slice is valid for its length and is not the guest's.
-        unsafe { self.write(at, bytes.as_ptr(), bytes.len()) };
-    }
-
-    /// # Safety
-    /// `source` is valid for reads of `len` bytes outside of the buffers.
-    unsafe fn write(&self, at: usize, source: *const u8, len: usize) {
         let (mut skip, mut done) = (at, 0);
-        for (base, room) in self.iter() {
+        for (base, room) in self.iter().filter(|(base, len)| !base.is_null() && *len > 0) {
             let begin = skip.min(room);
             skip -= begin;
             let n = (room - begin).min(len - done);
-            // SAFETY: `begin + n <= room` and `done + n <= len`.
-            unsafe { std::ptr::copy_nonoverlapping(source.add(done), base.add(begin), n) };
-            done += n;
+            // SAFETY: valid for `room` bytes and nobody else's during the call, see `new`.
+            let buffer = unsafe { std::slice::from_raw_parts_mut(base, room) };
+            done += bytes.copy_to(from + done, &mut buffer[begin..begin + n]);
             if done == len {
                 return;
             }
         }
+    }
+
+    /// Copies `bytes` to byte `at` of the buffers.
+    pub fn scatter_slice(&self, at: usize, bytes: &[u8]) {
+        self.scatter(at, Bytes::of_slice(bytes), 0, bytes.len());
     }
 }
 

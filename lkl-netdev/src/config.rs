@@ -9,11 +9,11 @@ use shmring::Channel;
 pub struct Config {
     /// How frames shall cross; a link is a fifo if either end says so.
     pub channel: Channel,
-    /// How long to look for an aware neighbour before frames go into the pipe
-    /// itself, length-framed.
-    pub wait: Duration,
     /// Bytes of ring, rounded up to a power of two.
     pub ring: usize,
+    /// After the program: so long without an acknowledgement, and what connections still
+    /// have to send is given up. Zero: at once.
+    pub linger: Duration,
     /// Name of the interface for `stdpkt ls`; the paths if empty.
     pub label: String,
 }
@@ -22,8 +22,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             channel: Channel::Shm,
-            wait: Duration::from_secs(3),
             ring: 1 << 20,
+            linger: Duration::from_secs(5),
             label: String::new(),
         }
     }
@@ -42,9 +42,8 @@ impl Config {
     /// The configuration in the environment:
     ///
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
-    /// - `STDPKT_WAIT`: milliseconds to look for an aware neighbour; 0 sends
-    ///   frames into the pipe itself at once.
     /// - `STDPKT_RING`: bytes of ring.
+    /// - `STDPKT_LINGER`: milliseconds.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -63,12 +62,6 @@ impl Config {
                 _ => return Err(wrong("STDPKT_CHANNEL", value, "shm or fifo is possible")),
             };
         }
-        if let Some(value) = get("STDPKT_WAIT") {
-            let Ok(millis) = value.parse() else {
-                return Err(wrong("STDPKT_WAIT", value, "a number of milliseconds is possible"));
-            };
-            config.wait = Duration::from_millis(millis);
-        }
         if let Some(value) = get("STDPKT_RING") {
             match value.parse() {
                 Ok(bytes) if (64 << 10..=1 << 30).contains(&bytes) => config.ring = bytes,
@@ -80,6 +73,12 @@ impl Config {
                     ));
                 }
             }
+        }
+        if let Some(value) = get("STDPKT_LINGER") {
+            let Ok(millis) = value.parse() else {
+                return Err(wrong("STDPKT_LINGER", value, "a number of milliseconds is possible"));
+            };
+            config.linger = Duration::from_millis(millis);
         }
         Ok(config)
     }
@@ -97,15 +96,15 @@ mod tests {
     fn each_variable_counts() {
         assert_eq!(with("HOME", "/"), Ok(Config::default()));
         assert_eq!(with("STDPKT_CHANNEL", "fifo").unwrap().channel, Channel::Fifo);
-        assert_eq!(with("STDPKT_WAIT", "0").unwrap().wait, Duration::ZERO);
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
+        assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
     }
 
     #[test]
     fn mistakes_name_the_variable() {
         for (name, value) in
-            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_WAIT", "-1"), ("STDPKT_RING", "9")]
+            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9"), ("STDPKT_LINGER", "-1")]
         {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }

@@ -17,7 +17,6 @@
 //! system calls. Everything here goes to the kernel directly.
 
 mod buffers;
-mod cable;
 mod config;
 mod control;
 mod device;
@@ -26,10 +25,12 @@ mod ifname;
 mod inherited;
 mod ops;
 mod pace;
+mod plugs;
 mod poller;
 mod receive;
 mod say;
 mod segment;
+mod sides;
 mod transmit;
 
 pub use config::{Config, ConfigError};
@@ -39,9 +40,5 @@ pub use ops::Netdev;
 pub use say::say;
 pub use shmring;
 
-/// Bytes of `struct virtio_net_hdr_v1`, which every frame begins with.
-pub const VNET_HEADER: usize = 12;
-/// Bytes of an Ethernet header; a shorter frame is none.
-const ETHERNET_HEADER: usize = 14;
-/// Longest frame, vnet header included: 64 KiB of TSO with its headers and VLAN tags.
-const MAX_FRAME: usize = 65_600;
+/// A link: the number of its cable in the device, and the link's there.
+type Key = (usize, u32);

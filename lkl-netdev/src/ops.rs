@@ -50,8 +50,8 @@ impl Netdev {
     /// `offload` is what `lkl_netdev_add` will be told: feature bits of virtio-net.
     ///
     /// # Errors
-    /// [`shmring::LinkError`], for instance a pipe that has a reader already.
-    pub fn new(ends: Ends, offload: u32, config: Config) -> Result<Netdev, shmring::LinkError> {
+    /// One line for the user, for instance of a pipe that has a reader already.
+    pub fn new(ends: Ends, offload: u32, config: Config) -> anyhow::Result<Netdev> {
         fork::watch();
         let device = Device::new(ends, offload, config)?;
         let netdev = lkl_sys::Netdev { ops: &raw const OPS, id: 0, flags: HAS_VNET_HDR };

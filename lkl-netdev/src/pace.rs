@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::device::{Device, lock};
+use crate::sides::{Sides, lock};
 
 /// Longest look in a stream.
 const LOOK: Duration = Duration::from_micros(50);
@@ -46,35 +46,35 @@ impl Pace {
     }
 
     /// Looks for frames for a moment; `true` when there are some.
-    pub fn linger(&mut self, device: &Device) -> bool {
+    pub fn linger(&mut self, sides: &Sides) -> bool {
         if self.budget.is_zero() {
             return false;
         }
-        let budget = match self.is_calm(device) {
+        let budget = match self.is_calm(sides) {
             true if self.budget == LOOK => LONG_LOOK,
             _ => self.budget,
         };
         let start = Instant::now();
         loop {
             {
-                let mut rx = lock(&device.rx);
-                if rx.wanted && rx.is_ready(device) {
+                let mut rx = lock(&sides.rx);
+                if rx.wanted && rx.is_ready(&sides.control) {
                     return true;
                 }
             }
-            if start.elapsed() >= budget || device.control.is_removed() {
+            if start.elapsed() >= budget || sides.control.is_removed() {
                 return false;
             }
             rustix::thread::sched_yield();
         }
     }
 
-    fn is_calm(&mut self, device: &Device) -> bool {
+    fn is_calm(&mut self, sides: &Sides) -> bool {
         let (rings, received) = {
-            let rx = lock(&device.rx);
+            let rx = lock(&sides.rx);
             (rx.is_rings(), rx.bytes)
         };
-        let moved = received + lock(&device.tx).bytes;
+        let moved = received + lock(&sides.tx).bytes;
         let little = moved - self.moved < LITTLE;
         self.moved = moved;
         self.calm = if little { (self.calm + 1).min(CALM) } else { 0 };

@@ -3,13 +3,14 @@
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use shmring::{RecvError, Rx};
+use cable::{Joined, Receiver};
+use frames::{ETHERNET_LEN, VNET_LEN};
+use shmring::{Bytes, RecvError};
 
+use crate::Key;
 use crate::buffers::Buffers;
-use crate::device::Device;
-use crate::say::say;
+use crate::control::Control;
 use crate::segment::Segments;
-use crate::{ETHERNET_HEADER, VNET_HEADER};
 
 /// LKL never hands over more buffers at once...
 const MAX_BUFFERS: usize = 19;
@@ -31,8 +32,10 @@ const SETTLE: Duration = Duration::from_millis(10);
 const ROW: u32 = 1024;
 
 pub(crate) struct Receive {
-    /// Ways in by token, served in turn.
-    links: Vec<(u64, Rx)>,
+    /// Ways in, served in turn.
+    links: Vec<(Key, Receiver)>,
+    /// Those that have come to their end, until their cables hear of it.
+    ended: Vec<(Key, Receiver, RecvError)>,
     turn: usize,
     /// When frames may go up, from the first call on.
     settles: Option<Instant>,
@@ -44,8 +47,9 @@ pub(crate) struct Receive {
     /// When a frame that could not be delivered is tried again.
     retry: Option<Instant>,
     backoff: Duration,
-    /// A frame that is being delivered in pieces: always of `links[turn]`.
-    segments: Option<Segments>,
+    /// A frame that is being delivered in pieces, and the link it came by: `links[turn]`
+    /// while that is here.
+    segments: Option<(Key, Segments)>,
     mergeable: bool,
     /// Frames since `poll` looked at what else there is.
     row: u32,
@@ -64,10 +68,20 @@ enum Served {
     Later,
 }
 
+/// What became of a frame.
+enum Frame {
+    /// So many bytes of it were delivered; whether that was the last of it.
+    Delivered(usize, bool),
+    Later,
+    /// It fits no buffers.
+    Refused,
+}
+
 impl Receive {
     pub fn new(offload: u32) -> Receive {
         Receive {
             links: Vec::new(),
+            ended: Vec::new(),
             turn: 0,
             settles: None,
             settled: false,
@@ -83,22 +97,35 @@ impl Receive {
         }
     }
 
-    pub fn join(&mut self, token: u64, rx: Rx) {
-        self.links.push((token, rx));
+    /// Puts the receiving half of a link in its place.
+    pub fn give_back(&mut self, key: Key, joined: &mut Joined) {
+        if let Some(at) = self.links.iter().position(|link| link.0 == key) {
+            joined.rx = Some(self.links.remove(at).1);
+        }
+        if let Some(at) = self.ended.iter().position(|link| link.0 == key) {
+            let (_, rx, error) = self.ended.remove(at);
+            joined.rx = Some(rx);
+            joined.end_rx(&error);
+        }
     }
 
-    pub fn has(&self, token: u64) -> bool {
-        self.links.iter().any(|link| link.0 == token)
+    /// Takes it into use.
+    pub fn take(&mut self, key: Key, joined: &mut Joined) {
+        self.links.extend(joined.rx.take().map(|rx| (key, rx)));
+        let in_pieces = |segments: &&(Key, Segments)| segments.0 == key;
+        if self.segments.as_ref().is_some_and(|it| in_pieces(&it)) {
+            self.turn = self.links.len().saturating_sub(1);
+        }
     }
 
     /// Whether a look costs no system call.
     pub fn is_rings(&self) -> bool {
-        self.links.iter().all(|(_, rx)| matches!(rx, Rx::Ring(_)))
+        self.links.iter().all(|(_, rx)| rx.is_ring())
     }
 
     /// Receives one frame. May be kernel context: never waits.
-    pub fn receive(&mut self, device: &Device, buffers: Buffers<'_>) -> c_int {
-        if !self.settled && !self.settle(device) {
+    pub fn receive(&mut self, control: &Control, buffers: Buffers<'_>) -> c_int {
+        if !self.settled && !self.settle(control) {
             return -1;
         }
         if self.row >= ROW && !self.sleeping {
@@ -106,7 +133,7 @@ impl Receive {
             return -1;
         }
         loop {
-            match self.next(device, buffers) {
+            match self.next(control, buffers) {
                 Served::Bytes(len) => {
                     self.row += 1;
                     self.served += 1;
@@ -125,7 +152,7 @@ impl Receive {
                     return -1;
                 }
                 Served::Later => {
-                    self.call_at(device, Instant::now() + self.backoff);
+                    self.call_at(control, Instant::now() + self.backoff);
                     self.backoff = (self.backoff * 2).min(MAX_RETRY);
                     return -1;
                 }
@@ -134,115 +161,80 @@ impl Receive {
     }
 
     /// Whether the interface has its addresses, as far as time can tell.
-    fn settle(&mut self, device: &Device) -> bool {
+    fn settle(&mut self, control: &Control) -> bool {
         let at = *self.settles.get_or_insert_with(|| Instant::now() + SETTLE);
         self.settled = Instant::now() >= at;
         if !self.settled {
-            self.call_at(device, at);
+            self.call_at(control, at);
         }
         self.settled
     }
 
     /// Has `poll` report frames at that time.
-    fn call_at(&mut self, device: &Device, at: Instant) {
+    fn call_at(&mut self, control: &Control, at: Instant) {
         self.retry = Some(at);
         self.wanted = true;
         if self.sleeping {
-            device.control.ring();
+            control.ring();
         }
     }
 
-    fn next(&mut self, device: &Device, buffers: Buffers<'_>) -> Served {
+    fn next(&mut self, control: &Control, buffers: Buffers<'_>) -> Served {
         let mut empty = 0;
         while empty < self.links.len() {
             self.turn %= self.links.len();
-            let rx = &mut self.links[self.turn].1;
-            let mut frame = match rx.borrow() {
-                Ok(frame) => frame,
+            let (key, rx) = &mut self.links[self.turn];
+            // Of a frame whose link is elsewhere at the moment, or gone.
+            let others = self.segments.take_if(|(of, _)| of != key);
+            let (segments, mergeable) = (&mut self.segments, self.mergeable);
+            let received = rx.receive(|bytes| {
+                let mut pieces = segments.take().map(|(_, pieces)| pieces);
+                let frame = deliver(bytes, buffers, &mut pieces, mergeable);
+                *segments = pieces.map(|pieces| (*key, pieces));
+                (!matches!(frame, Frame::Later | Frame::Delivered(_, false)), frame)
+            });
+            self.segments = self.segments.take().or(others);
+            match received {
+                Ok(Frame::Delivered(len, is_done)) => {
+                    self.turn += usize::from(is_done);
+                    return Served::Bytes(len);
+                }
+                Ok(Frame::Later) => return Served::Later,
+                Ok(Frame::Refused) => rx.count_drop(),
                 Err(RecvError::Empty) => {
                     empty += 1;
                     self.turn += 1;
-                    continue;
                 }
-                Err(error) => {
-                    self.drop_link(device, self.turn, error);
-                    continue;
-                }
-            };
-            let bytes = frame.bytes();
-            let (len, room) = (bytes.len(), buffers.total());
-            if self.segments.is_none() && len < room && len >= VNET_HEADER + ETHERNET_HEADER {
-                buffers.scatter(0, bytes, 0, len);
-                frame.release();
-                self.turn += 1;
-                return Served::Bytes(len);
-            }
-            let more_may_come =
-                self.mergeable && buffers.count() < MAX_BUFFERS && room <= MAX_MERGE;
-            if self.segments.is_none() {
-                // A frame that fits to the last byte is fine where buffers do
-                // not merge; where they do, LKL takes it for a truncated one.
-                if len == room && !self.mergeable {
-                    buffers.scatter(0, bytes, 0, len);
-                    frame.release();
-                    self.turn += 1;
-                    return Served::Bytes(len);
-                }
-                self.segments = Segments::of(bytes);
-            }
-            let piece = match &mut self.segments {
-                Some(segments) => segments.next(bytes, buffers, room.saturating_sub(1)),
-                None => None,
-            };
-            match piece {
-                Some(written) => {
-                    if self.segments.as_ref().is_none_or(Segments::is_done) {
-                        self.segments = None;
-                        frame.release();
-                        self.turn += 1;
-                    }
-                    return Served::Bytes(written);
-                }
-                None if more_may_come && len >= VNET_HEADER + ETHERNET_HEADER => {
-                    return Served::Later;
-                }
-                None => {
-                    self.segments = None;
-                    frame.release();
-                    rx.count_drop();
-                }
+                Err(error) => self.end_link(control, self.turn, error),
             }
         }
         Served::Nothing
     }
 
-    fn drop_link(&mut self, device: &Device, at: usize, error: RecvError) {
-        if error != RecvError::Ended {
-            say(&device.name, format_args!("{error}, the link is closed"));
-        }
-        if at == self.turn {
-            self.segments = None;
-        } else if at < self.turn {
+    fn end_link(&mut self, control: &Control, at: usize, error: RecvError) {
+        if at < self.turn {
             self.turn -= 1;
         }
-        self.links.remove(at);
-        // The poller looks for another neighbour.
-        device.control.ring();
+        let (key, rx) = self.links.remove(at);
+        self.segments.take_if(|(of, _)| *of == key);
+        self.ended.push((key, rx, error));
+        // Its cable looks for another neighbour.
+        control.ring();
     }
 
     /// Whether `rx` would find something worth its while. Forgets links that ended.
-    pub fn is_ready(&mut self, device: &Device) -> bool {
+    pub fn is_ready(&mut self, control: &Control) -> bool {
         if let Some(at) = self.retry {
             return Instant::now() >= at;
         }
         let mut ready = false;
         let mut at = 0;
         while at < self.links.len() {
-            match self.links[at].1.borrow() {
-                Ok(_) => ready = true,
+            match self.links[at].1.receive(|_| (false, ())) {
+                Ok(()) => ready = true,
                 Err(RecvError::Empty) => {}
                 Err(error) => {
-                    self.drop_link(device, at, error);
+                    self.end_link(control, at, error);
                     continue;
                 }
             }
@@ -282,13 +274,37 @@ impl Receive {
     pub fn disarm(&mut self) {
         self.links.iter_mut().for_each(|(_, rx)| rx.disarm());
     }
+}
 
-    /// A doorbell or a hang-up.
-    pub fn woken(&mut self, token: u64) {
-        if let Some((_, rx)) = self.links.iter_mut().find(|link| link.0 == token)
-            && rx.woken().is_err()
-        {
-            self.links.retain(|link| link.0 != token);
+/// Copies a frame to the buffers, or the next piece of it.
+fn deliver(
+    bytes: Bytes<'_>,
+    buffers: Buffers<'_>,
+    segments: &mut Option<Segments>,
+    mergeable: bool,
+) -> Frame {
+    let (len, room) = (bytes.len(), buffers.total());
+    let is_frame = len >= VNET_LEN + ETHERNET_LEN;
+    if segments.is_none() {
+        // A frame that fits to the last byte is fine where buffers do not merge; where
+        // they do, LKL takes it for a truncated one.
+        if is_frame && (len < room || len == room && !mergeable) {
+            buffers.scatter(0, bytes, 0, len);
+            return Frame::Delivered(len, true);
+        }
+        *segments = Segments::of(bytes);
+    }
+    let piece = segments.as_mut().and_then(|it| it.next(bytes, buffers, room.saturating_sub(1)));
+    let more_may_come = mergeable && buffers.count() < MAX_BUFFERS && room <= MAX_MERGE;
+    match piece {
+        Some(written) => {
+            segments.take_if(|segments| segments.is_done());
+            Frame::Delivered(written, segments.is_none())
+        }
+        None if more_may_come && is_frame => Frame::Later,
+        None => {
+            *segments = None;
+            Frame::Refused
         }
     }
 }

@@ -7,13 +7,13 @@
 //! Headers are judged in a private copy: the neighbour may change the frame
 //! meanwhile, and then only harms its own payload.
 
+use frames::{ETHERNET_LEN, VNET_LEN};
 use shmring::Bytes;
 
 use crate::buffers::Buffers;
-use crate::{ETHERNET_HEADER, VNET_HEADER};
 
 /// vnet, Ethernet with two VLAN tags, IP and TCP headers with all options.
-const MAX_HEADERS: usize = VNET_HEADER + ETHERNET_HEADER + 8 + 60 + 60;
+const MAX_HEADERS: usize = VNET_LEN + ETHERNET_LEN + 8 + 60 + 60;
 /// Payload that every IPv4 host takes in one piece (RFC 9293, 3.7.1): cutting
 /// smaller is no use.
 const MIN_PIECE: usize = 536;
@@ -63,7 +63,7 @@ impl Segments {
         let mut copy = [0; MAX_HEADERS];
         let copied = frame.copy_to(0, &mut copy);
         let head = &copy[..copied];
-        let mut at = VNET_HEADER + 12;
+        let mut at = VNET_LEN + 12;
         let mut ethertype = be16(head, at)?;
         for _ in 0..2 {
             if matches!(ethertype, 0x8100 | 0x88a8) {
@@ -156,8 +156,8 @@ impl Segments {
             .copy_from_slice(&fold(self.pseudo_header(segment)).to_be_bytes());
         let mut vnet =
             |at: usize, value: u16| out[at..at + 2].copy_from_slice(&value.to_le_bytes());
-        vnet(2, (self.headers.len() - VNET_HEADER) as u16);
-        vnet(6, (self.tcp - VNET_HEADER) as u16);
+        vnet(2, (self.headers.len() - VNET_LEN) as u16);
+        vnet(6, (self.tcp - VNET_LEN) as u16);
         vnet(8, TCP_CHECKSUM as u16);
         if self.gso_size == 0 || piece <= self.gso_size {
             vnet(4, 0);

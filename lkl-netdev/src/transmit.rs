@@ -2,55 +2,84 @@
 
 use std::ffi::c_int;
 
-use shmring::{SendError, Tx};
+use cable::{Joined, Sender};
+use shmring::SendError;
 
+use crate::Key;
 use crate::buffers::Buffers;
-use crate::device::Device;
-use crate::say::say;
+use crate::control::Control;
 
 pub(crate) struct Transmit {
-    /// Ways out by token; the first one is used.
-    links: Vec<(u64, Tx)>,
+    /// Ways out; the first one is used.
+    links: Vec<(Key, Sender)>,
+    /// Those that are of no use any more, until their cables hear of it.
+    ended: Vec<(Key, Sender, SendError)>,
+    /// The way out is with its cable for a moment.
+    pub away: bool,
+    /// `tx` was called in that moment.
+    pub missed: bool,
     /// `tx` found no room, and `poll` has not reported since that there is some.
     wanted: bool,
     /// There was a link once. Before, frames wait; after, they are lost, as on
     /// a cable without a plug.
     was_up: bool,
-    drops: u64,
     /// Bytes sent.
     pub bytes: u64,
 }
 
 impl Transmit {
     pub fn new() -> Transmit {
-        Transmit { links: Vec::new(), wanted: false, was_up: false, drops: 0, bytes: 0 }
+        Transmit {
+            links: Vec::new(),
+            ended: Vec::new(),
+            away: false,
+            missed: false,
+            wanted: false,
+            was_up: false,
+            bytes: 0,
+        }
     }
 
-    pub fn join(&mut self, token: u64, tx: Tx) {
+    /// Puts the sending half of a link in its place.
+    pub fn give_back(&mut self, key: Key, joined: &mut Joined) {
+        if let Some(at) = self.links.iter().position(|link| link.0 == key) {
+            joined.tx = Some(self.links.remove(at).1);
+        }
+        if let Some(at) = self.ended.iter().position(|link| link.0 == key) {
+            let (_, tx, error) = self.ended.remove(at);
+            joined.tx = Some(tx);
+            joined.end_tx("eth", &error);
+        }
+    }
+
+    /// Takes it into use.
+    pub fn take(&mut self, key: Key, joined: &mut Joined) {
+        let Some(mut tx) = joined.tx.take() else { return };
+        if !matches!(tx, Sender::Ring(_)) {
+            tx.arm(); // writes the rest of what there was no room for
+        }
         self.was_up = true;
-        self.links.push((token, tx));
-    }
-
-    pub fn has(&self, token: u64) -> bool {
-        self.links.iter().any(|link| link.0 == token)
+        self.links.push((key, tx));
     }
 
     /// Sends one frame. Kernel context: never waits.
-    pub fn send(&mut self, device: &Device, buffers: Buffers<'_>) -> c_int {
+    pub fn send(&mut self, control: &Control, buffers: Buffers<'_>) -> c_int {
         let len = buffers.total();
         loop {
             let Some((_, tx)) = self.links.first_mut() else {
-                if !self.was_up {
+                if self.away || !self.was_up {
+                    self.missed = self.away;
                     self.wanted = true;
                     return -1;
                 }
-                self.drops += 1;
                 return len as c_int;
             };
-            match tx.reserve(len) {
-                Ok(mut room) => {
-                    room.fill(|bytes| buffers.gather(bytes));
-                    room.stage(len);
+            let sent = tx.put(len, |room| {
+                buffers.gather(room);
+                Ok::<_, ()>(len)
+            });
+            match sent {
+                Ok(_) => {
                     tx.publish();
                     self.bytes += len as u64;
                     return len as c_int;
@@ -66,29 +95,13 @@ impl Transmit {
                     return len as c_int;
                 }
                 Err(error) => {
-                    if error != SendError::Closed {
-                        say(&device.name, format_args!("{error}, the link is closed"));
-                    }
-                    self.links.remove(0);
-                    // The poller looks for another neighbour.
-                    device.control.ring();
+                    let (key, tx) = self.links.remove(0);
+                    self.ended.push((key, tx, error));
+                    // Its cable looks for another neighbour.
+                    control.ring();
                 }
             }
         }
-    }
-
-    /// A doorbell or a hang-up; returns whether the link is still there.
-    pub fn woken(&mut self, token: u64) -> bool {
-        let Some(at) = self.links.iter().position(|link| link.0 == token) else { return false };
-        let tx = &mut self.links[at].1;
-        let alive = tx.woken().is_ok() && !tx.is_closed();
-        if !alive {
-            self.links.remove(at);
-        } else if matches!(tx, Tx::Stream(_)) {
-            // The rest of a frame that the pipe had no room for.
-            tx.arm();
-        }
-        alive
     }
 
     /// Takes note that `tx` will be called; `false` when nobody waits for that.

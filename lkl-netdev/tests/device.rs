@@ -229,29 +229,79 @@ fn a_tcp_frame_that_cannot_fit_is_cut_and_others_are_dropped() {
     assert!(right.recv() == frame(1));
 }
 
+/// The descriptors of a pipe, the reading end first, and the name of one of them.
+fn pipe() -> (std::fs::File, std::fs::File, impl Fn(&std::fs::File) -> String) {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let name = |end: &std::fs::File| format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(end));
+    (read.into(), write.into(), name)
+}
+
+/// A complete UDP datagram in a frame, as it leaves a device and comes back.
+fn datagram(n: u64) -> Vec<u8> {
+    let mut frame = vec![0; frames::VNET_LEN];
+    etherparse::PacketBuilder::ethernet2([2; 6], [6; 6])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(1, 2)
+        .write(&mut frame, &n.to_be_bytes())
+        .unwrap();
+    frame
+}
+
+/// Bytes after the vnet header, which may say that checksums are right.
+fn packet(frame: &[u8]) -> &[u8] {
+    &frame[frames::VNET_LEN..]
+}
+
 #[test]
-fn an_unaware_neighbour_gets_and_gives_length_framed_frames() {
+fn an_unaware_neighbour_gets_and_gives_a_capture() {
     use std::io::{Read, Write};
-    let fifos = Fifos::new();
-    let (one, _) = fifos.names();
-    let open = |path: &str| std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (mut to, mut from) = (open(&fifos.a), open(&fifos.b));
-    let guest = device(&one, Config { wait: Duration::from_millis(50), ..Config::default() });
+    let (rx, mut to, name) = pipe();
+    let (mut from, tx, _) = pipe();
+    let guest = device(&format!("{}|{}", name(&rx), name(&tx)), config(Channel::Shm));
+    // Pass the capture on as it comes: what goes out comes back.
+    let mut seen: Vec<u8> = Vec::new();
+    let mut bytes = [0; 4096];
     for n in 0..100 {
-        let frame = frame(n);
-        guest.send(&frame);
-        let mut prefix = [0; 4];
-        from.read_exact(&mut prefix).unwrap();
-        let mut got = vec![0; u32::from_le_bytes(prefix) as usize];
-        from.read_exact(&mut got).unwrap();
-        assert!(got == frame);
-        to.write_all(&prefix).unwrap();
-        to.write_all(&got).unwrap();
-        assert!(guest.recv() == frame);
+        guest.send(&datagram(n));
+        let heard = loop {
+            if let Some(heard) = guest.recv_for(Duration::from_millis(1)) {
+                break heard;
+            }
+            if rustix::io::ioctl_fionread(&from).unwrap() > 0 {
+                let count = from.read(&mut bytes).unwrap();
+                seen.extend(&bytes[..count]);
+                to.write_all(&bytes[..count]).unwrap();
+            }
+        };
+        assert_eq!(packet(&heard), packet(&datagram(n)));
     }
-    // What is no frame closes the link, and nothing worse.
-    to.write_all(&[0xff; 100]).unwrap();
+    assert_eq!(seen[..4], 0xa1b2_c3d4u32.to_le_bytes(), "no pcap");
+    // What is no frame ends the link, and nothing worse.
+    to.write_all(&[0xff; 100_000]).unwrap();
     assert!(guest.recv_for(Duration::from_millis(100)).is_none());
+}
+
+/// A reader that comes late takes the capture that is in the pipe, then joins by ring.
+#[test]
+fn a_late_device_takes_what_is_in_the_pipe_and_goes_on_by_ring() {
+    let (rx, tx, name) = pipe();
+    let (none, back, _) = pipe();
+    let early = device(&format!("{}|{}", name(&none), name(&tx)), config(Channel::Shm));
+    for n in 0..50 {
+        early.send(&datagram(n));
+    }
+    let until = Instant::now() + PATIENCE;
+    while rustix::io::ioctl_fionread(&rx).unwrap() == 0 {
+        assert!(Instant::now() < until, "no capture in the pipe");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let late = device(&format!("{}|{}", name(&rx), name(&back)), config(Channel::Shm));
+    for n in 50..5000 {
+        early.send(&datagram(n));
+    }
+    for n in 0..5000 {
+        assert_eq!(packet(&late.recv()), packet(&datagram(n)), "{n}");
+    }
 }
 
 #[test]
@@ -268,6 +318,8 @@ fn a_thousand_devices_leave_nothing_behind() {
         return;
     }
     let fifos = Fifos::new();
+    // What a process has once, for `stdpkt ls`.
+    drop(pair(&fifos, Channel::Shm));
     let before = count();
     for round in 0..1000 {
         let (left, right) = pair(&fifos, Channel::Shm);

@@ -1,40 +1,20 @@
 //! The end of a pipe that is the address of a link.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::LinkError;
 use crate::rendezvous::door::Post;
-
-/// Which end of a pipe a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Reads the pipe.
-    Reader,
-    /// Writes the pipe.
-    Writer,
-    /// Holds a FIFO by path, as its neighbour does.
-    Either,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Reader => "reader",
-            Role::Writer => "writer",
-            Role::Either => "pair of neighbours",
-        })
-    }
-}
+use crate::role::Role;
 
 /// A descriptor of a pipe, a FIFO or a Unix socket, and what it is.
 pub struct PipeEnd {
     fd: OwnedFd,
     what: String,
+    path: Option<PathBuf>,
     role: Role,
     id: (u64, u64),
     is_socket: bool,
@@ -82,7 +62,7 @@ impl PipeEnd {
             _ => Role::Either,
         };
         let id = identity(&stat);
-        Ok(PipeEnd { fd, what: what.into(), role, id, is_socket, post: None })
+        Ok(PipeEnd { fd, what: what.into(), path: None, role, id, is_socket, post: None })
     }
 
     /// Opens a FIFO by path, without waiting for anybody. It is opened for
@@ -105,7 +85,7 @@ impl PipeEnd {
         }
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(system("open"))?;
-        Ok(PipeEnd { role, ..PipeEnd::new(fd, &what)? })
+        Ok(PipeEnd { role, path: Some(path.to_owned()), ..PipeEnd::new(fd, &what)? })
     }
 
     /// Overrides the role that the access mode suggests: a descriptor opened
@@ -119,6 +99,11 @@ impl PipeEnd {
     /// The descriptor's name for people.
     pub fn what(&self) -> &str {
         &self.what
+    }
+
+    /// The path by which it was opened, unless it was a descriptor from the start.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Which end this is.

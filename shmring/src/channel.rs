@@ -5,11 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-
-use crate::address::PipeEnd;
 use crate::error::{RecvError, SendError};
-use crate::framed::{FramedRx, FramedTx};
 use crate::ring::{Consumer, Counters, Frame, Producer, Reservation};
 use crate::slot::{Bytes, BytesMut};
 use crate::stream::{StreamIn, StreamOut};
@@ -33,16 +29,6 @@ macro_rules! either {
 }
 
 impl Tx {
-    /// Frames into a pipe whose reader knows the length-framed format but is
-    /// not aware of rendezvous. Only the pipe can tell that it is gone.
-    ///
-    /// # Errors
-    /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
-    pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Tx> {
-        let pipe = end.reopen(OFlags::WRONLY)?;
-        Ok(Tx::Stream(Box::new(FramedTx::new(pipe, None, max_frame)?)))
-    }
-
     /// The byte stream, if it is one of this kind.
     pub fn stream<T: StreamOut>(&self) -> Option<&T> {
         let Tx::Stream(stream) = self else { return None };
@@ -146,12 +132,18 @@ impl Tx {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        either!(Tx, self, half => half.count_drop());
+        match self {
+            Tx::Ring(half) => half.count_drop(),
+            Tx::Stream(stream) => stream.meter_mut().dropped(),
+        }
     }
 
     /// What this side counted.
     pub fn counters(&self) -> Counters {
-        either!(Tx, self, half => half.counters())
+        match self {
+            Tx::Ring(half) => half.counters(),
+            Tx::Stream(stream) => stream.meter().counters(),
+        }
     }
 }
 
@@ -209,16 +201,6 @@ pub enum Rx {
 }
 
 impl Rx {
-    /// Frames out of a pipe whose writer knows the length-framed format but is
-    /// not aware of rendezvous. Only the pipe can tell that it is gone.
-    ///
-    /// # Errors
-    /// Those of `open(2)` and `epoll_create1(2)`; a Unix socket cannot be opened.
-    pub fn bare(end: &PipeEnd, max_frame: usize) -> io::Result<Rx> {
-        let pipe = end.reopen(OFlags::RDONLY)?;
-        Ok(Rx::Stream(Box::new(FramedRx::new(pipe, None, max_frame)?)))
-    }
-
     /// The byte stream, if it is one of this kind.
     pub fn stream<T: StreamIn>(&self) -> Option<&T> {
         let Rx::Stream(stream) = self else { return None };
@@ -309,12 +291,18 @@ impl Rx {
 
     /// Counts a frame that was released without being delivered.
     pub fn count_drop(&mut self) {
-        either!(Rx, self, half => half.count_drop());
+        match self {
+            Rx::Ring(half) => half.count_drop(),
+            Rx::Stream(stream) => stream.meter_mut().dropped(),
+        }
     }
 
     /// What this side counted.
     pub fn counters(&self) -> Counters {
-        either!(Rx, self, half => half.counters())
+        match self {
+            Rx::Ring(half) => half.counters(),
+            Rx::Stream(stream) => stream.meter().counters(),
+        }
     }
 }
 

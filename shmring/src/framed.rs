@@ -2,9 +2,6 @@
 //!
 //! The honest competitor of the ring: one `write(2)` a frame, buffered reads of
 //! as much as the pipe holds, and a pipe as large as the system allows.
-//!
-//! A neighbour that knows this format and nothing of rendezvous is served, too:
-//! then there is no socket whose hang-up could tell of its end, only the pipe.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,11 +9,10 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
-use crate::board::{Entry, Meter};
+use crate::board::Meter;
 use crate::error::{RecvError, SendError};
-use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
-use crate::stream::{StreamIn, StreamOut};
+use crate::stream::{ByteStream, StreamIn, StreamOut};
 
 const PREFIX: usize = 4;
 
@@ -37,25 +33,17 @@ pub fn enlarge(pipe: impl AsFd) -> Result<usize> {
     }
 }
 
-fn inode(pipe: &OwnedFd) -> std::io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(pipe)?;
-    Ok((stat.st_dev, stat.st_ino))
-}
-
 /// One pollable descriptor for the pipe and the link's socket.
 struct PipeWaiter {
     epoll: OwnedFd,
-    /// None where the neighbour is not aware.
-    link: Option<Waiter>,
+    link: Waiter,
 }
 
 impl PipeWaiter {
-    fn new(pipe: &OwnedFd, interest: EventFlags, link: Option<Waiter>) -> Result<Self> {
+    fn new(pipe: &OwnedFd, interest: EventFlags, link: Waiter) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, pipe, EventData::new_u64(0), interest | EventFlags::ET)?;
-        if let Some(link) = &link {
-            epoll::add(&epoll, link, EventData::new_u64(1), EventFlags::IN)?;
-        }
+        epoll::add(&epoll, &link, EventData::new_u64(1), EventFlags::IN)?;
         Ok(PipeWaiter { epoll, link })
     }
 
@@ -63,14 +51,12 @@ impl PipeWaiter {
         let mut events = Vec::with_capacity(2);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&now))?;
-        match &mut self.link {
-            Some(link) if events.iter().any(|e| e.data.u64() == 1) => link.clear(),
-            _ => Ok(()),
-        }
+        let rang = events.iter().any(|event| event.data.u64() == 1);
+        if rang { self.link.clear() } else { Ok(()) }
     }
 
     fn hung_up(&self) -> bool {
-        self.link.as_ref().is_some_and(Waiter::hung_up)
+        self.link.hung_up()
     }
 }
 
@@ -90,7 +76,7 @@ pub struct FramedTx {
 }
 
 impl FramedTx {
-    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
         enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::OUT, link)?;
         let buffer = vec![0; PREFIX + max_frame];
@@ -122,6 +108,36 @@ impl FramedTx {
     }
 }
 
+impl ByteStream for FramedTx {
+    fn arm(&mut self) -> bool {
+        self.flush();
+        let sleep = self.sent < self.len && !self.is_closed();
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
+        self.waiter.clear()?;
+        self.flush(); // there may not be another frame to push this one
+        Ok(())
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl StreamOut for FramedTx {
     fn reserve(&mut self, len: usize) -> std::result::Result<(), SendError> {
         if len > self.max_frame {
@@ -148,22 +164,6 @@ impl StreamOut for FramedTx {
         self.flush();
     }
 
-    fn arm(&mut self) -> bool {
-        self.flush();
-        let sleep = self.sent < self.len && !self.is_closed();
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> std::io::Result<()> {
-        self.blocked = false;
-        self.waiter.clear()?;
-        self.flush(); // there may not be another frame to push this one
-        Ok(())
-    }
-
     fn is_flushed(&mut self) -> bool {
         self.flush();
         self.sent == self.len || self.is_closed()
@@ -175,22 +175,6 @@ impl StreamOut for FramedTx {
 
     fn max_frame(&self) -> usize {
         self.max_frame
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> std::io::Result<(u64, u64)> {
-        inode(&self.pipe)
     }
 }
 
@@ -219,7 +203,7 @@ pub struct FramedRx {
 }
 
 impl FramedRx {
-    pub(crate) fn new(pipe: OwnedFd, link: Option<Waiter>, max_frame: usize) -> Result<Self> {
+    pub(crate) fn new(pipe: OwnedFd, link: Waiter, max_frame: usize) -> Result<Self> {
         let size = enlarge(&pipe)?;
         let waiter = PipeWaiter::new(&pipe, EventFlags::IN, link)?;
         Ok(FramedRx {
@@ -282,6 +266,33 @@ impl FramedRx {
     }
 }
 
+impl ByteStream for FramedRx {
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len().err() == Some(RecvError::Empty);
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
+        Ok(self.waiter.clear()?)
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl StreamIn for FramedRx {
     fn next_len(&mut self) -> std::result::Result<usize, RecvError> {
         loop {
@@ -304,35 +315,6 @@ impl StreamIn for FramedRx {
         self.begin += PREFIX + self.next;
         self.meter.passed(self.next);
         self.next = 0;
-    }
-
-    fn arm(&mut self) -> bool {
-        let sleep = self.next_len().err() == Some(RecvError::Empty);
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> std::io::Result<()> {
-        self.blocked = false;
-        Ok(self.waiter.clear()?)
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> std::io::Result<(u64, u64)> {
-        inode(&self.pipe)
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn halves(
             Some(Tx::Ring(Producer::new(region, waiter()?, max_frame, label)))
         }
         Some(Medium::Pipe(pipe)) => {
-            Some(Tx::Stream(Box::new(FramedTx::new(pipe, Some(waiter()?), max_frame)?)))
+            Some(Tx::Stream(Box::new(FramedTx::new(pipe, waiter()?, max_frame)?)))
         }
     };
     let rx = match rx {
@@ -74,7 +74,7 @@ pub(crate) fn halves(
             Some(Rx::Ring(Consumer::new(region, waiter()?, max_frame, label)))
         }
         Some(Medium::Pipe(pipe)) => {
-            Some(Rx::Stream(Box::new(FramedRx::new(pipe, Some(waiter()?), max_frame)?)))
+            Some(Rx::Stream(Box::new(FramedRx::new(pipe, waiter()?, max_frame)?)))
         }
     };
     Ok((tx, rx))

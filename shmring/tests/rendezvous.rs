@@ -365,23 +365,3 @@ fn bytes_in_the_pipe_are_an_unaware_neighbour() {
     std::io::Write::write_all(&mut &write, b"\xd4\xc3\xb2\xa1").unwrap();
     assert!(matches!(left.poll(), Err(LinkError::UnawareNeighbour { .. })));
 }
-
-#[test]
-fn a_pipe_between_unaware_neighbours_carries_frames_until_it_ends() {
-    let (read, write) = std::io::pipe().unwrap();
-    let read = PipeEnd::new(read, "r").unwrap();
-    let write = PipeEnd::new(write, "w").unwrap();
-    let mut tx = shmring::Tx::bare(&write, 100).unwrap();
-    let mut rx = shmring::Rx::bare(&read, 100).unwrap();
-    assert_eq!(rx.borrow().err(), Some(shmring::RecvError::Empty));
-    let mut room = tx.reserve(3).unwrap();
-    room.fill(|bytes| bytes.copy_from(0, b"abc"));
-    room.stage(3);
-    rx.wait(None).unwrap();
-    let mut frame = rx.borrow().unwrap();
-    assert_eq!(frame.bytes().to_vec(), b"abc");
-    frame.release();
-    drop((tx, write));
-    rx.wait(None).unwrap();
-    assert_eq!(rx.borrow().err(), Some(shmring::RecvError::Ended));
-}

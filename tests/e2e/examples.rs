@@ -3,11 +3,16 @@
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 
-const EDGES: &str = include_str!("../../docs/edges.md");
+pub const EDGES: &str = include_str!("../../docs/edges.md");
 
-/// What is in the blocks of a language below a heading.
+/// What is in the blocks of a language below a heading of docs/edges.md.
 fn blocks<'a>(heading: &str, language: &str) -> Vec<&'a str> {
-    let section = EDGES.split("\n## ").find(|section| section.starts_with(heading));
+    blocks_of(EDGES, heading, language)
+}
+
+/// The same of any document.
+pub fn blocks_of<'a>(document: &'a str, heading: &str, language: &str) -> Vec<&'a str> {
+    let section = document.split("\n## ").find(|section| section.starts_with(heading));
     let section = section.unwrap_or_else(|| panic!("no heading {heading}"));
     let begin = format!("```{language}\n");
     let parts = section.split(&begin).skip(1);

@@ -195,7 +195,9 @@ impl Hexdump {
         let first = words.next().unwrap_or_default();
         // text2pcap's directions.
         let word = if matches!(first, b"I" | b"O") { words.next() } else { Some(first) };
-        let time = word.filter(|word| word.contains(&b'.')).and_then(text::time);
+        // Bits, as `010. .... = Flags`, are no time.
+        let is_time = |word: &&[u8]| word.contains(&b'.') && !word.ends_with(b".");
+        let time = word.filter(is_time).and_then(text::time);
         self.time = time.flatten().or(self.time);
         if line.ends_with(b" bytes):") && !line.starts_with(b"Frame (") {
             self.again = Some(Again::Announced);

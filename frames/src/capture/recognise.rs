@@ -67,12 +67,17 @@ fn is_text(bytes: &[u8]) -> bool {
 
 /// Text is what its first packet is.
 fn lines(data: &[u8], last: bool) -> Result<Option<Kind>, (Option<u64>, String)> {
+    // Dissected by `tshark -V`, with bits that look like offsets and octets.
+    let verbose = data.starts_with(b"Frame ");
     let mut at = 0;
     let mut unknown = None;
-    for number in 1..=LINES {
+    for number in 1..=if verbose { u64::MAX } else { LINES } {
+        if at > BYTES {
+            break;
+        }
         let wrong = |why| (Some(number), why);
         let Some((line, len)) = line(&data[at..], last).map_err(wrong)? else {
-            if last || at > BYTES {
+            if last {
                 break;
             }
             return Ok(None);
@@ -90,7 +95,9 @@ fn lines(data: &[u8], last: bool) -> Result<Option<Kind>, (Option<u64>, String)>
                 Err(_) => unknown = Some(wrong(foreign::text(line))),
             }
         }
-        if hexdump::begins(line).map_err(wrong)? {
+        let begins =
+            hexdump::begins(line).or_else(|why| if verbose { Ok(false) } else { Err(why) });
+        if begins.map_err(wrong)? {
             return Ok(Some(Kind::Hexdump));
         }
     }

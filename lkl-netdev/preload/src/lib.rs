@@ -13,6 +13,7 @@
 
 mod child;
 mod configuration;
+mod linger;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
@@ -60,7 +61,7 @@ fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
         }
         ends => ends.map_err(|error| error.to_string())?,
     };
-    let device = Netdev::new(ends, offload as u32, config).map_err(|error| error.to_string())?;
+    let device = Netdev::new(ends, offload as u32, config).map_err(|error| format!("{error:#}"))?;
     Ok(device.into_raw())
 }
 

@@ -71,7 +71,7 @@ fn payload_of(piece: &[u8], ip: usize, v6: bool) -> &[u8] {
     }
     // What the driver does for NEEDS_CSUM, then what a receiver checks.
     assert_eq!(piece[0], NEEDS_CSUM);
-    let start = VNET_HEADER + usize::from(u16::from_le_bytes([piece[6], piece[7]]));
+    let start = VNET_LEN + usize::from(u16::from_le_bytes([piece[6], piece[7]]));
     assert_eq!((start, piece[8]), (tcp, 16));
     let mut done = piece.to_vec();
     let checksum = !fold(sum(&piece[start..]));
@@ -90,7 +90,7 @@ fn pieces_are_frames_and_their_payload_is_the_stream() {
             [(false, 1448, 29_183), (true, 1448, 3000), (false, 0, 29_183), (false, 60_000, 9000)]
         {
             let whole = frame(v6, vlan, gso, &stream, PSH | FIN | CWR | 0x10);
-            let ip = VNET_HEADER + 14 + if vlan { 4 } else { 0 };
+            let ip = VNET_LEN + 14 + if vlan { 4 } else { 0 };
             let tcp = ip + if v6 { 40 } else { 20 };
             let pieces = pieces(&whole, room).unwrap();
             assert!(pieces.len() > 1);
@@ -119,12 +119,12 @@ fn what_is_not_plain_tcp_is_not_cut() {
     let good = frame(false, false, 0, &[7; 3000], 0x10);
     assert!(pieces(&good, 1000).is_some());
     for (at, value, why) in [
-        (VNET_HEADER + 12, 9, "not IP"),
-        (VNET_HEADER + 14, 0x44, "a header of 16 bytes"),
-        (VNET_HEADER + 14 + 6, 0x20, "a fragment"),
-        (VNET_HEADER + 14 + 9, 17, "UDP"),
-        (VNET_HEADER + 34 + 12, 0x40, "a TCP header of 16 bytes"),
-        (VNET_HEADER + 34 + 13, SYN, "SYN"),
+        (VNET_LEN + 12, 9, "not IP"),
+        (VNET_LEN + 14, 0x44, "a header of 16 bytes"),
+        (VNET_LEN + 14 + 6, 0x20, "a fragment"),
+        (VNET_LEN + 14 + 9, 17, "UDP"),
+        (VNET_LEN + 34 + 12, 0x40, "a TCP header of 16 bytes"),
+        (VNET_LEN + 34 + 13, SYN, "SYN"),
         (1, 3, "UDP fragmentation"),
         (0, 0, "a wrong checksum"),
     ] {
@@ -142,7 +142,7 @@ fn what_is_not_plain_tcp_is_not_cut() {
 fn a_right_checksum_is_enough() {
     let mut whole = frame(false, false, 0, &[7; 3001], 0x10);
     whole[0] = 0;
-    let (ip, tcp) = (VNET_HEADER + 14, VNET_HEADER + 34);
+    let (ip, tcp) = (VNET_LEN + 14, VNET_LEN + 34);
     let pseudo = sum(&whole[ip + 12..tcp]) + 6 + (whole.len() - tcp) as u64;
     let checksum = !fold(pseudo + sum(&whole[tcp..]));
     whole[tcp + 16..tcp + 18].copy_from_slice(&checksum.to_be_bytes());

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use double::{Fifos, Guest, PATIENCE};
 use etherparse::PacketBuilder;
 use lkl::Lkl;
-use lkl_netdev::{Config, Ends, Netdev, VNET_HEADER};
+use lkl_netdev::{Config, Ends, Netdev};
 
 const OFFLOAD: u32 = 0x8883;
 /// LKL takes no more devices in the life of a kernel.
@@ -34,7 +34,7 @@ fn device(ifname: &str) -> Netdev {
 
 /// A datagram for LKL as it crosses the link.
 fn datagram(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0; VNET_HEADER];
+    let mut frame = vec![0; frames::VNET_LEN];
     PacketBuilder::ethernet2([2, 0, 0, 0, 0, 2], [0xff; 6])
         .ipv4(NEIGHBOUR.octets(), BROADCAST.octets(), 64)
         .udp(TO_NEIGHBOUR, TO_LKL)

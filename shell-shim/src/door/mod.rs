@@ -76,6 +76,14 @@ impl Call {
         let reply = result.unwrap_or_else(|error| Reply::Refused { why: format!("{error:#}") });
         self.caller.answer(&reply, &[]);
     }
+
+    /// Answers with descriptors.
+    pub fn answer_with<const N: usize>(self, result: Result<[OwnedFd; N]>) {
+        match result {
+            Ok(fds) => self.caller.answer(&Reply::Done, &fds.each_ref().map(AsFd::as_fd)),
+            Err(error) => self.answer(Err(error)),
+        }
+    }
 }
 
 impl Door {

@@ -16,6 +16,14 @@ pub const LONGEST: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
+    /// Of a function: where its programs are. The answer brings two descriptors: a pidfd
+    /// of a process in its namespaces, and their working directory.
+    Inside,
+    /// Of a wire: what it does to packets from now on, as options of its command line.
+    Conditions {
+        /// For instance `--delay=20ms`. What they do not say stays.
+        options: Vec<String>,
+    },
     /// Of a balancer: no new flows for a target. Its FIFO comes along, as in all requests
     /// about targets; `path` is what to call it.
     Drain {
@@ -62,14 +70,18 @@ impl Request {
             | Request::Undrain { path }
             | Request::Weight { path, .. }
             | Request::Add { path } => Some(path),
+            Request::Inside | Request::Conditions { .. } => None,
         }
     }
 
     /// The answer of who does not do such things.
     pub fn not_here(&self) -> anyhow::Error {
-        match self.target() {
-            Some(_) => anyhow::anyhow!("it has no targets: it is no balancer"),
-            None => anyhow::anyhow!("it does no such thing"),
+        match self {
+            Request::Inside => {
+                anyhow::anyhow!("it has no network stack to be inside of: it is no function")
+            }
+            Request::Conditions { .. } => anyhow::anyhow!("it is no wire"),
+            _ => anyhow::anyhow!("it has no targets: it is no balancer"),
         }
     }
 }

@@ -12,6 +12,19 @@ pub struct Function {
     pub name: String,
     /// What it runs; empty where that is nothing.
     pub command: String,
+    /// Of one that starts it again (`--restart`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<Restarts>,
+}
+
+/// How often a function has started its CMD again.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Restarts {
+    /// So far.
+    pub count: u64,
+    /// The exit status after which it did so last.
+    pub last_status: u64,
 }
 
 /// The command line of a process.
@@ -22,6 +35,12 @@ pub fn command_of(pid: u32) -> Option<String> {
         .map(|word| String::from_utf8_lossy(word).replace(char::is_control, "?"))
         .collect();
     Some(words.join(" ").trim_end().to_owned()).filter(|command| !command.is_empty())
+}
+
+/// The parent of a process.
+pub fn parent_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// Frames that the network stack of a function handed to an interface and that

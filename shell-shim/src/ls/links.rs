@@ -8,7 +8,7 @@ use shmring::board::{Form, Way};
 use shmring::holders::{Holder, holders};
 use shmring::observe::{Post, RingView, Side};
 
-use super::function::{Function, command_of, interface_drops};
+use super::function::{Function, command_of, interface_drops, parent_of};
 
 /// One direction of a link, or a link that nobody has come to.
 #[derive(Debug, Serialize)]
@@ -136,10 +136,15 @@ pub fn put_together(rings: Vec<RingView>, posts: Vec<Post>, known: &Known<'_>) -
     links
 }
 
-/// Says who is at an end. A process without a board, as CMD of an LKL function, is known
-/// by its program.
+/// Says who is at an end. CMD of an LKL function, which has the rings, is inside that
+/// function; any other process without a board is known by its program.
 fn name(end: &mut End, known: &Known<'_>) {
-    let Some(pid) = end.pid else { return };
+    let Some(mut pid) = end.pid else { return };
+    if !known.contains_key(&pid)
+        && let Some(function) = ancestors(pid).find(|pid| known.contains_key(pid))
+    {
+        (pid, end.pid) = (function, Some(function));
+    }
     if let Some(function) = known.get(&pid) {
         end.name = Some(function.name.clone());
         end.command = Some(function.command.clone()).filter(|command| !command.is_empty());
@@ -151,6 +156,12 @@ fn name(end: &mut End, known: &Known<'_>) {
     if let Some(interface) = &end.interface {
         end.interface_drops = interface_drops(pid, interface);
     }
+}
+
+/// The parent of a process and its keeper's, as far as CMD may be from its function
+/// (`env` executes it in its place).
+fn ancestors(pid: u32) -> impl Iterator<Item = u32> {
+    std::iter::successors(parent_of(pid), |&pid| parent_of(pid)).take(2)
 }
 
 fn ring(view: RingView) -> Link {

@@ -1,11 +1,11 @@
 //! `stdpkt ls`: live links, their functions and counters.
 
 mod chains;
-mod function;
-mod links;
+pub(crate) mod function;
+pub(crate) mod links;
 mod pattern;
 mod rates;
-mod report;
+pub(crate) mod report;
 mod table;
 mod watch;
 

@@ -18,8 +18,10 @@ fn formats_that_are_mixed_up_are_told() {
                 "pair() {{
                      stdpkt run --left 10.0.0.2/24,at={one}:unix:$1 -- sleep 1000 2>left.$1 & local left=$!
                      until [ -S $1 ]; do sleep 0.05; done
-                     stdpkt run --right 10.0.0.1/24,at=$1:unix:$1 -- ping -q -c2 -W2 10.0.0.2 >$1.ping 2>right.$1
-                     kill $left; wait $left
+                     stdpkt run --right 10.0.0.1/24,at=$1:unix:$1 \
+                         -- sh -c 'until ping -q -c1 -W1 10.0.0.2; do :; done' >$1.ping 2>right.$1 & local right=$!
+                     until [ -s left.$1 ] || [ -s right.$1 ] || grep -q ' 0%' $1.ping; do sleep 0.1; done
+                     kill $left $right; wait $left $right
                  }}
                  for other in {}; do pair $other & pairs+=($!); done; wait ${{pairs[@]}}",
                 others.join(" ")

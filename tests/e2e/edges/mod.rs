@@ -1,5 +1,6 @@
 //! Links whose other end is no function: programs, sockets, interfaces.
 
+mod documents;
 mod each;
 mod mistakes;
 mod remote;

@@ -28,30 +28,15 @@ const SSHD: &str = r#"
     until ip netns exec far ss -tln | grep -q :22; do sleep 0.05; done
 "#;
 
-fn between_hosts(scene: &Scene, script: &str) -> Outcome {
+pub(super) fn between_hosts(scene: &Scene, script: &str) -> Outcome {
     std::fs::write(scene.path("hosts"), format!("{HOSTS}\n{script}")).expect("scene");
     scene.sh("exec unshare -n -m bash hosts")
 }
 
 /// Runs a script with an ssh that reaches `host`.
-fn with_ssh(scene: &Scene, script: &str) -> Outcome {
+pub(super) fn with_ssh(scene: &Scene, script: &str) -> Outcome {
     let sshd = SSHD.replace("MARK", MARK);
     between_hosts(scene, &format!("{sshd}\n{script}\nkill $sshd; wait"))
-}
-
-#[test]
-fn a_link_goes_through_ssh() {
-    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen");
-    let scene = Scene::new();
-    let outcome = with_ssh(
-        &scene,
-        "stdpkt run --right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2 \
-         | stdpkt join frames -- ssh host stdpkt run --left 10.0.0.2/24,at=frames:stdio
-         echo ${PIPESTATUS[@]}",
-    );
-    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
-    assert_eq!(outcome.out, "0 0\n", "{outcome:?}");
-    scene.assert_nothing_left();
 }
 
 #[test]
@@ -132,27 +117,6 @@ fn functions_are_started_elsewhere() {
     }
 }
 
-#[test]
-fn hosts_are_joined_by_vxlan() {
-    need_functions!("root", "ip", "ping", "unshare");
-    let scene = Scene::new();
-    // On each host a function in the host's namespace, whose switch has the tunnel.
-    let outcome = between_hosts(
-        &scene,
-        "mkfifo f1 f2
-         vx() { echo \"ip link add vx0 type vxlan id 7 remote $1 dstport 4789; ip link set vx0 master br0 up\"; }
-         stdpkt run --netns host --link port,at=f1 --bridge --setup \"$(vx 192.0.2.2)\" -- sleep 1000 & one=$!
-         ip netns exec far stdpkt run --netns host --link port,at=f2 --bridge --setup \"$(vx 192.0.2.1)\" -- sleep 1000 & two=$!
-         ip netns exec far stdpkt run --link net,at=f2,ip=10.0.0.2/24 --mtu 1450 -- sleep 1000 & three=$!
-         stdpkt run --link net,at=f1,ip=10.0.0.1/24 --mtu 1450 -- \
-             sh -c 'for n in $(seq 50); do ping -q -c1 -W1 10.0.0.2 && exit; done; exit 1'
-         echo $?; kill $one $two $three; wait",
-    );
-    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
-    assert_eq!(outcome.out.lines().last(), Some("0"), "{outcome:?}");
-    scene.assert_nothing_left();
-}
-
 /// What podman needs to run in the scene's directory, and an image, `localhost/stdpkt`.
 fn podman(scene: &Scene) -> String {
     let busybox = program_path("busybox").expect("needed");
@@ -213,24 +177,5 @@ fn containers_of_one_pod_are_a_chain() {
         podman(&scene)
     ));
     assert!(outcome.out.contains("3 packets received"), "{outcome:?}");
-    scene.assert_nothing_left();
-}
-
-#[test]
-fn hosts_are_joined_by_vxvde() {
-    need_functions!("root", "ip", "ping", "unshare", "vde_plug");
-    let scene = Scene::new();
-    let outcome = between_hosts(
-        &scene,
-        "ip route add 239.0.0.0/8 dev near; ip -n far route add 239.0.0.0/8 dev far
-         stdpkt run --right 10.0.0.2/24 -- sleep 1000 \
-         | ip netns exec far stdpkt join vde -- vde_plug vxvde://239.1.2.3 & far=$!
-         stdpkt run --right 10.0.0.1/24 -- \
-             sh -c 'for n in $(seq 50); do ping -q -c1 -W1 10.0.0.2 && exit; done; exit 1' \
-         | stdpkt join vde -- vde_plug vxvde://239.1.2.3
-         echo $?; kill $far; wait",
-    );
-    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
-    assert_eq!(outcome.out, "0\n", "{outcome:?}");
     scene.assert_nothing_left();
 }

@@ -25,7 +25,7 @@ pub(crate) fn on_the_host(scene: &Scene, by: &str, script: &str) -> Outcome {
 const BY: [&str; 2] = ["passt", "slirp4netns"];
 
 /// Serves a page at 8000 and a name at 53.
-const SERVER: &str = r#"
+pub(super) const SERVER: &str = r#"
 import socket, sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Page(BaseHTTPRequestHandler):

@@ -126,6 +126,7 @@ fn dumps_of_every_tool_are_read_for_what_they_are() {
     for tool in [
         "tshark -x -r in.pcap",
         "tshark -P -x -r in.pcap",
+        "tshark -V -x -r in.pcap",
         "tcpdump -xx -nr in.pcap",
         "tcpdump -XX -nttttr in.pcap",
         "stdpkt dump --format hexdump < in.pcap",

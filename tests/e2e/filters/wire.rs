@@ -131,3 +131,19 @@ fn a_wire_without_faults_is_a_cable() {
     assert!(!run.err.contains("stdpkt"), "nothing to say: {run:#?}");
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_signal_ends_it_and_what_has_not_arrived_is_told() {
+    need!("bash", "timeout");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "timeout -s TERM 1 stdpkt wire --delay 1000s < in.pcap | stdpkt dump --format hex",
+    );
+    assert_eq!(run.out, "", "{run:#?}");
+    assert!(
+        run.err.contains("left to right: 12 packets, 12 still on their way (seed "),
+        "{run:#?}"
+    );
+    scene.assert_nothing_left();
+}

@@ -160,3 +160,20 @@ fn mistakes_of_a_dump_have_their_line() {
         assert!(error.contains(&said), "{line}: {error}");
     }
 }
+
+#[test]
+fn a_dump_below_its_dissection_is_read() {
+    let bits = "    Differentiated Services Field: 0x00\n        0000 00.. = Default (0)\n    \
+                010. .... = Flags: 0x2\n    0000 0000 = Reserved\n";
+    // More than other text may be long.
+    let dissected = |n: u32| format!("Frame {n}: 16 bytes on wire\n{}\n", bits.repeat(40));
+    let dump = "0000  ff ff ff ff ff ff 02 00 00 00 00 01 08 06 00 ab   ................\n\n";
+    let text = [dissected(1), dump.to_owned(), dissected(2), dump.to_owned()].concat();
+    for piece in [1, 7, text.len()] {
+        let all = read(text.as_bytes(), piece).unwrap();
+        assert_eq!((all.packets.len(), &all.times[..]), (2, &[None, None][..]));
+        assert!(all.packets.iter().all(|packet| packet.ends_with(&[0, 0xab])));
+    }
+    let alone = dissected(1);
+    assert!(error(alone.as_bytes()).starts_with("x, line 1: begins with `Frame 1: 16 byte`"));
+}

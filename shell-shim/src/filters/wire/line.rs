@@ -72,6 +72,11 @@ impl Line {
         }
     }
 
+    /// Of now.
+    pub fn conditions(&self) -> Conditions {
+        self.conditions
+    }
+
     /// From now on, for those that arrive.
     pub fn set(&mut self, conditions: Conditions) {
         self.conditions = conditions;
@@ -85,6 +90,11 @@ impl Line {
     /// Whether no packet is on its way.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many packets are.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// A complete packet arrives, as a frame. Returns how many of it, of one, are lost.

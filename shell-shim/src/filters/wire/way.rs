@@ -23,6 +23,8 @@ pub struct Way {
     frame: Vec<u8>,
     malformed: Malformed,
     state: State,
+    /// Nobody is where packets go, and nobody will be.
+    gone: bool,
 }
 
 /// What the next packet waits for.
@@ -46,7 +48,13 @@ impl Way {
             frame: Vec::new(),
             malformed: Malformed::default(),
             state: State::Open,
+            gone: false,
         }
+    }
+
+    /// What happens to packets now.
+    pub fn conditions(&self) -> Conditions {
+        self.line.conditions()
     }
 
     /// See [`Line::set`].
@@ -64,18 +72,23 @@ impl Way {
         self.line.due().filter(|due| *due > now)
     }
 
-    /// Says what became of the packets, if anything did.
+    /// Says what became of the packets, if anything did; after a signal, some may not have
+    /// arrived.
     pub fn tell(&self, direction: &str, seed: u64) {
         let counts = &self.line.counts;
-        if !counts.are_perfect() {
-            say::note!("{direction}: {counts} (seed {seed})");
+        match self.line.len() {
+            late @ 1.. if !self.gone => {
+                say::note!("{direction}: {counts}, {late} still on their way (seed {seed})");
+            }
+            _ if counts.are_perfect() => {}
+            _ => say::note!("{direction}: {counts} (seed {seed})"),
         }
         self.malformed.tell(direction);
     }
 
     /// Moves some frames; `true` when there were any.
     pub fn turn(&mut self, from: &mut Cable, to: &mut Cable) -> bool {
-        self.state = State::Open;
+        (self.state, self.gone) = (State::Open, to.is_gone());
         if self.line.is_clear() {
             return self.lane.turn(from, to, |_, _| true);
         }
@@ -147,12 +160,12 @@ impl Way {
     /// Packets that are due into a link.
     fn give(&mut self, to: &mut Cable) -> bool {
         let now = Instant::now();
-        let Way { line, state, .. } = self;
+        let Way { line, state, gone, .. } = self;
         let mut busy = false;
         let Some(tx) = to.sender() else {
             while line.peek(now).is_some() {
                 line.pop();
-                line.counts.nobody += 1;
+                line.counts.nobody += u64::from(!*gone);
                 busy = true;
             }
             return busy;

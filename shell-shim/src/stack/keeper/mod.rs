@@ -16,15 +16,15 @@
 mod busy;
 mod init;
 mod names;
+mod requests;
 mod rest;
-mod search;
+pub(crate) mod search;
 mod view;
-mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
@@ -35,7 +35,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use wire::{Request, receive_reply};
+use requests::{Request, receive_reply};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+pub(crate) use search::search_path;
 
 /// Bytes of stack for the keeper, which starts programs and little else; only
 /// what it touches is ever allocated.
@@ -181,6 +185,14 @@ impl Keeper {
         sent.map_err(|error| self.gone(&error))
     }
 
+    /// A process in the namespaces of what runs inside, and their working directory.
+    ///
+    /// # Errors
+    /// When the keeper was killed.
+    pub fn inside(&self) -> Result<[OwnedFd; 2]> {
+        inside(self.pid.context("the function's keeper is gone")?.as_raw())
+    }
+
     fn ask(&mut self, request: &Request, program: &OsStr) -> Result<()> {
         request.send(&self.socket).map_err(|error| self.gone(&error))?;
         match self.reply()? {
@@ -221,6 +233,22 @@ impl Keeper {
     }
 }
 
+/// Of a function without a keeper, the same.
+///
+/// # Errors
+/// Those of pidfd_open(2).
+pub fn inside_of_this_process() -> Result<[OwnedFd; 2]> {
+    inside(std::process::id() as i32)
+}
+
+fn inside(pid: i32) -> Result<[OwnedFd; 2]> {
+    let process = rustix::process::Pid::from_raw(pid).context("it is gone")?;
+    let process = pidfd_open(process, PidfdFlags::empty()).context("pidfd_open")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(format!("/proc/{pid}/cwd"), flags, Mode::empty());
+    Ok([process, directory.context("its working directory")?])
+}
+
 impl AsFd for Keeper {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -244,7 +272,7 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
-        libc::ENOENT if search::look_for(program).is_ok() => (
+        libc::ENOENT if search::find(program, &search::search_path()).is_ok() => (
             "may not be run: the interpreter that its first line names, or its loader, is not there"
                 .to_owned(),
             126,
