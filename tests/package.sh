@@ -1,0 +1,38 @@
+#!/bin/bash
+# The package in a fresh Debian 12: installed there, and then, as an ordinary user, the
+# README's chain, `stdpkt check`, an example, and a manual page.
+# usage: tests/package.sh DEB   (as root; needs debootstrap and a mirror)
+set -euo pipefail
+deb=$(realpath "$1")
+# The mirror that this machine uses.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n1)
+root=$(mktemp -d)
+trap 'rm -rf --one-file-system "$root"' EXIT
+debootstrap --variant=minbase --include=iputils-ping,iptables,iproute2 bookworm "$root" "$mirror" >"$root.log" 2>&1 ||
+    { tail -n5 "$root.log"; exit 1; }
+rm "$root.log"
+cp "$deb" "$root/stdpkt.deb"
+chroot "$root" dpkg -i /stdpkt.deb || chroot "$root" apt-get -y -q -f install
+chroot "$root" useradd -m user
+cat >"$root/home/user/first" <<'END'
+set -e
+stdpkt check | tail -n1
+stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \
+| stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
+      --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
+| stdpkt run --left 8.8.8.8/24
+/usr/share/doc/stdpkt/examples/switch.sh | grep -c 'icmp_seq=2'
+zcat /usr/share/man/man1/stdpkt-run.1.gz | grep -c gateway
+END
+# Not a chroot, which forbids user namespaces: the fresh system is the root of a mount
+# namespace, as after booting it.
+unshare -m --propagation private sh -euc '
+    root=$1
+    mount --bind "$root" "$root" && cd "$root" && mkdir -p old
+    mount -t proc proc proc && mount --rbind /dev dev && mount -t tmpfs tmpfs tmp
+    pivot_root . old && cd / && umount -l old
+    export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    exec su user -c "sh ~/first"
+' sh "$root" | tee "$root/tmp/said"
+grep -q '3 received' "$root/tmp/said" && grep -q 'functions can run here' "$root/tmp/said"
+echo "the package works"
