@@ -31,6 +31,7 @@ mod meeting;
 mod metrics;
 mod mistakes;
 mod nat;
+mod on_demand;
 mod one_way;
 mod order;
 mod property;

@@ -126,6 +126,11 @@ pub struct RunArgs {
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN", hide_possible_values = true, requires = "command", conflicts_with = "keep")]
     pub restart: Option<RestartArg>,
 
+    /// Hold the links and nothing else until the first frame comes, and only then set the
+    /// function up
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
+    pub on_demand: bool,
+
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up
     #[arg(long, value_name = "SECONDS", default_value = LINGER, value_parser = seconds)]

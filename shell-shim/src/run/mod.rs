@@ -6,6 +6,7 @@
 
 pub mod after;
 pub mod args;
+mod demand;
 pub mod function;
 pub mod linger;
 pub mod link_spec;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod settings;
 mod settling;
 pub mod signals;
+pub(crate) mod stop;
 mod values;
 
 use std::ffi::OsStr;
@@ -52,6 +54,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
         StackArg::Lkl if args.restart.is_some() => bail!(
             "--restart: the links of an LKL function are CMD's, and end with it: leave out --stack lkl"
         ),
+        StackArg::Lkl if args.on_demand => bail!(
+            "--on-demand: an LKL function is its CMD, which has the links: leave out --stack lkl"
+        ),
         StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
@@ -62,19 +67,29 @@ pub fn run(args: RunArgs) -> Result<u8> {
         );
     }
     let plan = plan(&args)?;
+    let owned = links(&plan);
+    let Plan { network, mut plugs, .. } = plan;
     let existing = args.netns.as_ref().map(Whose::find).transpose()?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
+    let mut switch = Switch::new(dir.clone())?;
+    let mut early = Vec::new();
+    if args.on_demand {
+        early = demand::cables(&mut plugs, &dir)?;
+        if let Some(status) = demand::sleep(&mut early, &mut switch)? {
+            return Ok(status);
+        }
+    }
+    let is_awake = !early.is_empty();
     match &existing {
         None => namespace::enter().map_err(see_check)?,
         Some(found) => found.enter()?,
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan), &args.dns).map_err(see_check)?);
+        keeper = Some(Keeper::start(owned, &args.dns).map_err(see_check)?);
     }
     let signals = Signals::new()?;
-    let Plan { network, plugs, .. } = plan;
     let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
     let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
     netlink::configure(&network)?;
@@ -91,11 +106,15 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let door = Door::open();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
+    let mut early = early.into_iter();
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
         let name = config.name.clone();
-        let cables = match plug {
-            Plug::Cables(plans) => plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect(),
-            Plug::Edge(what, edge) => {
+        let cables = match (early.next(), plug) {
+            (Some(cables), _) => Ok(cables),
+            (None, Plug::Cables(plans)) => {
+                plans.into_iter().map(|plan| Cable::new(plan, &dir)).collect()
+            }
+            (None, Plug::Edge(what, edge)) => {
                 let features = tap.features() & edge.features();
                 let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
                 let cable = Cable::local(here, &what)?;
@@ -108,8 +127,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, door, keeper, (args.command, after), linger)
-        .run(Switch::new(dir)?)
+    let function = Function::new(jacks, far, signals, door, keeper, (args.command, after), linger);
+    if is_awake { function.awake()? } else { function }.run(switch)
 }
 
 /// What a function without CMD is called.
