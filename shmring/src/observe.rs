@@ -258,12 +258,6 @@ fn side(block: &SideBlock) -> Side {
     Side {
         pid: block.pid.load(Ordering::Relaxed),
         label: load_text(&block.label, block.label_len.load(Ordering::Relaxed).into()),
-        counters: Counters {
-            frames: block.frames.load(Ordering::Relaxed),
-            bytes: block.bytes.load(Ordering::Relaxed),
-            drops: block.drops.load(Ordering::Relaxed),
-            stalls: block.stalls.load(Ordering::Relaxed),
-            wakeups: block.wakeups.load(Ordering::Relaxed),
-        },
+        counters: Counters::load(block),
     }
 }

@@ -68,6 +68,18 @@ impl From<Counters> for [u64; 5] {
 }
 
 impl Counters {
+    /// What a side shows of them.
+    #[cfg(not(loom))]
+    pub(crate) fn load(block: &SideBlock) -> Counters {
+        Counters {
+            frames: block.frames.load(Ordering::Relaxed),
+            bytes: block.bytes.load(Ordering::Relaxed),
+            drops: block.drops.load(Ordering::Relaxed),
+            stalls: block.stalls.load(Ordering::Relaxed),
+            wakeups: block.wakeups.load(Ordering::Relaxed),
+        }
+    }
+
     /// Counters are for observers: no order with anything is promised.
     pub(crate) fn store(&self, block: &SideBlock) {
         if cfg!(loom) {

@@ -4,3 +4,4 @@ mod characters;
 mod circles;
 mod crates;
 mod files;
+mod mutants;

@@ -2,8 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use super::group::Group;
 use super::watch::{Interrupted, Watch};
+use crate::stack::keeper::search::{find, search_path, user_path};
 
 /// A private host, a router that translates addresses, a public host. Where ping is
 /// missing there is an echo of our own, where iptables is, a mere router.
@@ -62,13 +62,13 @@ impl Outcome {
 /// standard error and in the outcome.
 pub fn show(watch: &Watch) -> Result<Outcome> {
     let exe = env::current_exe().context("path of this program")?;
-    let given = env::var_os("PATH").unwrap_or_default();
-    let path = search_path(&exe, &given);
-    if find("stdpkt", &given).and_then(|found| found.canonicalize().ok()) != Some(exe.clone()) {
+    let path = with_this_first(&exe, search_path());
+    let found = find("stdpkt", &user_path()).ok().and_then(|found| found.canonicalize().ok());
+    if found.as_ref() != Some(&exe) {
         let here = exe.parent().unwrap_or(Path::new("/")).display();
         say::line!("PATH={here}:$PATH");
     }
-    let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_none());
+    let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_err());
     let (lacks, packages): (Vec<_>, Vec<_>) = lacking.unzip();
     let has = |program| !lacks.contains(&program);
     let command_line = command_line(has("ping"), has("iptables"));
@@ -97,21 +97,12 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     Ok(Outcome { replies: Some(replies), lacks })
 }
 
-/// This program first, so that the chain runs the same one; at the end the
-/// directories of iptables, which Debian gives to root alone.
-fn search_path(exe: &Path, given: &OsString) -> OsString {
+/// This program first, so that the chain runs the same one.
+fn with_this_first(exe: &Path, path: OsString) -> OsString {
     let here = exe.parent().map(Path::to_path_buf);
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let all = here.into_iter().chain(env::split_paths(given)).chain(system);
+    let all = here.into_iter().chain(env::split_paths(&path));
     // A directory with a colon in its name cannot be in PATH.
-    env::join_paths(all).unwrap_or_else(|_| given.clone())
-}
-
-fn find(program: &str, path: &OsString) -> Option<PathBuf> {
-    let files = env::split_paths(path).map(|dir| dir.join(program));
-    files.into_iter().find(|file| {
-        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-    })
+    env::join_paths(all).unwrap_or(path)
 }
 
 fn way_out(lacks: &[&str], packages: &[&str]) -> String {
@@ -167,10 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_found_first_and_a_directory_is_none() {
-        let path = search_path(Path::new("/somewhere/stdpkt"), &"/bin:/usr/bin".into());
-        assert!(path.to_string_lossy().starts_with("/somewhere:/bin:/usr/bin:"));
-        assert!(find("sh", &path).is_some());
-        assert_eq!(find("bin", &"/usr".into()), None);
+    fn this_program_is_found_first() {
+        let path = with_this_first(Path::new("/somewhere/stdpkt"), "/bin:/usr/bin".into());
+        assert_eq!(path, "/somewhere:/bin:/usr/bin");
     }
 }

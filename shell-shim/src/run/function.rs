@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
@@ -15,17 +15,13 @@ use super::after::After;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::Signals;
+use super::stop::Stop;
 use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
-
-/// A CMD whose link has ended has this long to notice by itself...
-pub(crate) const GRACE: Duration = Duration::from_millis(200);
-/// ...and then this long after SIGTERM, before it is killed.
-pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
@@ -53,8 +49,8 @@ pub struct Function {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Living,
-    /// CMD has to end. What to do if it does not, and when.
-    Stopping(Instant, Blow),
+    /// CMD has to end, for this reason.
+    Stopping(Stop, Why),
     /// CMD has ended or there is none; what it sent still leaves. The exit status.
     Leaving(u8),
     /// That has left, and edges in the place of neighbours hand over the rest of it.
@@ -62,15 +58,13 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Blow {
-    /// SIGTERM, once it has read what had arrived when its link ended.
-    TerminateReader,
-    /// SIGTERM.
-    Terminate,
-    /// SIGKILL.
-    Kill,
-    /// SIGKILL, and what it sent is not waited for.
-    KillAtOnce,
+enum Why {
+    /// Its link has ended: it may read what had arrived before.
+    LinkEnded,
+    /// A signal said so.
+    Told,
+    /// A second one: what it sent is not waited for.
+    Hurried,
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
@@ -176,7 +170,7 @@ impl Driver for Function {
             self.take_signals()?;
         }
         match self.stage {
-            Stage::Living if self.running && cut => self.stop(Blow::TerminateReader),
+            Stage::Living if self.running && cut => self.stop(Why::LinkEnded),
             Stage::Living if cut && !self.command.is_empty() => {
                 told::say_of_neighbour(format_args!(
                     "the neighbour ended before {} could start",
@@ -194,7 +188,7 @@ impl Driver for Function {
         let stage = match self.stage {
             Stage::Living => self.after.deadline(),
             Stage::Closing(_) => None,
-            Stage::Stopping(at, _) => Some(at),
+            Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
@@ -346,7 +340,7 @@ impl Function {
             Stage::Leaving(_) => {}
             _ if !self.running => self.leave(128 + signal.number as u8),
             // The second one is for those who do not want to wait.
-            Stage::Stopping(..) => self.stage = Stage::Stopping(Instant::now(), Blow::KillAtOnce),
+            Stage::Stopping(..) => self.stage = Stage::Stopping(Stop::at_once(), Why::Hurried),
             Stage::Living => {
                 self.after.cancel();
                 // CMD decides what a signal means. From the terminal it has it already.
@@ -356,7 +350,7 @@ impl Function {
                     keeper.terminate(number)?;
                 }
                 if signal.number != Signal::SIGINT as i32 {
-                    self.stop(Blow::Terminate);
+                    self.stop(Why::Told);
                 }
             }
         }
@@ -364,32 +358,24 @@ impl Function {
     }
 
     /// CMD has to end, soon.
-    fn stop(&mut self, blow: Blow) {
-        self.stage = Stage::Stopping(Instant::now() + GRACE, blow);
+    fn stop(&mut self, why: Why) {
+        self.stage = Stage::Stopping(Stop::begin(), why);
     }
 
     /// Deals with a CMD that does not end by itself.
     fn strike(&mut self) -> Result<()> {
-        let (Stage::Stopping(at, blow), Some(keeper)) = (self.stage, &mut self.keeper) else {
+        let (Stage::Stopping(stop, why), Some(keeper)) = (&mut self.stage, &mut self.keeper) else {
             return Ok(());
         };
-        let now = Instant::now();
-        if now < at {
-            return Ok(());
+        match stop.due() {
+            Some(Signal::SIGTERM)
+                if *why == Why::LinkEnded && self.linger.reads_on(&mut self.jacks)? =>
+            {
+                *stop = Stop::begin();
+            }
+            Some(signal) => keeper.terminate(signal)?,
+            None => {}
         }
-        self.stage = match blow {
-            Blow::TerminateReader if self.linger.reads_on(&mut self.jacks)? => {
-                Stage::Stopping(now + GRACE, blow)
-            }
-            Blow::TerminateReader | Blow::Terminate => {
-                keeper.terminate(Signal::SIGTERM)?;
-                Stage::Stopping(now + TERM, Blow::Kill)
-            }
-            Blow::Kill | Blow::KillAtOnce => {
-                keeper.terminate(Signal::SIGKILL)?;
-                Stage::Stopping(now + TERM, blow)
-            }
-        };
         Ok(())
     }
 
@@ -409,7 +395,7 @@ impl Function {
     /// CMD has ended, if there was one: what is on its way still leaves, and then
     /// all links are closed.
     fn leave(&mut self, status: u8) {
-        if matches!(self.stage, Stage::Stopping(_, Blow::KillAtOnce)) {
+        if matches!(self.stage, Stage::Stopping(_, Why::Hurried)) {
             self.linger.hurry();
         } else if std::mem::take(&mut self.running) {
             self.linger.after_command(&mut self.jacks, &self.far);

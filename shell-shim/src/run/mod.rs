@@ -15,6 +15,7 @@ pub mod plan;
 pub mod settings;
 mod settling;
 pub mod signals;
+pub(crate) mod stop;
 mod values;
 
 use std::ffi::OsStr;

@@ -21,7 +21,7 @@ use rustix::time::{
 };
 
 use super::filter::Direction;
-use super::{Patch, Work, left, right};
+use super::{Work, left, right};
 use crate::door::Call;
 use crate::door::wire::{Reply, Request};
 use crate::name::NameArg;
@@ -122,7 +122,7 @@ pub fn run(args: &WireArgs) -> Result<u8> {
     let mut wire = Wire::new(seed)?;
     wire.change(args)?;
     let plans = vec![left()?, right()?];
-    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut wire)?;
+    let status = super::run(plans, Some(Signals::new()?), &mut wire)?;
     wire.there.tell("left to right", seed);
     wire.back.tell("right to left", seed);
     Ok(status)
