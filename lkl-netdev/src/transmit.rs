@@ -42,14 +42,14 @@ impl Transmit {
     }
 
     /// Puts the sending half of a link in its place.
-    pub fn give_back(&mut self, key: Key, joined: &mut Joined) {
+    pub fn give_back(&mut self, name: &str, key: Key, joined: &mut Joined) {
         if let Some(at) = self.links.iter().position(|link| link.0 == key) {
             joined.tx = Some(self.links.remove(at).1);
         }
         if let Some(at) = self.ended.iter().position(|link| link.0 == key) {
             let (_, tx, error) = self.ended.remove(at);
             joined.tx = Some(tx);
-            joined.end_tx("eth", &error);
+            joined.end_tx(name, &error);
         }
     }
 
