@@ -127,3 +127,25 @@ fn the_third_holder_of_a_fifo_used_both_ways_is_refused_and_named() {
     }
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_reader_of_several_goes_on_looking_when_one_of_them_ends() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo f g h").status, 0);
+    let reader = scene.start_sh("exec stdpkt run --link x,at=f:g,ip=10.0.0.1/24");
+    let stays = scene.start_sh(
+        "exec stdpkt run --link x,at=h:f,ip=10.0.0.2/24 -- sh -c 'touch up; exec sleep 60'",
+    );
+    scene.wait_for_file("up");
+    for _ in 0..2 {
+        let next = scene
+            .sh("stdpkt run --link x,at=g:f,ip=10.0.0.3/24 -- timeout 20 ping -q -c1 10.0.0.1");
+        assert!(next.out.contains("1 received"), "{next:#?}");
+    }
+    for play in [reader, stays] {
+        play.signal_group(rustix::process::Signal::TERM);
+        play.end();
+    }
+    scene.assert_nothing_left();
+}
