@@ -368,9 +368,11 @@ impl Cable {
     /// # Errors
     /// [`LinkError`].
     pub fn renew(&mut self, dir: &RuntimeDir) -> Result<bool> {
-        let (false, Some(mut old)) = (self.is_up(), self.rendezvous.take()) else {
+        // The next one may have come before the end of the last was heard of.
+        if self.is_up() {
             return Ok(false);
-        };
+        }
+        let Some(mut old) = self.rendezvous.take() else { return Ok(false) };
         if self.parts.vital {
             if self.broken {
                 return Ok(false); // whoever is still there is not to be trusted

@@ -38,6 +38,7 @@ mod property;
 mod refusals;
 mod refused_by_host;
 mod restart;
+mod restarts;
 mod revive;
 mod said;
 mod sizes;

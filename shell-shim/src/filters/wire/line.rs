@@ -128,23 +128,25 @@ impl Line {
     /// One copy of a packet.
     fn put(&mut self, frame: Vec<u8>, packet: u64, overtakes: bool, now: Instant) {
         let Conditions { delay, jitter, rate, limit, .. } = self.conditions;
-        if self.waiting.len() >= limit || self.bytes + frame.len() > MAX_BYTES {
-            self.counts.full += 1;
-            return;
-        }
-        let mut due = now;
-        if let Some(rate) = rate {
+        let sent = rate.map_or(now, |rate| {
             let bits = (frame.len() - VNET_LEN) as u64 * 8;
             let takes = Duration::from_secs_f64(bits as f64 / rate as f64);
-            due = self.free.map_or(now, |free| free.max(now)) + takes;
-            self.free = Some(due);
-        }
+            self.free.map_or(now, |free| free.max(now)) + takes
+        });
+        let mut due = sent;
         if !overtakes {
             let part = self.fate.part(packet, Chance::Jitter);
             due += delay - jitter + jitter.mul_f64(2.0 * part);
             due = self.last.map_or(due, |last| last.max(due));
-            self.last = Some(due);
         }
+        let is_full = self.waiting.len() >= limit || self.bytes + frame.len() > MAX_BYTES;
+        // What is due at once does not wait here.
+        if is_full && due > now {
+            self.counts.full += 1;
+            return;
+        }
+        self.free = Some(sent);
+        self.last = if overtakes { self.last } else { Some(due) };
         self.bytes += frame.len();
         self.serial += 1;
         self.waiting.push(Reverse(Waiting { due, serial: self.serial, frame }));

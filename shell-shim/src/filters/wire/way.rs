@@ -97,7 +97,17 @@ impl Way {
             take_out_ended(from);
             return false;
         }
-        self.take(from) | self.give(to)
+        let mut busy = false;
+        for _ in 0..BATCH {
+            busy |= self.give(to);
+            // What is due and finds no room holds up what comes, as in any filter.
+            if self.line.peek(Instant::now()).is_some() || !self.take(from) {
+                break;
+            }
+            busy = true;
+        }
+        to.sender().into_iter().for_each(Sender::publish);
+        busy
     }
 
     /// Before a sleep: asks to be woken. `false` when there is something to do.
@@ -107,13 +117,13 @@ impl Way {
         }
         let sleep = match self.state {
             State::Waiting => return to.sender().is_none_or(Sender::arm),
-            State::Full => to.sender().is_some_and(Sender::arm),
+            State::Full => return to.sender().is_some_and(Sender::arm),
             State::Open => self.line.due().is_none_or(|due| due > now),
         };
         sleep && from.links().filter_map(|joined| joined.rx.as_mut()).all(|rx| rx.arm())
     }
 
-    /// Frames out of a link, each cut into what would be on a wire.
+    /// Frames out of a link, each cut into what would be on a wire, until one is due at once.
     fn take(&mut self, from: &mut Cable) -> bool {
         let Way { line, packets, frame, malformed, .. } = self;
         let mut busy = false;
@@ -149,6 +159,9 @@ impl Way {
                     lost = 1;
                 }
                 (0..lost).for_each(|_| rx.count_drop());
+                if line.peek(now).is_some() {
+                    break;
+                }
             }
             rx.return_room();
             end.iter().for_each(|error| joined.end_rx(error));
@@ -189,7 +202,6 @@ impl Way {
             line.pop();
             busy = true;
         }
-        tx.publish();
         busy
     }
 }
