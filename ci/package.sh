@@ -1,5 +1,6 @@
 #!/bin/sh
-# The Debian package: binary, library to preload, manual pages, completions, examples.
+# The Debian package: binary, library to preload, manual pages, completions, examples, and the
+# header for programs in C.
 # Needs cargo-deb (cargo install cargo-deb). Writes target/debian/stdpkt_*.deb and, where
 # lintian is, says what that finds.
 # usage: ci/package.sh
