@@ -11,6 +11,6 @@ chmod +x "$dir/bound"
 stdpkt run --right none --name client -- sh -c "
     busybox udhcpc -n -q -f -t 20 -T 1 -i right -s '$dir/bound' &&
     busybox nslookup -type=a server.lan 10.0.0.1 | tail -n3" |
-stdpkt run --left 10.0.0.1/24 --name server -- dnsmasq -k -p 53 -i left --bind-interfaces -u root \
+stdpkt run --left 10.0.0.1/24 --name server -- dnsmasq -d -p 53 -i left --bind-interfaces \
     --no-resolv --no-hosts --log-facility=- --dhcp-leasefile="$dir/leases" --pid-file= \
     --dhcp-range=10.0.0.100,10.0.0.200 --address=/server.lan/10.0.0.1

@@ -383,6 +383,7 @@ impl Cable {
             }
             return self.look_again(end, dir);
         }
+        // The next one may have come before the end of the last was heard of.
         if self.is_up() {
             return Ok(false);
         }

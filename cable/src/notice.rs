@@ -26,7 +26,8 @@ pub(super) struct Notice {
     what: String,
     pipe: (u64, u64),
     role: Role,
-    both_ways: bool,
+    /// Whether it is worth a word that frames go one way only.
+    expects_both_ways: bool,
     due: Option<(Instant, News)>,
     /// Since when nobody is there.
     since: Instant,
@@ -44,14 +45,14 @@ enum News {
 
 impl Notice {
     /// Of a cable that has no neighbour yet.
-    pub fn new(end: &PipeEnd, name: &str, both_ways: bool) -> Notice {
+    pub fn new(end: &PipeEnd, name: &str, expects_both_ways: bool) -> Notice {
         info!("{name}: looks for a neighbour on {}, pipe {}", end.what(), end.id().1);
         Notice {
             name: name.to_owned(),
             what: end.what().to_owned(),
             pipe: end.id(),
             role: end.role(),
-            both_ways,
+            expects_both_ways,
             due: Some((Instant::now() + PATIENCE, News::Waiting)),
             since: Instant::now(),
         }
@@ -64,7 +65,7 @@ impl Notice {
             what: String::new(),
             pipe: (0, 0),
             role: Role::Either,
-            both_ways: false,
+            expects_both_ways: false,
             due: None,
             since: Instant::now(),
         }
@@ -112,7 +113,7 @@ impl Notice {
 
     fn one_way(&mut self, news: News, doubt: Duration) {
         self.since = Instant::now();
-        self.due = self.both_ways.then(|| (self.since + doubt, news));
+        self.due = self.expects_both_ways.then(|| (self.since + doubt, news));
     }
 
     /// There is a link.
@@ -127,7 +128,7 @@ impl Notice {
             "{}: met {} of process {} on {}: frames go {how} {ways}, offloads {:#x}",
             self.name, link.peer.label, link.peer.pid, self.what, link.features
         );
-        if self.both_ways && !link.is_duplex() {
+        if self.expects_both_ways && !link.is_duplex() {
             let (here, there) = if link.tx.is_some() { ("to", "from") } else { ("from", "to") };
             say::note!(
                 "{}: one-way {here} {}: frames {there} it need a FIFO of their own, \

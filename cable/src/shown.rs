@@ -1,6 +1,6 @@
 //! What a cable shows of itself to whoever looks at its process, as `stdpkt ls` does.
 
-use std::io;
+use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 use shmring::board::{Board, Entry, Form, Posting, Way};
@@ -76,20 +76,23 @@ impl Shown {
         if let Some(tx) = &mut joined.tx {
             let form = if tx.stream::<StreamTx>().is_some() { Form::Capture } else { Form::Pipe };
             if let Tx::Stream(outlet) = tx {
-                outlet.show(self.entry(form, Way::Out, outlet.medium())?);
+                let entry = self.entry(form, Way::Out, outlet.pipe())?;
+                outlet.meter_mut().show(entry);
             }
         }
         for rx in joined.rx.iter_mut().flat_map(Receiver::sources) {
             let form = if rx.stream::<StreamRx>().is_some() { Form::Capture } else { Form::Pipe };
             if let Rx::Stream(inlet) = rx {
-                inlet.show(self.entry(form, Way::In, inlet.medium())?);
+                let entry = self.entry(form, Way::In, inlet.pipe())?;
+                inlet.meter_mut().show(entry);
             }
         }
         Ok(())
     }
 
-    fn entry(&self, form: Form, way: Way, medium: io::Result<(u64, u64)>) -> Result<Entry> {
-        let medium = medium.context("fstat")?;
+    fn entry(&self, form: Form, way: Way, pipe: BorrowedFd<'_>) -> Result<Entry> {
+        let stat = rustix::fs::fstat(pipe).context("fstat")?;
+        let medium = (stat.st_dev, stat.st_ino);
         Ok(self.board.post(&Posting { form, way, medium, ..self.posting.clone() }))
     }
 }

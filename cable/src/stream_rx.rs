@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use shmring::board::{Entry, Meter};
-use shmring::{Bytes, Counters, RecvError, StreamIn};
+use shmring::board::Meter;
+use shmring::{ByteStream, Bytes, RecvError, StreamIn};
 
 use super::bytes;
 use super::capture_in::CaptureIn;
@@ -126,6 +126,33 @@ impl StreamRx {
     }
 }
 
+impl ByteStream for StreamRx {
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len() == Err(RecvError::Empty);
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        self.blocked = false;
+        Ok(())
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
 impl StreamIn for StreamRx {
     /// After a mistake in the capture, which is [`StreamRx::error`], it has ended.
     fn next_len(&mut self) -> Result<usize, RecvError> {
@@ -154,36 +181,6 @@ impl StreamIn for StreamRx {
             self.left_out += 1;
             self.meter.dropped();
         }
-    }
-
-    fn arm(&mut self) -> bool {
-        let sleep = self.next_len() == Err(RecvError::Empty);
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> io::Result<()> {
-        self.blocked = false;
-        Ok(())
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.source)?;
-        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

@@ -8,8 +8,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use shmring::board::{Entry, Meter};
-use shmring::{BytesMut, Counters, SendError, StreamOut};
+use shmring::board::Meter;
+use shmring::{ByteStream, BytesMut, SendError, StreamOut};
 
 use super::bytes;
 use frames::capture::{Encoder, Format};
@@ -123,6 +123,41 @@ impl StreamTx {
     }
 }
 
+impl ByteStream for StreamTx {
+    fn arm(&mut self) -> bool {
+        let is_empty = self.flush();
+        let sleep = match self.state {
+            State::Closed => false,
+            State::Held => true,
+            State::Open => !is_empty,
+        };
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(1);
+        epoll::wait(&self.ready, spare_capacity(&mut events), Some(&NOW))?;
+        self.blocked = false;
+        self.look();
+        Ok(())
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl StreamOut for StreamTx {
     fn reserve(&mut self, len: usize) -> Result<(), SendError> {
         if len > MAX_FRAME {
@@ -153,27 +188,6 @@ impl StreamOut for StreamTx {
         self.flush();
     }
 
-    fn arm(&mut self) -> bool {
-        let is_empty = self.flush();
-        let sleep = match self.state {
-            State::Closed => false,
-            State::Held => true,
-            State::Open => !is_empty,
-        };
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> io::Result<()> {
-        let mut events = Vec::with_capacity(1);
-        epoll::wait(&self.ready, spare_capacity(&mut events), Some(&NOW))?;
-        self.blocked = false;
-        self.look();
-        Ok(())
-    }
-
     fn is_flushed(&mut self) -> bool {
         self.flush() || self.is_closed()
     }
@@ -184,23 +198,6 @@ impl StreamOut for StreamTx {
 
     fn max_frame(&self) -> usize {
         MAX_FRAME
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> io::Result<(u64, u64)> {
-        let stat = rustix::fs::fstat(&self.pipe)?;
-        Ok((stat.st_dev, stat.st_ino))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod flow;
+mod guests;
 mod inherited;
 pub mod messages;
 mod patience;

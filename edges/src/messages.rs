@@ -4,20 +4,18 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cable::Edge;
 use cable::edge::{NotNow, NotTaken, Watch};
 use frames::{ETHERNET_LEN, Framing, MAX_FRAME, VNET_LEN, begins, not_ethernet};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use shmring::{Bytes, BytesMut};
 
+use crate::guests::{Guests, News};
 use crate::patience::Patience;
 use crate::unix::{Correspondent, Listener};
-
-const SOCKET: u64 = 0;
-const LISTENER: u64 = 1;
 
 /// Messages as an edge. They are complete packets, without a header of their own.
 pub struct MessageEdge {
@@ -25,8 +23,6 @@ pub struct MessageEdge {
     socket: Option<OwnedFd>,
     /// Where datagrams go.
     to: Option<Correspondent>,
-    /// Takes the next socket when one has ended.
-    listener: Option<Listener>,
     /// Until a call says otherwise. The socket is watched edge-triggered.
     readable: bool,
     patience: Patience,
@@ -34,7 +30,7 @@ pub struct MessageEdge {
     /// Something that is no frame was told.
     told: bool,
     over: bool,
-    epoll: Epoll,
+    guests: Guests,
 }
 
 impl MessageEdge {
@@ -59,28 +55,21 @@ impl MessageEdge {
     }
 
     fn empty(what: &str, listener: Option<Listener>) -> Result<MessageEdge> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-        if let Some(listener) = &listener {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
-            epoll.add(listener, event).context("epoll_ctl")?;
-        }
         Ok(MessageEdge {
             what: what.to_owned(),
             socket: None,
             to: None,
-            listener,
             readable: false,
             patience: Patience::default(),
             message: vec![0; MAX_FRAME],
             told: false,
             over: false,
-            epoll,
+            guests: Guests::new(listener)?,
         })
     }
 
     fn begin(&mut self, socket: OwnedFd) -> Result<()> {
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        self.epoll.add(&socket, EpollEvent::new(flags, SOCKET)).context("epoll_ctl")?;
+        self.guests.watch(&socket, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, 0)?;
         self.socket = Some(socket);
         (self.readable, self.told) = (true, false);
         self.patience = Patience::default();
@@ -88,10 +77,8 @@ impl MessageEdge {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.socket.is_none()) else {
-            return;
-        };
-        if let Some((socket, _)) = listener.accept()
+        if self.socket.is_none()
+            && let Some(socket) = self.guests.next()
             && let Err(error) = self.begin(socket)
         {
             say::note!("{}: {error:#}", self.what);
@@ -101,7 +88,7 @@ impl MessageEdge {
     fn ended(&mut self) {
         self.socket = None;
         self.readable = false;
-        self.over = self.listener.is_none();
+        self.over = self.guests.is_last();
         self.accept();
     }
 }
@@ -209,19 +196,17 @@ impl Edge for MessageEdge {
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
-        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+        watch(self.guests.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
 
     fn woken(&mut self) {
-        let mut events = [EpollEvent::empty(); 2];
-        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-        for event in &events[..count] {
-            match event.data() {
-                SOCKET => {
+        for news in self.guests.news() {
+            match news {
+                News::Ready(..) => {
                     self.readable = self.socket.is_some();
                     self.patience.unblocked();
                 }
-                _ => self.accept(),
+                News::Next => self.accept(),
             }
         }
     }

@@ -8,24 +8,24 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
 use shmring::board::{Board, Form, Meter, Posting, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::codec::{Coding, Reader, Writer};
 use crate::flow::Flow;
+use crate::guests::{Guests, News};
 use crate::patience::Patience;
-use crate::unix::Listener;
+use crate::unix::{Listener, twice};
 
 /// Bytes that are gathered before they are written, and more than which are not taken
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
 
-/// Numbers of the descriptors in the edge's own epoll instance.
+/// Numbers of the descriptors.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
-const LISTENER: u64 = 2;
 
 /// How each direction is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +48,11 @@ pub struct StreamEdge {
     what: String,
     coding: Ways,
     stream: Option<Stream>,
-    /// Takes the next stream when one has ended.
-    listener: Option<Listener>,
     /// Of whose output the input is and whose input the output is, where a program has
     /// them. The end of the input is not the end of the edge then.
     flows: Option<(Rc<Flow>, Rc<Flow>)>,
     over: bool,
-    epoll: Epoll,
+    guests: Guests,
 }
 
 /// One stream while it lasts.
@@ -125,25 +123,14 @@ impl StreamEdge {
         coding: impl Into<Ways>,
         listener: Option<Listener>,
     ) -> Result<StreamEdge> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-        if let Some(listener) = &listener {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
-            epoll.add(listener, event).context("epoll_ctl")?;
-        }
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
-        Ok(StreamEdge { what, coding, stream, listener, flows: None, over: false, epoll })
+        let guests = Guests::new(listener)?;
+        Ok(StreamEdge { what, coding, stream, flows: None, over: false, guests })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
-        let watch = |fd: &OwnedFd, flags, number| {
-            match self.epoll.add(fd, EpollEvent::new(flags | EpollFlags::EPOLLET, number)) {
-                // A plain file is always ready.
-                Ok(()) | Err(nix::errno::Errno::EPERM) => Ok(()),
-                Err(errno) => Err(errno).context("epoll_ctl"),
-            }
-        };
-        watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
-        watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
+        self.guests.watch(&input, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP, INPUT)?;
+        self.guests.watch(&output, EpollFlags::EPOLLOUT, OUTPUT)?;
         let mut out = Vec::new();
         let writer = Writer::new(self.coding.output, &mut out);
         self.stream = Some(Stream {
@@ -193,7 +180,7 @@ impl StreamEdge {
             return;
         }
         self.stream = None;
-        self.over = self.listener.is_none();
+        self.over = self.guests.is_last();
         self.accept();
     }
 
@@ -213,11 +200,10 @@ impl StreamEdge {
 
     /// Takes the next stream, unless there is one: then it waits for its turn.
     fn accept(&mut self) {
-        let Some(listener) = self.listener.as_ref().filter(|_| self.stream.is_none()) else {
-            return;
-        };
-        if let Some((input, output)) = listener.accept()
-            && let Err(error) = self.begin(input, output)
+        if self.stream.is_none()
+            && let Some(socket) = self.guests.next()
+            && let Err(error) =
+                twice(socket).context("dup").and_then(|(input, output)| self.begin(input, output))
         {
             say::note!("{}: {error:#}", self.what);
         }
@@ -368,22 +354,19 @@ impl Edge for StreamEdge {
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
-        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+        watch(self.guests.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
     }
 
     fn woken(&mut self) {
-        let mut events = [EpollEvent::empty(); 3];
-        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-        for event in &events[..count] {
-            match (event.data(), &mut self.stream) {
-                (INPUT, Some(stream)) => stream.readable = stream.input.is_some(),
-                (OUTPUT, Some(stream)) => {
+        for news in self.guests.news() {
+            match (news, &mut self.stream) {
+                (News::Ready(INPUT, _), Some(stream)) => stream.readable = stream.input.is_some(),
+                (News::Ready(_, flags), Some(stream)) => {
                     stream.patience.unblocked();
-                    let hang_up = EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP;
-                    self.flush(event.events().intersects(hang_up));
+                    self.flush(flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP));
                 }
-                (LISTENER, _) => self.accept(),
-                _ => {}
+                (News::Next, _) => self.accept(),
+                (News::Ready(..), None) => {}
             }
         }
     }

@@ -130,11 +130,10 @@ impl Listener {
         &self.what
     }
 
-    /// Who has connected, if anybody has: the socket twice, to read and to write.
-    pub fn accept(&self) -> Option<(OwnedFd, OwnedFd)> {
+    /// Who has connected, if anybody has.
+    pub fn accept(&self) -> Option<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::accept_with(&self.socket, flags).ok()?;
-        twice(socket).ok()
+        rustix::net::accept_with(&self.socket, flags).ok()
     }
 }
 

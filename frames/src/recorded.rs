@@ -16,7 +16,7 @@ pub const MAX_HEAD_START: Duration = TICK.saturating_mul(u16::MAX as u32);
 
 const TICK: Duration = Duration::from_millis(10);
 /// Where it stands in a frame.
-const AT: std::ops::Range<usize> = VNET_LEN - 2..VNET_LEN;
+pub const AT: std::ops::Range<usize> = VNET_LEN - 2..VNET_LEN;
 
 /// Writes a head start into a frame.
 pub fn set_head_start(frame: &mut [u8], head_start: Duration) {

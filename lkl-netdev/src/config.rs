@@ -1,5 +1,7 @@
 //! What the environment says about the links of this process.
 
+use std::time::Duration;
+
 use shmring::Channel;
 
 /// How a device's links are made.
@@ -9,13 +11,21 @@ pub struct Config {
     pub channel: Channel,
     /// Bytes of ring, rounded up to a power of two.
     pub ring: usize,
+    /// After the program: so long without an acknowledgement, and what connections still
+    /// have to send is given up. Zero: at once.
+    pub linger: Duration,
     /// Name of the interface for `stdpkt ls`; the paths if empty.
     pub label: String,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { channel: Channel::Shm, ring: 1 << 20, label: String::new() }
+        Config {
+            channel: Channel::Shm,
+            ring: 1 << 20,
+            linger: Duration::from_secs(5),
+            label: String::new(),
+        }
     }
 }
 
@@ -33,6 +43,7 @@ impl Config {
     ///
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
     /// - `STDPKT_RING`: bytes of ring.
+    /// - `STDPKT_LINGER`: milliseconds.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -63,6 +74,12 @@ impl Config {
                 }
             }
         }
+        if let Some(value) = get("STDPKT_LINGER") {
+            let Ok(millis) = value.parse() else {
+                return Err(wrong("STDPKT_LINGER", value, "a number of milliseconds is possible"));
+            };
+            config.linger = Duration::from_millis(millis);
+        }
         Ok(config)
     }
 }
@@ -81,11 +98,14 @@ mod tests {
         assert_eq!(with("STDPKT_CHANNEL", "fifo").unwrap().channel, Channel::Fifo);
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
+        assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
     }
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9")] {
+        for (name, value) in
+            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9"), ("STDPKT_LINGER", "-1")]
+        {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }
     }

@@ -121,8 +121,7 @@ impl Plugs {
         self.cables.iter().filter_map(Cable::deadline).min()
     }
 
-    /// Waits for events, at most until then, and takes note of them. Returns how many
-    /// there were.
+    /// Waits for events, at most until then, and returns them.
     pub fn wait(&self, until: Option<Instant>) -> rustix::io::Result<Vec<Event>> {
         let left = until.map(|at| at.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -141,7 +140,7 @@ impl Plugs {
                 }
                 Source::Rendezvous { cable } => self.meet(sides, cable, Cable::on_rendezvous),
                 Source::Link { cable, half, serial } => {
-                    let woken = self.with(sides, cable, |cable| cable.woken(serial, half));
+                    let woken = self.with(sides, cable, |cable, _| cable.woken(serial, half));
                     if let Err(error) = woken {
                         say(&self.name, format_args!("epoll_wait: {error}"));
                     }
@@ -168,10 +167,8 @@ impl Plugs {
             return;
         }
         for at in 0..self.cables.len() {
-            let Plugs { dir, .. } = self;
-            let dir = dir.clone();
-            let renewed = self.with(sides, at, |cable| match cable.sweep() {
-                true => cable.renew(&dir),
+            let renewed = self.with(sides, at, |cable, dir| match cable.sweep() {
+                true => cable.renew(dir),
                 false => Ok(false),
             });
             let watched =
@@ -190,7 +187,7 @@ impl Plugs {
         what: impl FnOnce(&mut Cable, &mut Wake<'_>) -> Result<()>,
     ) {
         let epoll = self.epoll.try_clone();
-        let met = self.with(sides, at, |cable| {
+        let met = self.with(sides, at, |cable, _| {
             let epoll = epoll.context("dup")?;
             what(cable, &mut |serial, half, fd, flags| {
                 let source = Source::Link { cable: at, half, serial };
@@ -212,17 +209,23 @@ impl Plugs {
     }
 
     /// Has the halves of a cable's links in their place meanwhile.
-    fn with<T>(&mut self, sides: &Sides, at: usize, what: impl FnOnce(&mut Cable) -> T) -> T {
-        let cable = &mut self.cables[at];
+    fn with<T>(
+        &mut self,
+        sides: &Sides,
+        at: usize,
+        what: impl FnOnce(&mut Cable, &RuntimeDir) -> T,
+    ) -> T {
+        let Plugs { name, cables, dir, .. } = self;
+        let cable = &mut cables[at];
         {
             let (mut rx, mut tx) = (lock(&sides.rx), lock(&sides.tx));
             for (serial, joined) in cable.numbered() {
                 rx.give_back((at, serial), joined);
-                tx.give_back((at, serial), joined);
+                tx.give_back(name, (at, serial), joined);
             }
             tx.away = true;
         }
-        let result = what(cable);
+        let result = what(cable, dir);
         let (mut rx, mut tx) = (lock(&sides.rx), lock(&sides.tx));
         for (serial, joined) in cable.numbered() {
             rx.take((at, serial), joined);

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use cable::{Joined, Sender};
+use frames::recorded;
 use shmring::SendError;
 
 use crate::Key;
@@ -41,14 +42,14 @@ impl Transmit {
     }
 
     /// Puts the sending half of a link in its place.
-    pub fn give_back(&mut self, key: Key, joined: &mut Joined) {
+    pub fn give_back(&mut self, name: &str, key: Key, joined: &mut Joined) {
         if let Some(at) = self.links.iter().position(|link| link.0 == key) {
             joined.tx = Some(self.links.remove(at).1);
         }
         if let Some(at) = self.ended.iter().position(|link| link.0 == key) {
             let (_, tx, error) = self.ended.remove(at);
             joined.tx = Some(tx);
-            joined.end_tx("eth", &error);
+            joined.end_tx(name, &error);
         }
     }
 
@@ -76,6 +77,9 @@ impl Transmit {
             };
             let sent = tx.put(len, |room| {
                 buffers.gather(room);
+                // LKL leaves there what was in its memory where buffers do not merge, and
+                // a function would hold the frame back for that long.
+                room.copy_from(recorded::AT.start, &[0; recorded::AT.end - recorded::AT.start]);
                 Ok::<_, ()>(len)
             });
             match sent {

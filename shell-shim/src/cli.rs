@@ -2,7 +2,8 @@
 
 pub mod mistake;
 
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::check::CheckArgs;
 use crate::check::probe::ProbeArgs;
@@ -22,8 +23,9 @@ use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
-use crate::succession::swap::SwapArgs;
+use crate::succession::swap::{self, SwapArgs};
 use crate::uplink::UplinkArgs;
+use crate::{check, demo, each, exec, filters, host, join, ls, metrics, pages, perf, run, uplink};
 
 /// Chain network functions with `|`, over shared memory.
 ///
@@ -97,11 +99,47 @@ pub enum Command {
     DemoVeth(VethArgs),
 }
 
+impl Command {
+    /// Does it; returns the exit status.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn run(self) -> Result<u8> {
+        use Command::{Completions, Man, Perf};
+        if !matches!(self, Perf { .. } | Man(_) | Completions(_)) {
+            host::check()?;
+        }
+        match self {
+            Command::Run(args) => run::run(args),
+            Command::Perf { command } => perf::run(command).map(|()| 0),
+            Command::Dump(args) => filters::dump::run(&args),
+            Command::Feed(args) => filters::feed::run(&args),
+            Command::Tee(args) => filters::tee::run(&args),
+            Command::Filter(args) => filters::filter::run(&args),
+            Command::Balance(args) => filters::balance::run(&args),
+            Command::Wire(args) => filters::wire::run(&args),
+            Command::Each(args) => each::run(&args),
+            Command::Join(args) => join::run(&args),
+            Command::Uplink(args) => uplink::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::CheckProbe(args) => check::probe::run(&args),
+            Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
+            Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),
+            Command::Swap(args) => swap::run(&args),
+            Command::Exec(args) => exec::run(&args),
+            Command::Ls(args) => ls::run(&args).map(|()| 0),
+            Command::Metrics(args) => metrics::run(&args).map(|()| 0),
+            Command::Demo(args) => demo::run(&args),
+            Command::DemoVeth(args) => demo::veth::run(args),
+        }
+    }
+}
+
 /// Whether a command line, the program's name first, is one.
 ///
 /// # Errors
 /// What the user would see.
-pub fn parse(words: Vec<String>) -> Result<(), String> {
+pub fn parse(words: Vec<String>) -> std::result::Result<(), String> {
     let parsed = Cli::try_parse_from(&words);
     let told = |error| mistake::one_line(&error, words.iter().map(Into::into));
     parsed.map(drop).or_else(|error| match error.use_stderr() {
@@ -116,7 +154,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -2,12 +2,13 @@
 //! something ran out.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, ensure};
 use rustix::process::{Resource, getrlimit};
 use shmring::LinkError;
+
+use crate::stack::keeper::search::{find, search_path};
 
 /// Descriptors that a function with a few links needs, and some to spare.
 const FILES: u64 = 64;
@@ -44,13 +45,7 @@ pub fn see_check(error: Error) -> Error {
 
 /// Where a program is, in PATH or where Debian puts those for root.
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    let given = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let files = std::env::split_paths(&given).chain(system).map(|dir| dir.join(name));
-    let is_program = |file: &PathBuf| {
-        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-    };
-    files.into_iter().find(is_program)
+    find(name, &search_path()).ok()
 }
 
 /// What to do about an error that says that something ran out.

@@ -29,10 +29,10 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 
-use succession::{heir, place, swap};
+use succession::{heir, place};
 
 /// Exit status when `stdpkt` itself failed, as in env(1) and timeout(1).
 pub const FAILED: u8 = 125;
@@ -97,13 +97,14 @@ fn live(command: cli::Command) -> anyhow::Result<u8> {
         | cli::Command::Filter(_)
         | cli::Command::Dump(_)
         | cli::Command::Feed(_)
+        | cli::Command::Wire(_)
         | cli::Command::Balance(_) => heir::prepare()?,
         cli::Command::Join(_) | cli::Command::Each(_) | cli::Command::Uplink(_) => {
             heir::refuse()?;
         }
         _ => {}
     }
-    let status = run(command)?;
+    let status = command.run()?;
     Ok(place::keep()?.unwrap_or(status))
 }
 
@@ -125,37 +126,5 @@ fn print_file(words: &[OsString]) -> ExitCode {
             say::error!("--print-file: {error:#}");
             ExitCode::from(FAILED)
         }
-    }
-}
-
-fn run(command: cli::Command) -> anyhow::Result<u8> {
-    use cli::Command::{Completions, Man, Perf};
-    if !matches!(command, Perf { .. } | Man(_) | Completions(_)) {
-        host::check()?;
-    }
-    match command {
-        cli::Command::Run(args) => run::run(args),
-        cli::Command::Swap(args) => swap::run(&args),
-        cli::Command::Perf { command } => perf::run(command).map(|()| 0),
-        cli::Command::Dump(args) => filters::dump::run(&args),
-        cli::Command::Feed(args) => filters::feed::run(&args),
-        cli::Command::Tee(args) => filters::tee::run(&args),
-        cli::Command::Filter(args) => filters::filter::run(&args),
-        cli::Command::Balance(args) => filters::balance::run(&args),
-        cli::Command::Wire(args) => filters::wire::run(&args),
-        cli::Command::Each(args) => each::run(&args),
-        cli::Command::Join(args) => join::run(&args),
-        cli::Command::Uplink(args) => uplink::run(&args),
-        cli::Command::Check(args) => check::run(&args),
-        cli::Command::CheckProbe(args) => check::probe::run(&args),
-        cli::Command::Man(args) => pages::man(&args, cli::Cli::command()).map(|()| 0),
-        cli::Command::Completions(args) => {
-            pages::completions(&args, cli::Cli::command()).map(|()| 0)
-        }
-        cli::Command::Exec(args) => exec::run(&args),
-        cli::Command::Ls(args) => ls::run(&args).map(|()| 0),
-        cli::Command::Metrics(args) => metrics::run(&args).map(|()| 0),
-        cli::Command::Demo(args) => demo::run(&args),
-        cli::Command::DemoVeth(args) => demo::veth::run(args),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cable::{Cable, CablePlan, Fallback, Sender};
-use shell_shim::filters::{Patch, Work, offer};
+use shell_shim::filters::{Work, offer, run_within};
 use shmring::{Channel, Offer, PipeEnd, RecvError, RuntimeDir, SendError};
 
 const FRAMES: u32 = 400;
@@ -133,14 +133,13 @@ fn once(seed: u64, channel: Channel) -> u32 {
     let writer = {
         let (dir, dice) = (dir.clone(), dice.clone());
         std::thread::spawn(move || {
-            let patch = Patch::within(dir, vec![plan(write, channel)], None).unwrap();
-            patch.run(&mut Writer { dice, next: 0 }).unwrap();
+            let mut writer = Writer { dice, next: 0 };
+            run_within(dir, vec![plan(write, channel)], None, &mut writer).unwrap();
         })
     };
     dice.pause(8000);
     let mut reader = Reader { next: 0, over_link: 0 };
-    let patch = Patch::within(dir, vec![plan(read, Channel::Shm)], None).unwrap();
-    patch.run(&mut reader).unwrap();
+    run_within(dir, vec![plan(read, Channel::Shm)], None, &mut reader).unwrap();
     writer.join().unwrap();
     assert_eq!(reader.next, FRAMES, "seed {seed}: frames are missing");
     reader.over_link

@@ -1,6 +1,5 @@
 //! The end of a pipe that is the address of a link.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,27 +8,7 @@ use rustix::io::Errno;
 
 use crate::error::LinkError;
 use crate::rendezvous::door::Post;
-
-/// Which end of a pipe a process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Reads the pipe.
-    Reader,
-    /// Writes the pipe.
-    Writer,
-    /// Holds a FIFO by path, as its neighbour does.
-    Either,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Reader => "reader",
-            Role::Writer => "writer",
-            Role::Either => "pair of neighbours",
-        })
-    }
-}
+use crate::role::Role;
 
 /// A descriptor of a pipe, a FIFO or a Unix socket, and what it is.
 pub struct PipeEnd {

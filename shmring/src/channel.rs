@@ -132,12 +132,18 @@ impl Tx {
 
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
-        either!(Tx, self, half => half.count_drop());
+        match self {
+            Tx::Ring(half) => half.count_drop(),
+            Tx::Stream(stream) => stream.meter_mut().dropped(),
+        }
     }
 
     /// What this side counted.
     pub fn counters(&self) -> Counters {
-        either!(Tx, self, half => half.counters())
+        match self {
+            Tx::Ring(half) => half.counters(),
+            Tx::Stream(stream) => stream.meter().counters(),
+        }
     }
 }
 
@@ -285,12 +291,18 @@ impl Rx {
 
     /// Counts a frame that was released without being delivered.
     pub fn count_drop(&mut self) {
-        either!(Rx, self, half => half.count_drop());
+        match self {
+            Rx::Ring(half) => half.count_drop(),
+            Rx::Stream(stream) => stream.meter_mut().dropped(),
+        }
     }
 
     /// What this side counted.
     pub fn counters(&self) -> Counters {
-        either!(Rx, self, half => half.counters())
+        match self {
+            Rx::Ring(half) => half.counters(),
+            Rx::Stream(stream) => stream.meter().counters(),
+        }
     }
 }
 

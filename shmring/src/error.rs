@@ -1,7 +1,7 @@
 //! What can go wrong: one small type for each group of operations.
 
 #[cfg(not(loom))]
-use crate::address::Role;
+use crate::role::Role;
 
 /// Why [`Producer::reserve`](crate::Producer::reserve) or a framed pipe gave no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

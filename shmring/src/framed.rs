@@ -9,11 +9,10 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, Result};
 
 use crate::bell::Waiter;
-use crate::board::{Entry, Meter};
+use crate::board::Meter;
 use crate::error::{RecvError, SendError};
-use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
-use crate::stream::{StreamIn, StreamOut};
+use crate::stream::{ByteStream, StreamIn, StreamOut};
 
 const PREFIX: usize = 4;
 
@@ -32,11 +31,6 @@ pub fn enlarge(pipe: impl AsFd) -> Result<usize> {
             Err(_) => return rustix::pipe::fcntl_getpipe_size(&pipe),
         }
     }
-}
-
-fn inode(pipe: &OwnedFd) -> std::io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(pipe)?;
-    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// One pollable descriptor for the pipe and the link's socket.
@@ -114,6 +108,36 @@ impl FramedTx {
     }
 }
 
+impl ByteStream for FramedTx {
+    fn arm(&mut self) -> bool {
+        self.flush();
+        let sleep = self.sent < self.len && !self.is_closed();
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
+        self.waiter.clear()?;
+        self.flush(); // there may not be another frame to push this one
+        Ok(())
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl StreamOut for FramedTx {
     fn reserve(&mut self, len: usize) -> std::result::Result<(), SendError> {
         if len > self.max_frame {
@@ -140,22 +164,6 @@ impl StreamOut for FramedTx {
         self.flush();
     }
 
-    fn arm(&mut self) -> bool {
-        self.flush();
-        let sleep = self.sent < self.len && !self.is_closed();
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> std::io::Result<()> {
-        self.blocked = false;
-        self.waiter.clear()?;
-        self.flush(); // there may not be another frame to push this one
-        Ok(())
-    }
-
     fn is_flushed(&mut self) -> bool {
         self.flush();
         self.sent == self.len || self.is_closed()
@@ -167,22 +175,6 @@ impl StreamOut for FramedTx {
 
     fn max_frame(&self) -> usize {
         self.max_frame
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> std::io::Result<(u64, u64)> {
-        inode(&self.pipe)
     }
 }
 
@@ -274,6 +266,33 @@ impl FramedRx {
     }
 }
 
+impl ByteStream for FramedRx {
+    fn arm(&mut self) -> bool {
+        let sleep = self.next_len().err() == Some(RecvError::Empty);
+        if sleep {
+            self.meter.stalled();
+        }
+        sleep
+    }
+
+    fn woken(&mut self) -> std::io::Result<()> {
+        self.blocked = false;
+        Ok(self.waiter.clear()?)
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    fn pipe(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
 impl StreamIn for FramedRx {
     fn next_len(&mut self) -> std::result::Result<usize, RecvError> {
         loop {
@@ -296,35 +315,6 @@ impl StreamIn for FramedRx {
         self.begin += PREFIX + self.next;
         self.meter.passed(self.next);
         self.next = 0;
-    }
-
-    fn arm(&mut self) -> bool {
-        let sleep = self.next_len().err() == Some(RecvError::Empty);
-        if sleep {
-            self.meter.stalled();
-        }
-        sleep
-    }
-
-    fn woken(&mut self) -> std::io::Result<()> {
-        self.blocked = false;
-        Ok(self.waiter.clear()?)
-    }
-
-    fn count_drop(&mut self) {
-        self.meter.dropped();
-    }
-
-    fn counters(&self) -> Counters {
-        self.meter.counters()
-    }
-
-    fn show(&mut self, entry: Entry) {
-        self.meter.show(entry);
-    }
-
-    fn medium(&self) -> std::io::Result<(u64, u64)> {
-        inode(&self.pipe)
     }
 }
 

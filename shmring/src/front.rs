@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use crate::address::{PipeEnd, Role};
+use crate::address::PipeEnd;
 use crate::channel::{Borrowed, Rx, Tx};
 use crate::error::{LinkError, RecvError, SendError};
 use crate::handshake::Offer;
 use crate::link::Link;
 use crate::rendezvous::Rendezvous;
+use crate::role::Role;
 use crate::runtime_dir::RuntimeDir;
 use crate::slot::Bytes;
 

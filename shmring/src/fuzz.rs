@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn spoilt_greetings() {
         let offer = Offer { label: "right".into(), features: 5, ..Offer::default() };
-        let role = crate::address::Role::Writer;
+        let role = crate::role::Role::Writer;
         let good = Message::new(Kind::Hello, role, &offer).encode();
         let mut chance = Chance(1);
         let mut accepted = 0u64;

@@ -43,8 +43,8 @@
 //! which has no descriptor and is for one of another user), role, four zeros, and at
 //! offset 24 the sender's nonce in 8 bytes.
 
-use crate::address::Role;
 use crate::layout::LABEL_LEN;
+use crate::role::Role;
 
 /// Version of this handshake.
 pub(crate) const VERSION: u32 = 2;

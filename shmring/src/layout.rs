@@ -225,6 +225,9 @@ pub(crate) fn fit_capacity(wish: usize, max_frame: usize) -> usize {
     needed.min(MAX_CAPACITY).next_power_of_two()
 }
 
+#[cfg(all(test, not(loom)))]
+mod in_c;
+
 #[cfg(test)]
 mod tests {
     use super::*;

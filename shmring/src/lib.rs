@@ -79,6 +79,8 @@ mod region;
 mod rendezvous;
 mod ring;
 #[cfg(not(loom))]
+mod role;
+#[cfg(not(loom))]
 mod runtime_dir;
 #[cfg(not(loom))]
 mod scm;
@@ -90,7 +92,7 @@ mod stream;
 mod sync;
 
 #[cfg(not(loom))]
-pub use address::{PipeEnd, Role};
+pub use address::PipeEnd;
 #[cfg(not(loom))]
 pub use channel::{Borrowed, Room, Rx, Tx};
 #[cfg(not(loom))]
@@ -108,8 +110,10 @@ pub use link::{Link, Peer, loopback, pair};
 pub use rendezvous::{Event, PROLOGUE, Rendezvous};
 pub use ring::{Batch, Consumer, Counters, Frame, Producer, Reservation};
 #[cfg(not(loom))]
+pub use role::Role;
+#[cfg(not(loom))]
 pub use runtime_dir::RuntimeDir;
 pub use slot::{Bytes, BytesMut};
 pub use spin::Spin;
 #[cfg(not(loom))]
-pub use stream::{StreamIn, StreamOut};
+pub use stream::{ByteStream, StreamIn, StreamOut};

@@ -29,11 +29,12 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventFlags};
 use rustix::io::Errno;
 
-use crate::address::{PipeEnd, Role};
+use crate::address::PipeEnd;
 use crate::bell::LinkFds;
 use crate::error::LinkError;
 use crate::handshake::{Kind, Offer, Reason};
 use crate::link::Link;
+use crate::role::Role;
 use crate::runtime_dir::RuntimeDir;
 
 use adverts::Advert;

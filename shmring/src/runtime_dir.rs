@@ -2,9 +2,15 @@
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use crate::error::LinkError;
-use crate::rendezvous::door;
+
+/// A door that is being made has another name, for no longer than this.
+const MAKING: Duration = Duration::from_secs(60);
 
 /// A place where neighbours can meet that come from different network namespaces: a
 /// directory of the user's, 0700, no symlink. All others meet without.
@@ -89,13 +95,44 @@ impl RuntimeDir {
 
     /// Takes away what killed processes left behind.
     pub fn sweep(&self) {
-        self.path.iter().for_each(|path| door::sweep(path, usize::MAX));
+        self.sweep_up_to(usize::MAX);
+    }
+
+    /// The same, looking at so many doors.
+    pub(crate) fn sweep_up_to(&self, most: usize) {
+        let entries = self.path.as_ref().and_then(|path| std::fs::read_dir(path).ok());
+        for entry in entries.into_iter().flatten().flatten().take(most) {
+            let path = entry.path();
+            let made = entry.metadata().and_then(|meta| meta.modified());
+            let age = made.ok().and_then(|made| made.elapsed().ok());
+            let is_made = path.extension().is_none() || age.is_some_and(|age| age > MAKING);
+            if is_made && is_dead(&path) {
+                let _ = rustix::fs::unlink(&path);
+            }
+        }
+    }
+
+    /// Takes the door of one that seems to be dead away, if it is.
+    pub(crate) fn bury(&self, nonce: u64) {
+        if let Some(path) = self.door(nonce)
+            && is_dead(&path)
+        {
+            let _ = rustix::fs::unlink(&path);
+        }
     }
 
     /// The door of the process with this nonce.
     pub(crate) fn door(&self, nonce: u64) -> Option<PathBuf> {
         Some(self.path.as_ref()?.join(format!("{nonce:x}")))
     }
+}
+
+/// Whether nobody is behind a door that is there.
+fn is_dead(path: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+    let (Ok(socket), Ok(name)) = (socket, SocketAddrUnix::new(path)) else { return false };
+    rustix::net::connect(&socket, &name) == Err(Errno::CONNREFUSED)
 }
 
 /// The id that a user has outside of our user namespace: where all look like root, as

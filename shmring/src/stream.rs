@@ -2,16 +2,36 @@
 
 use std::any::Any;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::board::Entry;
+use crate::board::Meter;
 use crate::error::{RecvError, SendError};
-use crate::ring::Counters;
 use crate::slot::{Bytes, BytesMut};
 
-/// A byte stream that frames go into. None of the methods waits. The descriptor is
-/// readable when it is worth calling [`StreamOut::woken`].
-pub trait StreamOut: AsFd + Any + Send {
+/// A byte stream, in either direction. None of the methods waits. The descriptor is
+/// readable when it is worth calling [`ByteStream::woken`].
+pub trait ByteStream: AsFd + Any + Send {
+    /// See [`Tx::arm`](crate::Tx::arm) and [`Rx::arm`](crate::Rx::arm).
+    fn arm(&mut self) -> bool;
+
+    /// See [`Tx::woken`](crate::Tx::woken) and [`Rx::woken`](crate::Rx::woken).
+    ///
+    /// # Errors
+    /// Those of `epoll_wait(2)`.
+    fn woken(&mut self) -> io::Result<()>;
+
+    /// What passed.
+    fn meter(&self) -> &Meter;
+
+    /// The same, to count what did not, and to be shown to whoever looks.
+    fn meter_mut(&mut self) -> &mut Meter;
+
+    /// What the bytes go into or come from.
+    fn pipe(&self) -> BorrowedFd<'_>;
+}
+
+/// A byte stream that frames go into.
+pub trait StreamOut: ByteStream {
     /// Makes sure of room for a frame of up to `len` bytes.
     ///
     /// # Errors
@@ -24,15 +44,6 @@ pub trait StreamOut: AsFd + Any + Send {
     /// Sends the first `len` bytes of the room.
     fn commit(&mut self, len: usize);
 
-    /// See [`Tx::arm`](crate::Tx::arm).
-    fn arm(&mut self) -> bool;
-
-    /// See [`Tx::woken`](crate::Tx::woken).
-    ///
-    /// # Errors
-    /// Those of `epoll_wait(2)`.
-    fn woken(&mut self) -> io::Result<()>;
-
     /// Whether the neighbour gets all that was sent even if this side ends now, or
     /// does not want it any more.
     fn is_flushed(&mut self) -> bool;
@@ -42,25 +53,10 @@ pub trait StreamOut: AsFd + Any + Send {
 
     /// Longest frame in bytes.
     fn max_frame(&self) -> usize;
-
-    /// Counts a frame that could not be sent.
-    fn count_drop(&mut self);
-
-    /// What was counted.
-    fn counters(&self) -> Counters;
-
-    /// Shows what it counts to whoever looks at this process.
-    fn show(&mut self, entry: Entry);
-
-    /// `(st_dev, st_ino)` of what the bytes go into.
-    ///
-    /// # Errors
-    /// Those of `fstat(2)`.
-    fn medium(&self) -> io::Result<(u64, u64)>;
 }
 
-/// A byte stream that frames come out of, as [`StreamOut`].
-pub trait StreamIn: AsFd + Any + Send {
+/// A byte stream that frames come out of.
+pub trait StreamIn: ByteStream {
     /// Length of the next frame, in bytes.
     ///
     /// # Errors
@@ -72,28 +68,4 @@ pub trait StreamIn: AsFd + Any + Send {
 
     /// Done with it.
     fn release(&mut self);
-
-    /// See [`Rx::arm`](crate::Rx::arm).
-    fn arm(&mut self) -> bool;
-
-    /// See [`Rx::woken`](crate::Rx::woken).
-    ///
-    /// # Errors
-    /// Those of `epoll_wait(2)`.
-    fn woken(&mut self) -> io::Result<()>;
-
-    /// Counts a frame that was released without being delivered.
-    fn count_drop(&mut self);
-
-    /// What was counted.
-    fn counters(&self) -> Counters;
-
-    /// Shows what it counts to whoever looks at this process.
-    fn show(&mut self, entry: Entry);
-
-    /// `(st_dev, st_ino)` of where the bytes come from.
-    ///
-    /// # Errors
-    /// Those of `fstat(2)`.
-    fn medium(&self) -> io::Result<(u64, u64)>;
 }

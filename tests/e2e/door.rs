@@ -149,3 +149,47 @@ fn another_users_door_stays_shut() {
     play.end();
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_wire_becomes_worse_and_better_while_packets_pass() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let wire = name("wire");
+    let play = scene.start_sh(&format!(
+        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+             until [ -e end ]; do ping -c1 -W1 10.0.0.2 | sed -n s/.*time=//p >> times; done' \
+         | stdpkt wire --name {wire} --delay 1ms | stdpkt run --left 10.0.0.2/24"
+    ));
+    let answered = || std::fs::read_to_string(scene.path("times")).unwrap_or_default();
+    let last_ms = || {
+        let times = answered();
+        let last = times.lines().last().and_then(|line| line.split(' ').next()?.parse().ok());
+        last.unwrap_or(0.0_f64)
+    };
+    let until = |done: &dyn Fn() -> bool| {
+        wait_until(SOON, || if done() { Ok(()) } else { Err(answered()) });
+    };
+    until(&|| answered().lines().count() > 1);
+    let set = |options: &str| {
+        let outcome = scene.sh(&format!("stdpkt wire --set {wire} {options}"));
+        assert_eq!((outcome.status, outcome.err.as_str()), (0, ""), "{options}");
+    };
+    set("--delay right-to-left=200ms");
+    until(&|| last_ms() > 200.0);
+    // The delay of the other direction stays, and so does this one's.
+    set("--loss=left-to-right=100%");
+    let count = answered().lines().count();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert!(answered().lines().count() <= count + 1, "{}", answered());
+    set("--loss 0%");
+    let count = answered().lines().count();
+    until(&|| answered().lines().count() > count + 1);
+    assert!(last_ms() > 200.0, "{}", answered());
+    for (options, part) in [("--jitter 1s", "--jitter: more than the delay"), ("", "say what, as")]
+    {
+        refused(&scene.sh(&format!("stdpkt wire --set {wire} {options}")), part);
+    }
+    std::fs::write(scene.path("end"), "").expect("scene");
+    play.end();
+    scene.assert_nothing_left();
+}

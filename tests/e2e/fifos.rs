@@ -82,3 +82,70 @@ fn a_function_may_be_joined_by_links_alone() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_function_on_fifos_waits_for_the_next_neighbour() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo f a b").status, 0);
+    let links = "--link x,at=f,ip=10.0.0.1/24 --link y,at=a:b,ip=10.0.1.1/24";
+    let stays = scene.start_sh(&format!("exec stdpkt run {links}"));
+    for _ in 0..3 {
+        let next = scene
+            .sh("stdpkt run --link x,at=f,ip=10.0.0.2/24 --link y,at=b:a,ip=10.0.1.2/24 \
+             -- sh -c 'ping -q -c1 -W5 10.0.0.1 && ping -q -c1 -W5 10.0.1.1'");
+        assert_eq!(next.status, 0, "{next:#?}");
+        assert_eq!(next.out.matches(" 0% packet loss").count(), 2, "{next:#?}");
+    }
+    stays.signal_group(rustix::process::Signal::TERM);
+    let stays = stays.end();
+    assert_eq!((stays.status, stays.err.as_str()), (143, ""), "{stays:#?}");
+    scene.assert_nothing_left();
+}
+
+/// It would put its frames into the link of the two others.
+#[test]
+fn the_third_holder_of_a_fifo_used_both_ways_is_refused_and_named() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo f").status, 0);
+    let one = scene.start_sh("exec stdpkt run --link x,at=f,ip=10.0.0.1/24");
+    let two = scene.start_sh("exec stdpkt run --link x,at=f,ip=10.0.0.2/24 -- sh -c 'ping -q -c1 -W5 10.0.0.1 && touch up && exec sleep 60'");
+    scene.wait_for_file("up");
+    for channel in ["shm", "fifo"] {
+        let third =
+            scene.sh(&format!("stdpkt run --channel {channel} --link x,at=f,ip=10.0.0.3/24"));
+        assert_eq!(third.status, 125, "{third:#?}");
+        let line = third.only_line();
+        for word in ["stdpkt: x: f already has ", "`stdpkt` (pid ", "another pipe or FIFO"] {
+            assert!(line.contains(word), "{channel}: {line}");
+        }
+    }
+    for play in [one, two] {
+        play.signal_group(rustix::process::Signal::TERM);
+        play.end();
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_reader_of_several_goes_on_looking_when_one_of_them_ends() {
+    need_functions!("ping", "mkfifo");
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo f g h").status, 0);
+    let reader = scene.start_sh("exec stdpkt run --link x,at=f:g,ip=10.0.0.1/24");
+    let stays = scene.start_sh(
+        "exec stdpkt run --link x,at=h:f,ip=10.0.0.2/24 -- sh -c 'touch up; exec sleep 60'",
+    );
+    scene.wait_for_file("up");
+    for _ in 0..2 {
+        let next = scene
+            .sh("stdpkt run --link x,at=g:f,ip=10.0.0.3/24 -- timeout 20 ping -q -c1 10.0.0.1");
+        assert!(next.out.contains("1 received"), "{next:#?}");
+    }
+    for play in [reader, stays] {
+        play.signal_group(rustix::process::Signal::TERM);
+        play.end();
+    }
+    scene.assert_nothing_left();
+}

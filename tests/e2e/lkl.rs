@@ -49,6 +49,19 @@ fn two_lkl_functions_ping() {
 }
 
 #[test]
+fn a_bad_cable_is_as_bad_between_lkl_functions() {
+    need!("LKL_DIR", "namespaces", "bash", "ping");
+    let (_, outcome) = chain(
+        "LKL --right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2 | stdpkt wire --delay 30ms \
+         | LKL --left 10.0.0.2/24",
+    );
+    assert_eq!(replies(&outcome, "10.0.0.2"), 3, "{outcome:?}");
+    let times = outcome.err.split("time=").skip(1).filter_map(|it| it.split(' ').next());
+    let times: Vec<f64> = times.filter_map(|it| it.parse().ok()).collect();
+    assert!(times.len() == 3 && times.iter().all(|ms| *ms >= 60.0), "{outcome:?}");
+}
+
+#[test]
 fn an_lkl_function_has_a_neighbour_with_another_stack() {
     need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping");
     let ends = ["--right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2", "--left 10.0.0.2/24"];
@@ -293,4 +306,49 @@ fn mistakes_in_a_configuration_are_one_line() {
     }
     fs::remove_file(scene.path("x.json")).expect("scene");
     said(&scene, &["x.json", "No such file"]);
+}
+
+/// The words before a program that make it a function of an LKL by `stdpkt run`, which
+/// sends `bytes` as soon as somebody listens, and ends at once.
+fn sender(options: &str, bytes: u32) -> String {
+    format!(
+        "LKL --right 10.0.0.1/24 {options} -- perl -MSocket -e ' \
+           $to = pack_sockaddr_in 99, inet_aton \"10.0.0.2\"; \
+           for (1 .. 200) {{ \
+             socket S, PF_INET, SOCK_STREAM, 0 or die; \
+             setsockopt S, SOL_SOCKET, SO_SNDBUF, 400000; \
+             last if connect S, $to; close S; select undef, undef, undef, 0.05; }} \
+           $all = \"x\" x {bytes}; \
+           while (length $all) {{ $n = syswrite S, $all or die; substr $all, 0, $n, \"\"; }} \
+           exit 3'"
+    )
+}
+
+#[test]
+fn what_cmd_sent_last_arrives() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "perl", "socat");
+    // The peer is slow: much is left to send when CMD ends.
+    let send = sender("", 3_000_000);
+    let scene = scene();
+    let chain = format!(
+        "{send} | stdpkt run --left 10.0.0.2/24 -- socat -u TCP-LISTEN:99,rcvbuf=4096 CREATE:out"
+    );
+    let (statuses, outcome) = scene.pipeline(&chain.replace("LKL", "stdpkt run --stack lkl"));
+    assert_eq!(statuses[0], 3, "{outcome:?}");
+    let arrived = fs::metadata(scene.path("out")).expect("socat").len();
+    assert_eq!(arrived, 3_000_000, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn what_nobody_takes_is_given_up_and_told() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "perl", "socat");
+    let send = sender("--linger 0.5", 200_000);
+    let (statuses, outcome) = chain(&format!(
+        "{send} | stdpkt run --left 10.0.0.2/24 \
+           -- socat -u TCP-LISTEN:99,rcvbuf=4096 SYSTEM:'sleep 1000'"
+    ));
+    assert_eq!(statuses[0], 3, "{outcome:?}");
+    let told = "gave up after 0.5 s without progress: ";
+    assert!(outcome.err.contains(told) && outcome.err.contains(" of 1 connection"), "{outcome:?}");
 }

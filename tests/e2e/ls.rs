@@ -131,7 +131,8 @@ fn ls_shows_links_through_pipes() {
     for link in &links {
         assert_eq!(link["from"]["interface_drops"], 0, "{link:#?}");
         let [sent, received] = ["from", "to"].map(|end| link[end]["frames"].as_u64());
-        assert!(sent.is_some() && sent >= received, "{link:#?}");
+        // Each side counts for itself, after its own call: neither is first.
+        assert!(sent.is_some() && received.is_some(), "{link:#?}");
         assert_eq!((&link["capacity_bytes"], &link["used_bytes"]), (&Value::Null, &Value::Null));
     }
     assert_eq!(table.matches(" pipe ").count(), 2, "{table}");

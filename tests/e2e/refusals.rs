@@ -159,6 +159,16 @@ fn standard_input_that_is_no_link() {
     );
 }
 
+/// A path is a path, whatever its name.
+#[test]
+fn a_file_called_standard_input_is_no_standard_input() {
+    for name in ["standard input", "standard output"] {
+        let script =
+            format!("printf x >'{name}'; stdpkt run --link a,at='{name}',ip=10.0.0.1/24 -- true");
+        refused(&script, 125, &[name, "plain file", "mkfifo"]);
+    }
+}
+
 #[test]
 fn standard_input_that_is_a_terminal() {
     let scene = Scene::new();

@@ -156,7 +156,9 @@ fn nat_and_firewall_by_the_papers_variables() {
     let chain = chain.replace("LKL_stdpkt run --lkl-config env -- ", "LKL_HIJACK_");
     let (statuses, outcome) = scene.pipeline(&chain);
     assert_eq!(statuses, [0, 0, 0, 0], "{outcome:?}");
-    assert!(outcome.err.contains("3 received"), "{outcome:?}");
+    // iptables is CMD here, not `--setup`: what passes before it has run is not translated.
+    let received = ["3 received", "2 received"].iter().any(|some| outcome.err.contains(some));
+    assert!(received, "{outcome:?}");
     scene.assert_nothing_left();
 }
 

@@ -13,6 +13,7 @@
 
 mod child;
 mod configuration;
+mod linger;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;

@@ -2,8 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,12 +11,27 @@ use serde::Serialize;
 
 use super::group::Group;
 use super::watch::{Interrupted, Watch};
+use crate::stack::keeper::search::{find, search_path, user_path};
 
-/// A private host, a router that translates addresses, a public host.
-pub const COMMAND_LINE: &str = r"stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \
-| stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
-      --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
-| stdpkt run --left 8.8.8.8/24";
+/// A private host, a router that translates addresses, a public host. Where ping is
+/// missing there is an echo of our own, where iptables is, a mere router.
+fn command_line(ping: bool, iptables: bool) -> String {
+    let asks = if ping { "ping -c3 8.8.8.8" } else { "stdpkt perf client --rr 8.8.8.8" };
+    let nat = match iptables {
+        true => {
+            " \\\n      --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE'"
+        }
+        false => "",
+    };
+    // Without the NAT the public host has to know the way back.
+    let back = if iptables { "" } else { " --gateway 8.8.8.4" };
+    let answers = if ping { "" } else { " -- stdpkt perf server --once" };
+    format!(
+        "stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- {asks} \\\n\
+         | stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward{nat} \\\n\
+         | stdpkt run --left 8.8.8.8/24{back}{answers}"
+    )
+}
 
 /// What it runs, and the Debian packages that bring it.
 const PROGRAMS: [(&str, &str); 2] = [("ping", "iputils-ping"), ("iptables", "iptables")];
@@ -28,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What became of the chain.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
-    /// Replies that came back through it, null where it was not run.
+    /// Replies that came back through it; of stdpkt's own echo, 1 where there were some.
     pub replies: Option<usize>,
     /// Programs that are missing here.
     pub lacks: Vec<&'static str>,
@@ -41,30 +55,30 @@ impl Outcome {
     }
 }
 
-/// Shows the command line, then runs it, or says what it lacks.
+/// Shows the command line, says what stands in for what is missing, and runs it.
 ///
 /// # Errors
 /// [`Interrupted`], or where no shell can be run. A chain that fails is told on
 /// standard error and in the outcome.
 pub fn show(watch: &Watch) -> Result<Outcome> {
     let exe = env::current_exe().context("path of this program")?;
-    let given = env::var_os("PATH").unwrap_or_default();
-    let path = search_path(&exe, &given);
-    if find("stdpkt", &given).and_then(|found| found.canonicalize().ok()) != Some(exe.clone()) {
+    let path = with_this_first(&exe, search_path());
+    let found = find("stdpkt", &user_path()).ok().and_then(|found| found.canonicalize().ok());
+    if found.as_ref() != Some(&exe) {
         let here = exe.parent().unwrap_or(Path::new("/")).display();
         say::line!("PATH={here}:$PATH");
     }
-    say::text(format!("{COMMAND_LINE}\n\n"));
-
-    let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_none());
+    let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_err());
     let (lacks, packages): (Vec<_>, Vec<_>) = lacking.unzip();
+    let has = |program| !lacks.contains(&program);
+    let command_line = command_line(has("ping"), has("iptables"));
+    say::text(format!("{command_line}\n\n"));
     if !lacks.is_empty() {
         say::text(format!("{}\n\n", way_out(&lacks, &packages)));
-        return Ok(Outcome { replies: None, lacks });
     }
 
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(COMMAND_LINE).env("PATH", path);
+    shell.arg("-c").arg(command_line).env("PATH", path);
     let mut said = Vec::new();
     let done = Group::start(watch, vec![shell])?.finish(LIMIT, |bytes| {
         said.extend_from_slice(bytes);
@@ -83,35 +97,33 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     Ok(Outcome { replies: Some(replies), lacks })
 }
 
-/// This program first, so that the chain runs the same one; at the end the
-/// directories of iptables, which Debian gives to root alone.
-fn search_path(exe: &Path, given: &OsString) -> OsString {
+/// This program first, so that the chain runs the same one.
+fn with_this_first(exe: &Path, path: OsString) -> OsString {
     let here = exe.parent().map(Path::to_path_buf);
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let all = here.into_iter().chain(env::split_paths(given)).chain(system);
+    let all = here.into_iter().chain(env::split_paths(&path));
     // A directory with a colon in its name cannot be in PATH.
-    env::join_paths(all).unwrap_or_else(|_| given.clone())
-}
-
-fn find(program: &str, path: &OsString) -> Option<PathBuf> {
-    let files = env::split_paths(path).map(|dir| dir.join(program));
-    files.into_iter().find(|file| {
-        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
-    })
+    env::join_paths(all).unwrap_or(path)
 }
 
 fn way_out(lacks: &[&str], packages: &[&str]) -> String {
     let is = if lacks.len() == 1 { "is" } else { "are" };
+    let instead = lacks.iter().map(|program| match *program {
+        "ping" => "an echo of stdpkt's own",
+        _ => "a router without NAT",
+    });
     format!(
-        "{} {is} missing here, so the chain is left out: apt-get install {}",
+        "{} {is} missing here; instead there is {}. For the chain of the README: apt-get install {}",
         lacks.join(" and "),
+        instead.collect::<Vec<_>>().join(" and "),
         packages.join(" ")
     )
 }
 
-/// Only replies have a time to live in what ping prints, in any language.
+/// Only replies have a time to live in what ping prints, in any language; of our own echo,
+/// the one line that has the figures.
 fn replies(said: &[u8]) -> usize {
-    String::from_utf8_lossy(said).lines().filter(|line| line.contains(" ttl=")).count()
+    let is_reply = |line: &&str| line.contains(" ttl=") || line.starts_with("rr ");
+    String::from_utf8_lossy(said).lines().filter(is_reply).count()
 }
 
 #[cfg(test)]
@@ -122,10 +134,16 @@ mod tests {
     fn the_missing_programs_packages_are_named() {
         assert_eq!(
             way_out(&["ping", "iptables"], &["iputils-ping", "iptables"]),
-            "ping and iptables are missing here, so the chain is left out: \
-             apt-get install iputils-ping iptables"
+            "ping and iptables are missing here; instead there is an echo of stdpkt's own and \
+             a router without NAT. For the chain of the README: apt-get install iputils-ping iptables"
         );
         assert!(way_out(&["ping"], &["iputils-ping"]).starts_with("ping is missing"));
+    }
+
+    #[test]
+    fn the_chain_is_that_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        assert!(readme.contains(&command_line(true, true)), "{}", command_line(true, true));
     }
 
     #[test]
@@ -140,10 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn this_program_is_found_first_and_a_directory_is_none() {
-        let path = search_path(Path::new("/somewhere/stdpkt"), &"/bin:/usr/bin".into());
-        assert!(path.to_string_lossy().starts_with("/somewhere:/bin:/usr/bin:"));
-        assert!(find("sh", &path).is_some());
-        assert_eq!(find("bin", &"/usr".into()), None);
+    fn this_program_is_found_first() {
+        let path = with_this_first(Path::new("/somewhere/stdpkt"), "/bin:/usr/bin".into());
+        assert_eq!(path, "/somewhere:/bin:/usr/bin");
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::group::Group;
 use super::watch::{Interrupted, Watch};
 use crate::perf::Measurement;
-use crate::perf::wire::Mode;
+use crate::perf::messages::Mode;
 
 /// Bytes of each write of a goodput measurement.
 pub const WRITE: u32 = 64 << 10;

@@ -21,7 +21,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::perf::args::parse_seconds;
-use crate::perf::wire::Mode;
+use crate::perf::messages::Mode;
 use measure::{Samples, Way};
 use summary::Report;
 use watch::{Interrupted, Watch};

@@ -19,6 +19,11 @@ pub enum Request {
     /// Of a function: where its programs are. The answer brings two descriptors: a pidfd
     /// of a process in its namespaces, and their working directory.
     Inside,
+    /// Of a wire: what it does to packets from now on, as options of its command line.
+    Conditions {
+        /// For instance `--delay=20ms`. What they do not say stays.
+        options: Vec<String>,
+    },
     /// Of a balancer: no new flows for a target. Its FIFO comes along, as in all requests
     /// about targets; `path` is what to call it.
     Drain {
@@ -78,7 +83,11 @@ impl Request {
             | Request::Undrain { path }
             | Request::Weight { path, .. }
             | Request::Add { path } => Some(path),
-            Request::Inside | Request::Place | Request::HandOver { .. } | Request::Ready => None,
+            Request::Inside
+            | Request::Conditions { .. }
+            | Request::Place
+            | Request::HandOver { .. }
+            | Request::Ready => None,
         }
     }
 
@@ -88,6 +97,7 @@ impl Request {
             Request::Inside => {
                 anyhow::anyhow!("it has no network stack to be inside of: it is no function")
             }
+            Request::Conditions { .. } => anyhow::anyhow!("it is no wire"),
             _ => anyhow::anyhow!("it has no targets: it is no balancer"),
         }
     }

@@ -5,13 +5,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::stack::keeper::search::{find, user_path};
 
 /// `command` in a form that passes each line on at once: by stdbuf(1) where the C
 /// library buffers, by an option of its own for mawk, which buffers its input, too.
 pub(super) fn unbuffered(command: &[String]) -> Vec<String> {
     let mut words = command.to_vec();
-    let Some(program) = words.first().and_then(|name| find(name)) else { return words };
+    let path = user_path();
+    let Some(Ok(program)) = words.first().map(|name| find(name, &path)) else { return words };
     let real = fs::canonicalize(&program).unwrap_or(program);
     let name = real.file_name().and_then(OsStr::to_str).unwrap_or_default();
     if name == "mawk" {
@@ -24,19 +26,8 @@ pub(super) fn unbuffered(command: &[String]) -> Vec<String> {
         }
         return words;
     }
-    if name == "stdbuf" || find("stdbuf").is_none() {
+    if name == "stdbuf" || find("stdbuf", &path).is_err() {
         return words;
     }
     ["stdbuf", "-oL"].into_iter().map(str::to_owned).chain(words).collect()
-}
-
-/// The file that a name stands for.
-fn find(name: &str) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(PathBuf::from(name));
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path: &PathBuf| Path::is_file(path))
 }

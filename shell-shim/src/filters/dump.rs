@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use shmring::RecvError;
 
-use super::{Patch, Work, left};
+use super::{Work, left};
 use crate::name::NameArg;
 use cable::stream_tx::{Malformed, now};
 use cable::{BATCH, Cable, CablePlan};
@@ -93,7 +93,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     };
     dump.encoder.begin(&mut dump.buffer);
     dump.write()?;
-    let status = Patch::new(vec![plan], None)?.run(&mut dump)?;
+    let status = super::run(vec![plan], None, &mut dump)?;
     dump.malformed.tell(&dump.out.what);
     Ok(status)
 }

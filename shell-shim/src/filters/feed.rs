@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use frames::recorded::MAX_HEAD_START;
 use rustix::fs::SeekFrom;
-use shmring::{PipeEnd, RecvError, SendError, StreamIn};
+use shmring::{ByteStream, PipeEnd, RecvError, SendError, StreamIn};
 
-use super::{Patch, Work, right};
+use super::{Work, right};
 use crate::FAILED;
 use crate::name::NameArg;
 use crate::run::signals::Signals;
@@ -88,7 +88,7 @@ pub fn run(args: &FeedArgs) -> Result<u8> {
         return Ok(FAILED);
     }
     let plan = CablePlan { expects_both_ways: false, ..right()? };
-    let status = Patch::new(vec![plan], Some(Signals::new()?))?.run(&mut feed)?;
+    let status = super::run(vec![plan], Some(Signals::new()?), &mut feed)?;
     if feed.too_long > 0 {
         say::note!("{}: left out {} packets too long for the link", feed.what, feed.too_long);
     }

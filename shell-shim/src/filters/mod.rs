@@ -71,54 +71,34 @@ pub trait Work {
     }
 }
 
-/// Cables to be worked on.
-pub struct Patch {
-    cables: Vec<Cable>,
-    /// None where a signal may simply end the process.
-    signals: Option<Signals>,
-    door: Option<Door>,
-    /// Where neighbours are met.
-    dir: RuntimeDir,
-    switch: Switch,
+/// Joins the cables and works on them until the work is done, the links end, or a
+/// signal arrives; returns the exit status. Without `signals`, one may simply end the
+/// process.
+///
+/// # Errors
+/// One line for the user.
+pub fn run(plans: Vec<CablePlan>, signals: Option<Signals>, work: &mut impl Work) -> Result<u8> {
+    run_within(RuntimeDir::for_user()?, plans, signals, work)
 }
 
-impl Patch {
-    /// Starts to look for neighbours.
-    ///
-    /// # Errors
-    /// One line that names the pipe.
-    pub fn new(plans: Vec<CablePlan>, signals: Option<Signals>) -> Result<Patch> {
-        Patch::within(RuntimeDir::for_user()?, plans, signals)
-    }
-
-    /// As [`Patch::new`], meeting neighbours in `dir`.
-    ///
-    /// # Errors
-    /// One line that names the pipe.
-    pub fn within(
-        dir: RuntimeDir,
-        plans: Vec<CablePlan>,
-        signals: Option<Signals>,
-    ) -> Result<Patch> {
-        check_distinct(&plans)?;
-        // Before its name is shown.
-        let door = Door::open();
-        heir::take_over(plans.iter())?;
-        let cables: Result<Vec<_>> =
-            plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
-        let switch = Switch::new(dir.clone())?;
-        Ok(Patch { cables: cables?, signals, door, dir, switch })
-    }
-
-    /// Lives until the work is done, the links end, or a signal arrives; returns
-    /// the exit status.
-    ///
-    /// # Errors
-    /// One line for the user.
-    pub fn run(self, work: &mut impl Work) -> Result<u8> {
-        let Patch { cables, signals, door, dir, mut switch } = self;
-        switch.run(&mut Worker { cables, signals, door, dir, work, ending: None })
-    }
+/// As [`run`], meeting neighbours in `dir`.
+///
+/// # Errors
+/// One line for the user.
+pub fn run_within(
+    dir: RuntimeDir,
+    plans: Vec<CablePlan>,
+    signals: Option<Signals>,
+    work: &mut impl Work,
+) -> Result<u8> {
+    check_distinct(&plans)?;
+    // Before its name is shown.
+    let door = Door::open();
+    heir::take_over(plans.iter())?;
+    let cables: Result<Vec<_>> = plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
+    let mut worker =
+        Worker { cables: cables?, signals, door, dir: dir.clone(), work, ending: None };
+    Switch::new(dir)?.run(&mut worker)
 }
 
 /// A command that is joined to itself would send its own frames round and round.

@@ -10,7 +10,7 @@ use clap::Args;
 use shmring::Bytes;
 
 use super::mirror::Mirror;
-use super::{Patch, Work, left, right};
+use super::{Work, left, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
@@ -52,7 +52,7 @@ pub fn run(args: &TeeArgs) -> Result<u8> {
     let mirrors: Result<_> =
         args.files.iter().map(|path| Mirror::open(path, args.append)).collect();
     let mut tee = Tee { forward: Lane::default(), back: Lane::default(), mirrors: mirrors? };
-    let status = Patch::new(plans, Some(signals))?.run(&mut tee);
+    let status = super::run(plans, Some(signals), &mut tee);
     tee.mirrors.into_iter().for_each(Mirror::finish);
     status
 }

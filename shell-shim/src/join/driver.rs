@@ -12,8 +12,8 @@ use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
 use crate::door::Door;
-use crate::run::function::{GRACE, TERM};
 use crate::run::signals::Signals;
+use crate::run::stop::Stop;
 
 /// What was written before an end has so long to be taken, from one frame to the next.
 const LAST: Duration = Duration::from_secs(1);
@@ -57,8 +57,8 @@ enum Stage {
     /// Edges get what came before, and then the end of their input; what comes later
     /// than this is not waited for.
     Closing(Instant),
-    /// CMD is waited for; what to do to it, and when.
-    Waiting(Instant, Signal),
+    /// CMD is waited for, and told more and more clearly.
+    Waiting(Stop),
     /// All have ended, and what they wrote last is delivered, as when draining.
     Leaving(u64, Instant),
 }
@@ -178,7 +178,7 @@ impl Joint {
                 });
                 if closed {
                     // CMD sees the end of its input once it has read what came before.
-                    self.stage = Stage::Waiting(now + GRACE, Signal::TERM);
+                    self.stage = Stage::Waiting(Stop::begin());
                 }
             }
             _ => {}
@@ -286,10 +286,8 @@ impl Driver for Joint {
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
             Stage::Living => None,
-            Stage::Draining(_, at)
-            | Stage::Closing(at)
-            | Stage::Waiting(at, _)
-            | Stage::Leaving(_, at) => Some(at),
+            Stage::Draining(_, at) | Stage::Closing(at) | Stage::Leaving(_, at) => Some(at),
+            Stage::Waiting(stop) => Some(stop.at()),
         };
         let living = matches!(self.stage, Stage::Living) && self.why.is_none();
         let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
@@ -301,9 +299,10 @@ impl Driver for Joint {
             Stage::Living if self.why.is_none() => {
                 self.programs.iter().for_each(|course| course.flow.tell(&course.what));
             }
-            Stage::Waiting(at, signal) if Instant::now() >= *at => {
-                self.programs.iter().for_each(|course| course.program.signal(*signal));
-                (*at, *signal) = (Instant::now() + TERM, Signal::KILL);
+            Stage::Waiting(stop) => {
+                if let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32)) {
+                    self.programs.iter().for_each(|course| course.program.signal(signal));
+                }
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use super::function::Restarts;
 use super::links::{End, Link};
 use super::report::Report;
 
@@ -89,6 +90,12 @@ pub fn text(report: &Report) -> String {
             let _ = writeln!(text, "{}", name(&(Some(alone.pid), alone.name.clone())));
         }
     }
+    for function in &report.functions {
+        if let Some(Restarts { count: count @ 1.., last_status }) = function.restarts {
+            let name = name(&(Some(function.pid), function.name.clone()));
+            let _ = writeln!(text, "{name}: restarts: {count}, last after status {last_status}");
+        }
+    }
     text
 }
 
@@ -151,7 +158,8 @@ mod tests {
     }
 
     fn report(links: Vec<Link>) -> Report {
-        let alone = Function { pid: 9, name: "lonely".to_owned(), command: String::new() };
+        let alone =
+            Function { pid: 9, name: "lonely".to_owned(), command: String::new(), restarts: None };
         Report { version: VERSION, functions: vec![alone], links, missing: 0 }
     }
 

@@ -12,6 +12,19 @@ pub struct Function {
     pub name: String,
     /// What it runs; empty where that is nothing.
     pub command: String,
+    /// Of one that starts it again (`--restart`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<Restarts>,
+}
+
+/// How often a function has started its CMD again.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Restarts {
+    /// So far.
+    pub count: u64,
+    /// The exit status after which it did so last.
+    pub last_status: u64,
 }
 
 /// The command line of a process.

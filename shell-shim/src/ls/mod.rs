@@ -1,7 +1,7 @@
 //! `stdpkt ls`: live links, their functions and counters.
 
 mod chains;
-mod function;
+pub(crate) mod function;
 pub(crate) mod links;
 mod pattern;
 mod rates;

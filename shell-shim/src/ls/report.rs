@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use shmring::observe;
+use shmring::board::Form;
+use shmring::observe::{self, Post};
 
-use super::function::Function;
+use super::function::{Function, Restarts};
 use super::links::{Link, put_together};
 use super::pattern::Pattern;
+use crate::run::after::LABEL;
 
 /// Of [`Report`], raised when something is taken away or means something else.
 /// What is new in it needs no other number.
@@ -27,6 +29,14 @@ pub struct Report {
     pub missing: u64,
 }
 
+fn restarts(posts: &[Post], pid: u32) -> Option<Restarts> {
+    let is_its = |post: &&Post| {
+        post.pid == pid && post.posting.form == Form::Tally && post.posting.label == LABEL
+    };
+    let [count, last_status, ..]: [u64; 5] = posts.iter().find(is_its)?.counters.into();
+    Some(Restarts { count, last_status })
+}
+
 impl Report {
     /// Looks at every process at which this user may look.
     ///
@@ -40,6 +50,7 @@ impl Report {
                 pid: process.pid,
                 name: process.identity.name.clone(),
                 command: process.identity.command.clone(),
+                restarts: restarts(&sight.posts, process.pid),
             })
             .collect();
         let known: HashMap<_, _> = functions.iter().map(|it| (it.pid, it)).collect();

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::ls::function::Restarts;
 use crate::ls::links::{End, Link};
 use crate::ls::report::Report;
 
@@ -109,6 +110,13 @@ impl Totals {
         for function in &report.functions {
             functions.get_or_create(&[("function", escaped(&function.name))]).inc();
         }
+        let restarts = Family::<[(&str, String); 1], Counter>::default();
+        for function in &report.functions {
+            if let Some(Restarts { count, .. }) = function.restarts {
+                restarts.get_or_create(&[("function", escaped(&function.name))]).inc_by(count);
+            }
+        }
+        registry.register("restarts", "Times that a function started its CMD again", restarts);
         let flows = Family::<[(&str, String); 2], Gauge>::default();
         for link in &report.links {
             if let (Some(of), Some(from)) = (&link.flows, &link.from) {

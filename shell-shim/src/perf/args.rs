@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::wire::{MAX_DURATION, MAX_SIZE, Mode};
+use super::messages::{MAX_DURATION, MAX_SIZE, Mode};
 
 /// The port that server and client use where `--port` does not say otherwise.
 pub const DEFAULT_PORT: u16 = 5202;

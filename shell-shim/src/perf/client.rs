@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow, bail, ensure};
 
 use super::args::ClientArgs;
 use super::connect::connect;
+use super::messages::{Kind, Mode, REPLY_LEN, Reply, Request};
 use super::report::{Latencies, Measurement};
-use super::wire::{Kind, Mode, REPLY_LEN, Reply, Request};
 use super::{DRAIN_LIMIT, endpoint, is_stall, read_full, set_stall_timeout};
 
 /// Measures as `stdpkt perf client` does, without printing anything.

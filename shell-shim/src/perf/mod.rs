@@ -5,7 +5,7 @@
 //! `std::net` sockets, so what is measured is the path and not a runtime.
 //!
 //! * [`args`]: the command line, and what library callers fill in.
-//! * [`wire`]: the messages, with every field checked on arrival.
+//! * [`messages`]: what they say, with every field checked on arrival.
 //! * [`Server`]: `perf server`. It never allocates by a size that its client chose.
 //! * [`measure`]: `perf client`. It ends, whatever the other side or the path does.
 //! * [`Measurement`]: the result, also as the object that `--json` prints.
@@ -13,9 +13,9 @@
 pub mod args;
 mod client;
 mod connect;
+pub mod messages;
 mod report;
 mod server;
-pub mod wire;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

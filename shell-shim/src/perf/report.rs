@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint;
-use super::wire::Mode;
+use super::messages::Mode;
 
 /// What `stdpkt perf client` measured; `--json` prints exactly this object.
 ///

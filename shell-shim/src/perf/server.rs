@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::args::ServerArgs;
+use super::messages::{Kind, Mode, NoMessage, REQUEST_LEN, Reply, Request};
 use super::report::rate;
-use super::wire::{Kind, Mode, REQUEST_LEN, Reply, Request, WireError};
 use super::{DRAIN_LIMIT, is_stall, read_full, read_some, set_stall_timeout};
 
 /// Clients served at the same time; more are turned away.
@@ -45,7 +45,7 @@ enum Outcome {
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Message(#[from] NoMessage),
     #[error("no request ({0})")]
     Io(#[from] io::Error),
 }
@@ -158,7 +158,7 @@ fn read_request(stream: &mut TcpStream) -> Result<Request, Refusal> {
     let mut bytes = [0; REQUEST_LEN];
     read_full(stream, &mut bytes, Instant::now() + REQUEST_TIMEOUT)?;
     let request = Request::decode(&bytes);
-    if let Err(WireError::Version(_)) = request {
+    if let Err(NoMessage::Version(_)) = request {
         send(stream, Kind::Refused, 0, Duration::ZERO)?;
     }
     Ok(request?)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::after::RestartArg;
 use super::link_spec::{EndSpec, LinkSpec};
 use super::values::{ip, route, seconds, size};
 use crate::name::NameArg;
@@ -117,6 +118,18 @@ pub struct RunArgs {
     /// Stay as without CMD when CMD has ended; the status is still CMD's
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub keep: bool,
+
+    /// Start CMD again when it has ended, in the same function, the links of which stay:
+    /// always (also without a value) or on-failure. After 0.1 s, then twice as long each time
+    /// up to 10 s; not after status 125, nor once the function got a signal, nor after ten
+    /// ends in a row within 10 s each
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN", hide_possible_values = true, requires = "command", conflicts_with = "keep")]
+    pub restart: Option<RestartArg>,
+
+    /// Hold the links and nothing else until the first frame comes, and only then set the
+    /// function up
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
+    pub on_demand: bool,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up

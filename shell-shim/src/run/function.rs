@@ -2,6 +2,7 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,11 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
 
+use super::after::After;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
+use super::stop::Stop;
 use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
@@ -21,11 +24,6 @@ use crate::succession::place::{self, Answered};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
-
-/// A CMD whose link has ended has this long to notice by itself...
-pub(crate) const GRACE: Duration = Duration::from_millis(200);
-/// ...and then this long after SIGTERM, before it is killed.
-pub(crate) const TERM: Duration = Duration::from_millis(300);
 
 /// A function whose interfaces are set up.
 pub struct Function {
@@ -37,8 +35,7 @@ pub struct Function {
     keeper: Option<Keeper>,
     /// Empty once started.
     command: Vec<String>,
-    /// Whether to stay when CMD has ended.
-    keep: bool,
+    after: After,
     /// That of a CMD which has ended before the function does.
     status: u8,
     running: bool,
@@ -54,8 +51,8 @@ pub struct Function {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Living,
-    /// CMD has to end. What to do if it does not, and when.
-    Stopping(Instant, Blow),
+    /// CMD has to end, for this reason.
+    Stopping(Stop, Why),
     /// CMD has ended or there is none; what it sent still leaves. The exit status.
     Leaving(u8),
     /// That has left, and edges in the place of neighbours hand over the rest of it.
@@ -63,15 +60,13 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Blow {
-    /// SIGTERM, once it has read what had arrived when its link ended.
-    TerminateReader,
-    /// SIGTERM.
-    Terminate,
-    /// SIGKILL.
-    Kill,
-    /// SIGKILL, and what it sent is not waited for.
-    KillAtOnce,
+enum Why {
+    /// Its link has ended: it may read what had arrived before.
+    LinkEnded,
+    /// A signal said so.
+    Told,
+    /// A second one: what it sent is not waited for.
+    Hurried,
 }
 
 const SIGTERM: i32 = Signal::SIGTERM as i32;
@@ -187,7 +182,7 @@ impl Driver for Function {
             self.take_signals()?;
         }
         match self.stage {
-            Stage::Living if self.running && cut => self.stop(Blow::TerminateReader),
+            Stage::Living if self.running && cut => self.stop(Why::LinkEnded),
             Stage::Living if cut && !self.command.is_empty() => {
                 told::say_of_neighbour(format_args!(
                     "the neighbour ended before {} could start",
@@ -203,8 +198,9 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living | Stage::Closing(_) => None,
-            Stage::Stopping(at, _) => Some(at),
+            Stage::Living => self.after.deadline(),
+            Stage::Closing(_) => None,
+            Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
         };
         let edges = self.jacks.iter().filter_map(Jack::deadline);
@@ -215,6 +211,11 @@ impl Driver for Function {
 
     fn on_time(&mut self) -> Result<()> {
         self.settle();
+        if self.stage == Stage::Living
+            && let Some(argv) = self.after.due(Instant::now())
+        {
+            self.spawn(argv)?;
+        }
         self.strike()
     }
 
@@ -231,7 +232,7 @@ impl Function {
         signals: Signals,
         door: Option<Door>,
         keeper: Option<Keeper>,
-        (command, keep): (Vec<String>, bool),
+        (command, after): (Vec<String>, After),
         linger: Linger,
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
@@ -245,7 +246,7 @@ impl Function {
             door,
             keeper,
             command,
-            keep,
+            after,
             status,
             running,
             settling: None,
@@ -253,6 +254,16 @@ impl Function {
             linger,
             over,
         }
+    }
+
+    /// Its cables have links already.
+    ///
+    /// # Errors
+    /// Those of starting CMD.
+    pub fn awake(mut self) -> Result<Function> {
+        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.start_command()?;
+        Ok(self)
     }
 
     /// Lives until CMD or the links end; returns the exit status.
@@ -310,12 +321,18 @@ impl Function {
         {
             return Ok(());
         }
-        let argv: Vec<_> = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        let argv = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();
+        self.spawn(argv)?;
+        self.settling = Some(Settling::new(Instant::now()));
+        Ok(())
+    }
+
+    fn spawn(&mut self, argv: Vec<OsString>) -> Result<()> {
         if let Some(keeper) = &mut self.keeper {
             keeper.spawn(&argv)?;
             self.running = true;
         }
-        self.settling = Some(Settling::new(Instant::now()));
+        self.after.started(argv, Instant::now());
         Ok(())
     }
 
@@ -344,8 +361,9 @@ impl Function {
             Stage::Leaving(_) => {}
             _ if !self.running => self.leave(128 + signal.number as u8),
             // The second one is for those who do not want to wait.
-            Stage::Stopping(..) => self.stage = Stage::Stopping(Instant::now(), Blow::KillAtOnce),
+            Stage::Stopping(..) => self.stage = Stage::Stopping(Stop::at_once(), Why::Hurried),
             Stage::Living => {
+                self.after.cancel();
                 // CMD decides what a signal means. From the terminal it has it already.
                 if let (false, Some(keeper), Ok(number)) =
                     (signal.from_terminal, &mut self.keeper, Signal::try_from(signal.number))
@@ -353,7 +371,7 @@ impl Function {
                     keeper.terminate(number)?;
                 }
                 if signal.number != Signal::SIGINT as i32 {
-                    self.stop(Blow::Terminate);
+                    self.stop(Why::Told);
                 }
             }
         }
@@ -361,32 +379,24 @@ impl Function {
     }
 
     /// CMD has to end, soon.
-    fn stop(&mut self, blow: Blow) {
-        self.stage = Stage::Stopping(Instant::now() + GRACE, blow);
+    fn stop(&mut self, why: Why) {
+        self.stage = Stage::Stopping(Stop::begin(), why);
     }
 
     /// Deals with a CMD that does not end by itself.
     fn strike(&mut self) -> Result<()> {
-        let (Stage::Stopping(at, blow), Some(keeper)) = (self.stage, &mut self.keeper) else {
+        let (Stage::Stopping(stop, why), Some(keeper)) = (&mut self.stage, &mut self.keeper) else {
             return Ok(());
         };
-        let now = Instant::now();
-        if now < at {
-            return Ok(());
+        match stop.due() {
+            Some(Signal::SIGTERM)
+                if *why == Why::LinkEnded && self.linger.reads_on(&mut self.jacks)? =>
+            {
+                *stop = Stop::begin();
+            }
+            Some(signal) => keeper.terminate(signal)?,
+            None => {}
         }
-        self.stage = match blow {
-            Blow::TerminateReader if self.linger.reads_on(&mut self.jacks)? => {
-                Stage::Stopping(now + GRACE, blow)
-            }
-            Blow::TerminateReader | Blow::Terminate => {
-                keeper.terminate(Signal::SIGTERM)?;
-                Stage::Stopping(now + TERM, Blow::Kill)
-            }
-            Blow::Kill | Blow::KillAtOnce => {
-                keeper.terminate(Signal::SIGKILL)?;
-                Stage::Stopping(now + TERM, blow)
-            }
-        };
         Ok(())
     }
 
@@ -395,10 +405,7 @@ impl Function {
         self.take_signals()?;
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let status = keeper.status()?;
-        if self.keep && self.stage == Stage::Living {
-            if status != 0 {
-                say::note!("CMD ended with status {status}, and the function stays (--keep)");
-            }
+        if self.stage == Stage::Living && self.after.lives_on(status, Instant::now()) {
             (self.running, self.status) = (false, status);
             return self.parted();
         }
@@ -409,7 +416,7 @@ impl Function {
     /// CMD has ended, if there was one: what is on its way still leaves, and then
     /// all links are closed.
     fn leave(&mut self, status: u8) {
-        if matches!(self.stage, Stage::Stopping(_, Blow::KillAtOnce)) {
+        if matches!(self.stage, Stage::Stopping(_, Why::Hurried)) {
             self.linger.hurry();
         } else if std::mem::take(&mut self.running) {
             self.linger.after_command(&mut self.jacks, &self.far);

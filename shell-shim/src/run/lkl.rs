@@ -17,9 +17,9 @@ use shmring::board::Board;
 use shmring::{PipeEnd, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
-use super::function::{GRACE, TERM};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
+use super::stop::Stop;
 use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::host::see_check;
@@ -27,7 +27,6 @@ use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
-use cable::CablePlan;
 use stays::{Stays, stays};
 
 /// Runs a function to its end; returns its exit status.
@@ -55,8 +54,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let mut kept = Vec::new();
     let mut pipes = Vec::new();
     for cables in plugs.iter().map(Plug::cables) {
+        let cable_ends = cables.iter().filter_map(|cable| cable.end.pipe());
         let paths: Result<Vec<String>> =
-            cables.iter().map(|cable| path_of(cable, &mut kept, &mut ends)).collect();
+            cable_ends.map(|end| path_of(end, &mut kept, &mut ends)).collect();
         pipes.push(paths?.join("|"));
     }
     let file = memfd_create(c"lkl.json", MFdFlags::empty()).context("memfd_create")?;
@@ -159,19 +159,19 @@ fn setup_script(args: &RunArgs) -> Result<String> {
 
 /// How CMD gets at a pipe: a FIFO by its path, a standard descriptor by a
 /// duplicate that CMD inherits. The latter is kept here as well, to see its end.
-fn path_of(cable: &CablePlan, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> Result<String> {
-    let standard = match cable.end.what() {
-        "standard input" => std::io::stdin().as_fd().try_clone_to_owned(),
-        "standard output" => std::io::stdout().as_fd().try_clone_to_owned(),
-        path => return Ok(path.to_owned()),
+fn path_of(end: &PipeEnd, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> Result<String> {
+    if let Some(path) = end.path() {
+        let text = path.to_str();
+        let text = text.with_context(|| format!("{}: LKL takes UTF-8 only", path.display()));
+        return Ok(text?.to_owned());
     }
-    .context("dup")?;
+    let standard = end.as_fd().try_clone_to_owned().context("dup")?;
     // Without close-on-exec, unlike the first.
     let inherited = dup(&standard).context("dup")?;
     let path = format!("/dev/fd/{}", inherited.as_raw_fd());
     kept.push(inherited);
     // A Unix socket that ksh93 has shut down to one direction looks ended from the start.
-    if !cable.end.pipe().is_some_and(PipeEnd::is_socket) {
+    if !end.is_socket() {
         ends.push(standard);
     }
     Ok(path)
@@ -196,7 +196,7 @@ fn supervise(
     mut door: Option<&mut Door>,
     is_own: bool,
 ) -> Result<u8> {
-    let mut next: Option<(Instant, Signal)> = None;
+    let mut stop: Option<Stop> = None;
     let mut signalled = None;
     loop {
         let mut fds = vec![
@@ -206,12 +206,13 @@ fn supervise(
         // Always one, so that the ends are behind it.
         let guests = door.as_ref().map_or(signals.as_fd(), |door| door.as_fd());
         fds.push(PollFd::new(guests, PollFlags::POLLIN));
-        if next.is_none() {
+        if stop.is_none() {
             // The end of a pipe needs no asking for: POLLHUP or POLLERR.
             fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::empty())));
         }
-        let timeout = next.map_or(PollTimeout::NONE, |(at, _)| {
-            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let timeout = stop.map_or(PollTimeout::NONE, |stop| {
+            let left =
+                stop.at().saturating_duration_since(Instant::now()) + Duration::from_millis(1);
             PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut fds, timeout) {
@@ -223,7 +224,7 @@ fn supervise(
         if ready[0] {
             let status = keeper.status()?;
             // A program of ours ends when it is told to, and that is its success.
-            return Ok(match (is_own && next.is_some(), signalled) {
+            return Ok(match (is_own && stop.is_some(), signalled) {
                 (true, signalled) => signalled.unwrap_or(0),
                 (false, _) => status,
             });
@@ -235,18 +236,39 @@ fn supervise(
             }
             if number != Signal::SIGINT || is_own {
                 signalled = Some(128 + signal.number as u8);
-                next = next.or(Some((Instant::now() + GRACE, Signal::SIGTERM)));
+                stop.get_or_insert_with(Stop::begin);
             }
         }
         door.iter_mut().flat_map(|door| door.calls()).for_each(refuse);
-        if ready[3..].contains(&true) && next.is_none() {
-            next = Some((Instant::now() + GRACE, Signal::SIGTERM));
+        if ready[3..].contains(&true) {
+            stop.get_or_insert_with(Stop::begin);
         }
-        if let Some((at, blow)) = next
-            && Instant::now() >= at
-        {
+        if let Some(blow) = stop.as_mut().and_then(Stop::due) {
             keeper.terminate(blow)?;
-            next = Some((Instant::now() + TERM, Signal::SIGKILL));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shmring::Role;
+
+    use super::*;
+
+    #[test]
+    fn a_fifo_is_told_by_its_path_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("standard input");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (mut kept, mut ends) = (vec![], vec![]);
+        let end = PipeEnd::open(&path, Role::Either).unwrap();
+        assert_eq!(path_of(&end, &mut kept, &mut ends).unwrap(), path.to_str().unwrap());
+        assert!(kept.is_empty() && ends.is_empty());
+
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let end = PipeEnd::new(pipe, path.to_str().unwrap()).unwrap();
+        let told = path_of(&end, &mut kept, &mut ends).unwrap();
+        assert_eq!(told, format!("/dev/fd/{}", kept[0].as_raw_fd()));
+        assert_eq!(ends.len(), 1);
     }
 }

@@ -4,7 +4,9 @@
 //! is made; then come namespaces, keeper, TAPs and addresses, and a
 //! [`function::Function`] joins the neighbours and lives.
 
+pub mod after;
 pub mod args;
+mod demand;
 pub mod function;
 pub mod linger;
 pub mod link_spec;
@@ -13,6 +15,7 @@ pub mod plan;
 pub mod settings;
 mod settling;
 pub mod signals;
+pub(crate) mod stop;
 pub(crate) mod values;
 
 use std::ffi::OsStr;
@@ -28,6 +31,7 @@ use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
 use crate::succession::heir;
+use after::After;
 use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
@@ -48,6 +52,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
         }
+        StackArg::Lkl if args.restart.is_some() => bail!(
+            "--restart: the links of an LKL function are CMD's, and end with it: leave out --stack lkl"
+        ),
+        StackArg::Lkl if args.on_demand => bail!(
+            "--on-demand: an LKL function is its CMD, which has the links: leave out --stack lkl"
+        ),
         StackArg::Lkl => {
             heir::refuse()?;
             return lkl::run(&args);
@@ -61,19 +71,30 @@ pub fn run(args: RunArgs) -> Result<u8> {
         );
     }
     let plan = plan(&args)?;
+    let owned = links(&plan);
+    let Plan { network, mut plugs, .. } = plan;
     let existing = args.netns.as_ref().map(Whose::find).transpose()?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
+    let mut switch = Switch::new(dir.clone())?;
+    let mut early = Vec::new();
+    if args.on_demand {
+        heir::refuse()?;
+        early = demand::cables(&mut plugs, &dir)?;
+        if let Some(status) = demand::sleep(&mut early, &mut switch)? {
+            return Ok(status);
+        }
+    }
+    let is_awake = !early.is_empty();
     match &existing {
         None => namespace::enter().map_err(see_check)?,
         Some(found) => found.enter()?,
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
-        keeper = Some(Keeper::start(links(&plan), &args.dns).map_err(see_check)?);
+        keeper = Some(Keeper::start(owned, &args.dns).map_err(see_check)?);
     }
     let signals = Signals::new()?;
-    let Plan { network, plugs, .. } = plan;
     let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
     let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
     netlink::configure(&network)?;
@@ -91,11 +112,15 @@ pub fn run(args: RunArgs) -> Result<u8> {
     heir::take_over(plugs.iter().flat_map(Plug::cables))?;
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
+    let mut early = early.into_iter();
     for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
         let name = config.name.clone();
-        let cables = match plug {
-            Plug::Cables(plans) => plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect(),
-            Plug::Edge(what, edge) => {
+        let cables = match (early.next(), plug) {
+            (Some(cables), _) => Ok(cables),
+            (None, Plug::Cables(plans)) => {
+                plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect()
+            }
+            (None, Plug::Edge(what, edge)) => {
                 let features = tap.features() & edge.features();
                 let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
                 let cable = Cable::local(here, &what)?;
@@ -105,10 +130,11 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
+    let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    Function::new(jacks, far, signals, door, keeper, (args.command, args.keep), linger)
-        .run(Switch::new(dir)?)
+    let function = Function::new(jacks, far, signals, door, keeper, (args.command, after), linger);
+    if is_awake { function.awake()? } else { function }.run(switch)
 }
 
 /// What a function without CMD is called.

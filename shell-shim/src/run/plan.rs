@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 
@@ -205,9 +205,13 @@ impl Builder<'_> {
     /// themselves, since a socket cannot be opened by path.
     fn at(&mut self, path: &Path, role: Role) -> Result<(Outlet, bool)> {
         match path.to_str() {
-            Some("/dev/stdin" | "/dev/fd/0") => Ok((self.standard(Role::Reader)?, true)),
-            Some("/dev/stdout" | "/dev/fd/1") => Ok((self.standard(Role::Writer)?, true)),
-            _ => Ok((PipeEnd::open(path, role).map_err(with_way_out)?.into(), false)),
+            Some("/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") => {
+                Ok((self.standard(Role::Reader)?, true))
+            }
+            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => {
+                Ok((self.standard(Role::Writer)?, true))
+            }
+            _ => Ok((open(path, role)?.into(), false)),
         }
     }
 
@@ -245,7 +249,9 @@ pub(crate) fn standard_input() -> Result<Outlet> {
         .as_fd()
         .try_clone_to_owned()
         .with_context(|| format!("{what} is closed"))?;
-    match Outlet::to_read(fd, what).map_err(with_way_out)? {
+    let outlet = Outlet::to_read(fd, what)
+        .map_err(|error| no_pipe(error, "put a function and `|` before this one"))?;
+    match outlet {
         Outlet::Pipe(end) => Ok(of_role(end, Role::Reader)?.into()),
         file => Ok(file),
     }
@@ -261,7 +267,9 @@ pub(crate) fn standard_output() -> Result<Outlet> {
         .as_fd()
         .try_clone_to_owned()
         .with_context(|| format!("{what} is closed"))?;
-    Ok(of_role(PipeEnd::new(fd, what).map_err(with_way_out)?, Role::Writer)?.into())
+    let end = PipeEnd::new(fd, what)
+        .map_err(|error| no_pipe(error, "put `|` and another function behind this one"))?;
+    Ok(of_role(end, Role::Writer)?.into())
 }
 
 fn of_role(end: PipeEnd, role: Role) -> Result<PipeEnd> {
@@ -271,22 +279,25 @@ fn of_role(end: PipeEnd, role: Role) -> Result<PipeEnd> {
     Ok(end.with_role(role))
 }
 
-/// Adds what to do about it.
-pub(crate) fn with_way_out(error: LinkError) -> anyhow::Error {
-    let hint = match &error {
-        LinkError::NotAPipe { what, .. } if what == "standard input" => {
-            "put a function and `|` before this one".to_owned()
+/// The FIFO of a link, by path.
+///
+/// # Errors
+/// One line that says what is there instead, and what to do.
+pub(crate) fn open(path: &Path, role: Role) -> Result<PipeEnd> {
+    PipeEnd::open(path, role).map_err(|error| match &error {
+        LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
+            anyhow!("{error}: {}", missing(path))
         }
-        LinkError::NotAPipe { what, .. } if what == "standard output" => {
-            "put `|` and another function behind this one".to_owned()
-        }
-        LinkError::NotAPipe { .. } => "make a FIFO with mkfifo and name that".to_owned(),
-        LinkError::System { what, errno, .. } if *errno == rustix::io::Errno::NOENT => {
-            missing(Path::new(what))
-        }
-        _ => return error.into(),
-    };
-    anyhow::anyhow!("{error}: {hint}")
+        _ => no_pipe(error, "make a FIFO with mkfifo and name that"),
+    })
+}
+
+/// Adds what to do when this is no pipe.
+fn no_pipe(error: LinkError, hint: &str) -> anyhow::Error {
+    match error {
+        LinkError::NotAPipe { .. } => anyhow!("{error}: {hint}"),
+        _ => error.into(),
+    }
 }
 
 /// How to make what is not there.

@@ -6,6 +6,8 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+const SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
 /// The signals that end a function, on a descriptor.
 pub struct Signals(SignalFd);
 
@@ -27,13 +29,18 @@ impl Signals {
     /// # Errors
     /// Those of signalfd(2).
     pub fn new() -> Result<Signals> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
-            set.add(signal);
-        }
+        let set = SigSet::from_iter(SIGNALS);
         set.thread_block().context("sigprocmask")?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Signals(SignalFd::with_flags(&set, flags).context("signalfd")?))
+    }
+
+    /// Lets them do again what they did before: those that have arrived do so now.
+    ///
+    /// # Errors
+    /// Those of sigprocmask(2).
+    pub fn release(self) -> Result<()> {
+        SigSet::from_iter(SIGNALS).thread_unblock().context("sigprocmask")
     }
 
     /// The next signal, if one has arrived.

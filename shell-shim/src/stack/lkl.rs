@@ -58,7 +58,8 @@ impl Lkl {
         );
         let exe = current_exe().context("/proc/self/exe")?;
         let own = exe.parent().unwrap_or(Path::new("/"));
-        let places = [own.join(PRELOAD), own.join("../lib").join(PRELOAD)];
+        let libraries = own.join("../lib");
+        let places = [own, &libraries, &libraries.join("stdpkt")].map(|dir| dir.join(PRELOAD));
         let preload = places.into_iter().find(|path| path.is_file()).with_context(|| {
             format!(
                 "LKL: there is no {PRELOAD} in {} or its ../lib: build it with `cargo build --release --workspace` and put it there",

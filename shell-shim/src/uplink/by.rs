@@ -23,6 +23,7 @@ use rustix::fs::OFlags;
 use rustix::net::{RecvFlags, SocketType, recv};
 
 use super::{START, UplinkArgs};
+use crate::stack::keeper::search::{find, user_path};
 
 /// A program that routes.
 pub struct Uplink {
@@ -87,8 +88,7 @@ impl By {
 
     /// Whether it is installed.
     pub fn is_there(self) -> bool {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|dir| dir.join(self.to_string()).is_file())
+        find(self.to_string(), &user_path()).is_ok()
     }
 
     /// Why it has ended, in a line, of all that it has said.

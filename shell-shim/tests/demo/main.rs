@@ -32,6 +32,13 @@ fn lacks() -> Option<String> {
     Some(lacking)
 }
 
+/// A directory for PATH that has a shell, and no ping.
+fn bare() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/bin/sh", dir.path().join("sh")).unwrap();
+    dir
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -79,19 +86,20 @@ fn the_chain_runs_and_every_channel_is_measured() {
 }
 
 #[test]
-fn without_ping_and_iptables_it_names_their_packages_and_goes_on() {
+fn without_ping_there_is_an_echo_of_its_own_and_the_packages_name() {
     if let Some(lacking) = lacks() {
         say::line!("skipped: lacks what functions need: {lacking}");
         return;
     }
-    let empty = tempfile::tempdir().unwrap();
+    let bare = bare();
     let output = demo(&["--seconds", "0.05", "--rounds", "1", "--json"])
-        .env("PATH", empty.path())
+        .env("PATH", bare.path())
         .output()
         .unwrap();
     let (report, said) = (json(&output), text(&output.stderr));
-    assert!(report["chain"]["replies"].is_null(), "{report}");
+    assert_eq!(report["chain"]["replies"], 1, "{report} {said}");
     assert_eq!(report["chain"]["lacks"][0], "ping");
+    assert!(said.contains("an echo of stdpkt's own"), "{said}");
     assert!(said.contains("apt-get install iputils-ping"), "{said}");
     assert!(report["channels"][0]["gbit_per_second"].is_number(), "{report}");
 }
@@ -130,10 +138,10 @@ fn a_signal_ends_it_and_all_that_it_started() {
         say::line!("skipped: lacks what functions need: {lacking}");
         return;
     }
-    // In the chain, then in a measurement (a hidden ping leaves the chain out).
-    let empty = tempfile::tempdir().unwrap();
+    // In the chain, with ping and without.
+    let bare = bare();
     for (path, signal) in
-        [(None, Signal::SIGTERM), (Some(empty.path()), Signal::SIGINT), (None, Signal::SIGHUP)]
+        [(None, Signal::SIGTERM), (Some(bare.path()), Signal::SIGINT), (None, Signal::SIGHUP)]
     {
         let mut command = demo(&["--seconds", "60"]);
         if let Some(path) = path {

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 
-use shell_shim::perf::wire::{Kind, MAX_SIZE, REQUEST_LEN, Reply, Request, VERSION};
+use shell_shim::perf::messages::{Kind, MAX_SIZE, REQUEST_LEN, Reply, Request, VERSION};
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use shell_shim::perf::wire::{Kind, MAGIC, MAX_SIZE, REPLY_LEN, REQUEST_LEN, Reply};
+use shell_shim::perf::messages::{Kind, MAGIC, MAX_SIZE, REPLY_LEN, REQUEST_LEN, Reply};
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 
-use shell_shim::perf::wire::MAX_SIZE;
+use shell_shim::perf::messages::MAX_SIZE;
 
 use super::*;
 

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use shell_shim::perf::wire::Mode;
+use shell_shim::perf::messages::Mode;
 use shell_shim::perf::{ClientArgs, Measurement, Server, ServerArgs, measure};
 
 const V4: &str = "127.0.0.1";

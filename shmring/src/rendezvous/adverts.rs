@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::{Errno, Result};
 
-use crate::address::Role;
+use crate::role::Role;
 
 /// One holder of a pipe, as it presents itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,11 +8,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::{Event, PIPE};
-use crate::address::{PipeEnd, Role};
+use crate::address::PipeEnd;
 use crate::error::LinkError;
 use crate::handshake::{Malformed, Offer, VERSION};
 use crate::link::socket_pair;
 use crate::region::RegionError;
+use crate::role::Role;
 use crate::runtime_dir::RuntimeDir;
 
 /// The pipe, our wishes, and what is watched.

@@ -16,16 +16,15 @@
 //! another network namespace no further ones could be made.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use rustix::io::{Errno, Result};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 
 use super::adverts::{self, Advert, fresh_nonce};
-use crate::address::Role;
 use crate::handshake::{KNOCK_LEN, Knock};
+use crate::role::Role;
 use crate::runtime_dir::RuntimeDir;
 use crate::{peer, scm};
 
@@ -34,8 +33,6 @@ const TRIES: usize = 8;
 /// Doors of others looked at for dead owners each time one is made: nobody has to look
 /// at a thousand live ones in order to start.
 const SWEEP: usize = 16;
-/// A door that is being made has another name, for no longer than this.
-const MAKING: Duration = Duration::from_secs(60);
 
 /// What a process shows of itself at a pipe.
 pub(crate) struct Post {
@@ -150,10 +147,8 @@ impl Post {
 
     /// A second door, in a directory. None where there is no directory.
     pub(super) fn path_door(&self, dir: &RuntimeDir) -> Result<Option<PathDoor>> {
-        let (Some(path), Some(parent)) = (dir.door(self.nonce), dir.path()) else {
-            return Ok(None);
-        };
-        sweep(parent, SWEEP);
+        let Some(path) = dir.door(self.nonce) else { return Ok(None) };
+        dir.sweep_up_to(SWEEP);
         let socket = datagrams()?;
         // A socket has its file a moment before it can be reached, and looks like a dead one.
         let fresh = path.with_extension("new");
@@ -239,33 +234,4 @@ fn datagrams() -> Result<OwnedFd> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     set_socket_passcred(&socket, true)?;
     Ok(socket)
-}
-
-/// Takes the door of one that seems to be dead away, if it is.
-pub(super) fn bury(dir: &RuntimeDir, nonce: u64) {
-    if let Some(path) = dir.door(nonce)
-        && is_dead(&path)
-    {
-        let _ = rustix::fs::unlink(&path);
-    }
-}
-
-/// Removes the doors of processes that were killed, looking at so many.
-pub(crate) fn sweep(dir: &Path, most: usize) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    for entry in entries.flatten().take(most) {
-        let path = entry.path();
-        let made = entry.metadata().and_then(|meta| meta.modified());
-        let age = made.ok().and_then(|made| made.elapsed().ok());
-        let is_made = path.extension().is_none() || age.is_some_and(|age| age > MAKING);
-        if is_made && is_dead(&path) {
-            let _ = rustix::fs::unlink(&path);
-        }
-    }
-}
-
-/// Whether nobody is behind a door that is there.
-fn is_dead(path: &Path) -> bool {
-    let (Ok(socket), Ok(name)) = (datagrams(), SocketAddrUnix::new(path)) else { return false };
-    rustix::net::connect(&socket, &name) == Err(Errno::CONNREFUSED)
 }

@@ -12,12 +12,13 @@ use super::common::Common;
 use super::meeting::Channel;
 use super::talk::Talk;
 use super::{Event, PROLOGUE, Rendezvous};
-use crate::address::{PipeEnd, Role};
+use crate::address::PipeEnd;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
 use crate::handshake::{Channel as Crossing, Kind, Message, Offer, Reason, VERSION};
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
+use crate::role::Role;
 use crate::scm;
 
 impl Rendezvous {

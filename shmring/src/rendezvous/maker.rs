@@ -13,12 +13,12 @@ use super::common::Common;
 use super::meeting::{Channel, Claim};
 use super::talk::{Made, Talk};
 use super::{ANSWER, Event, PROLOGUE, Rendezvous};
-use crate::address::Role;
 use crate::bell::{LinkFds, Ringer, is_doorbell};
 use crate::error::LinkError;
 use crate::handshake::{ALIVE, Channel as Crossing, Kind, Message, Offer, Reason};
 use crate::link::{Link, Medium, Peer, halves};
 use crate::region::{Geometry, Region};
+use crate::role::Role;
 use crate::{peer, scm};
 
 impl Rendezvous {

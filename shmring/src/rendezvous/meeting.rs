@@ -16,7 +16,7 @@ mod decide;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::adverts::Advert;
-use crate::address::Role;
+use crate::role::Role;
 
 /// A conversation with one other holder. Numbers are never used again.
 pub(super) type Channel = u64;

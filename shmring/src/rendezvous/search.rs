@@ -9,7 +9,7 @@
 mod scene;
 mod world;
 
-use crate::address::Role;
+use crate::role::Role;
 use scene::Scene;
 
 /// A process of a scene.

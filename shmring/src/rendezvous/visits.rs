@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::adverts::Advert;
 use super::clock::{self, Alarm};
-use super::door::{self, Arrival, Delivery};
+use super::door::{Arrival, Delivery};
 use super::meeting::Channel;
 use super::{PATH_DOOR, Rendezvous};
 use crate::error::LinkError;
@@ -40,7 +40,7 @@ impl Rendezvous {
             Delivery::Done => self.talk(channel, ours, true, 0),
             Delivery::Nobody => {
                 self.meeting.lost(channel);
-                door::bury(&self.common.dir, nonce);
+                self.common.dir.bury(nonce);
                 self.strangers.out_of_reach(nonce);
                 self.clock.set(Alarm::Reach, self.strangers.due());
                 Ok(())

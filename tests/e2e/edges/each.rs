@@ -54,7 +54,7 @@ for end, rest in (('02', '8809' + '01' * 50), ('0e', '88cc' + '02' * 50), ('00',
 ";
     std::fs::write(scene.path("send.py"), sender).expect("scene");
     let outcome = scene.sh("stdpkt run --right none -- sh -c 'sleep 1; python3 send.py' \
-         | stdpkt run --left none -- tcpdump -n -e -i left -c 3 ether src 02:00:00:00:00:01");
+         | stdpkt run --left none -- tcpdump --immediate-mode -n -e -i left -c 3 ether src 02:00:00:00:00:01");
     for frame in ["LACPv1", "LLDP", "STP"] {
         assert!(outcome.out.contains(frame), "{frame}: {outcome:?}");
     }

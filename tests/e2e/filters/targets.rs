@@ -42,7 +42,8 @@ fn ls_shows_the_flows_of_each_target() {
          touch end; wait $chain; kill $pids; wait",
     );
     let read = |file: &str| std::fs::read_to_string(scene.path(file)).expect("ls");
-    let links: Vec<Value> = serde_json::from_str(&read("ls.json")).expect("JSON");
+    let report: Value = serde_json::from_str(&read("ls.json")).expect("JSON");
+    let links = report["links"].as_array().expect("links");
     let flows = |name: &str| {
         let pipe = std::fs::metadata(scene.path(name)).expect("a FIFO");
         let pipe = format!("{:x}:[{}]", pipe.dev(), pipe.ino());

@@ -118,6 +118,25 @@ fn a_full_line_drops_and_tells() {
 }
 
 #[test]
+fn a_slow_reader_holds_up_what_is_not_delayed() {
+    need!("bash", "seq");
+    let scene = scene();
+    // More than a ring holds.
+    ok(&scene, "cp in.pcap many; for n in $(seq 12); do cat many many > x; mv x many; done");
+    for bad in ["--corrupt 1%", "--duplicate 1% --rate 10gbit"] {
+        let run = bash(
+            &scene,
+            &format!(
+                "stdpkt feed many | stdpkt wire {bad} --seed 7 --limit 1000 \
+                 | (sleep 1; exec stdpkt dump) | (sleep 1; exec cat) | wc -c"
+            ),
+        );
+        assert!(run.status == 0 && !run.err.contains("--limit"), "{bad}: {run:#?}");
+        assert!(run.out.trim().parse::<u64>().is_ok_and(|bytes| bytes > 49_152 * 98), "{run:#?}");
+    }
+}
+
+#[test]
 fn a_wire_without_faults_is_a_cable() {
     need_functions!("bash", "ping");
     let scene = scene();
@@ -129,5 +148,21 @@ fn a_wire_without_faults_is_a_cable() {
     );
     assert!(run.status == 0 && run.err.contains("3 received"), "{run:#?}");
     assert!(!run.err.contains("stdpkt"), "nothing to say: {run:#?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_signal_ends_it_and_what_has_not_arrived_is_told() {
+    need!("bash", "timeout");
+    let scene = scene();
+    let run = bash(
+        &scene,
+        "timeout -s TERM 1 stdpkt wire --delay 1000s < in.pcap | stdpkt dump --format hex",
+    );
+    assert_eq!(run.out, "", "{run:#?}");
+    assert!(
+        run.err.contains("left to right: 12 packets, 12 still on their way (seed "),
+        "{run:#?}"
+    );
     scene.assert_nothing_left();
 }

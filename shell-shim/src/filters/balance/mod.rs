@@ -16,11 +16,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use shmring::{PipeEnd, Role};
+use shmring::Role;
 
-use super::{Patch, left};
+use super::left;
 use crate::name::NameArg;
-use crate::run::plan::with_way_out;
+use crate::run::plan::open;
 use crate::run::signals::Signals;
 use check::Checks;
 use director::{Director, WEIGHTS};
@@ -111,14 +111,14 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     args.drain.iter().try_for_each(|path| director.drain(path))?;
     let (mut plans, mut fifos) = (vec![left()?], Vec::new());
     for path in &args.paths {
-        let end = PipeEnd::open(path, Role::Either).map_err(with_way_out)?;
+        let end = open(path, Role::Either)?;
         fifos.push(Fifo::new(&end)?);
         plans.push(plan(end));
     }
     let checks = |command: &String| Checks::new(command.clone(), args.paths.len(), Instant::now());
     let checks = args.check.as_ref().map(checks).transpose()?;
     let mut spread = Spread::new(director, checks, fifos);
-    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut spread);
+    let status = super::run(plans, Some(Signals::new()?), &mut spread);
     if spread.lost > 0 {
         say::note!("{} frames found no target that takes them", spread.lost);
     }

@@ -5,7 +5,7 @@ mod libpcap;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Patch, Work, left, right};
+use super::{Work, left, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
@@ -54,7 +54,7 @@ pub fn run(args: &FilterArgs) -> Result<u8> {
     let plans = vec![left()?, right()?];
     let mut filter =
         Filter { program, only: args.only, forward: Lane::default(), back: Lane::default() };
-    Patch::new(plans, Some(Signals::new()?))?.run(&mut filter)
+    super::run(plans, Some(Signals::new()?), &mut filter)
 }
 
 /// Whether there is the library that compiles expressions.

@@ -72,6 +72,11 @@ impl Line {
         }
     }
 
+    /// Of now.
+    pub fn conditions(&self) -> Conditions {
+        self.conditions
+    }
+
     /// From now on, for those that arrive.
     pub fn set(&mut self, conditions: Conditions) {
         self.conditions = conditions;
@@ -85,6 +90,11 @@ impl Line {
     /// Whether no packet is on its way.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many packets are.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// A complete packet arrives, as a frame. Returns how many of it, of one, are lost.
@@ -118,23 +128,25 @@ impl Line {
     /// One copy of a packet.
     fn put(&mut self, frame: Vec<u8>, packet: u64, overtakes: bool, now: Instant) {
         let Conditions { delay, jitter, rate, limit, .. } = self.conditions;
-        if self.waiting.len() >= limit || self.bytes + frame.len() > MAX_BYTES {
-            self.counts.full += 1;
-            return;
-        }
-        let mut due = now;
-        if let Some(rate) = rate {
+        let sent = rate.map_or(now, |rate| {
             let bits = (frame.len() - VNET_LEN) as u64 * 8;
             let takes = Duration::from_secs_f64(bits as f64 / rate as f64);
-            due = self.free.map_or(now, |free| free.max(now)) + takes;
-            self.free = Some(due);
-        }
+            self.free.map_or(now, |free| free.max(now)) + takes
+        });
+        let mut due = sent;
         if !overtakes {
             let part = self.fate.part(packet, Chance::Jitter);
             due += delay - jitter + jitter.mul_f64(2.0 * part);
             due = self.last.map_or(due, |last| last.max(due));
-            self.last = Some(due);
         }
+        let is_full = self.waiting.len() >= limit || self.bytes + frame.len() > MAX_BYTES;
+        // What is due at once does not wait here.
+        if is_full && due > now {
+            self.counts.full += 1;
+            return;
+        }
+        self.free = Some(sent);
+        self.last = if overtakes { self.last } else { Some(due) };
         self.bytes += frame.len();
         self.serial += 1;
         self.waiting.push(Reverse(Waiting { due, serial: self.serial, frame }));

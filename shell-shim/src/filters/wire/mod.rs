@@ -1,5 +1,6 @@
 //! `stdpkt wire`: an imperfect cable.
 
+mod change;
 mod conditions;
 mod fate;
 mod line;
@@ -20,11 +21,14 @@ use rustix::time::{
 };
 
 use super::filter::Direction;
-use super::{Patch, Work, left, right};
+use super::{Work, left, right};
+use crate::door::Call;
+use crate::door::wire::{Reply, Request};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
 pub use conditions::Conditions;
+use shmring::RuntimeDir;
 use values::Value;
 use way::Way;
 
@@ -38,6 +42,11 @@ use way::Way;
   stdpkt wire --rate 10mbit --limit 100 --seed 7
   stdpkt wire --loss right-to-left=5%")]
 pub struct WireArgs {
+    /// Change the wire that runs and has this name or process id, instead of being one; what
+    /// is not said stays
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seed", "name"])]
+    pub set: Option<String>,
+
     /// How long packets are on their way
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub delay: Vec<Value<Duration>>,
@@ -80,21 +89,22 @@ pub struct WireArgs {
 }
 
 impl WireArgs {
-    /// What was asked for one direction.
-    fn conditions(&self, direction: Direction) -> Conditions {
-        let share = |values: &[Value<f64>]| values::choose(values, direction).unwrap_or_default();
-        let time =
-            |values: &[Value<Duration>]| values::choose(values, direction).unwrap_or_default();
-        let usual = Conditions::default();
+    /// What was asked for one direction; the rest is as `before`.
+    fn conditions(&self, direction: Direction, before: Conditions) -> Conditions {
+        let share =
+            |values: &[Value<f64>], before| values::choose(values, direction).unwrap_or(before);
+        let time = |values: &[Value<Duration>], before| {
+            values::choose(values, direction).unwrap_or(before)
+        };
         Conditions {
-            delay: time(&self.delay),
-            jitter: time(&self.jitter),
-            loss: share(&self.loss),
-            duplicate: share(&self.duplicate),
-            reorder: share(&self.reorder),
-            corrupt: share(&self.corrupt),
-            rate: values::choose(&self.rate, direction),
-            limit: values::choose(&self.limit, direction).unwrap_or(usual.limit),
+            delay: time(&self.delay, before.delay),
+            jitter: time(&self.jitter, before.jitter),
+            loss: share(&self.loss, before.loss),
+            duplicate: share(&self.duplicate, before.duplicate),
+            reorder: share(&self.reorder, before.reorder),
+            corrupt: share(&self.corrupt, before.corrupt),
+            rate: values::choose(&self.rate, direction).or(before.rate),
+            limit: values::choose(&self.limit, direction).unwrap_or(before.limit),
         }
     }
 }
@@ -104,14 +114,15 @@ impl WireArgs {
 /// # Errors
 /// One line that names the option or link.
 pub fn run(args: &WireArgs) -> Result<u8> {
+    if let Some(name) = &args.set {
+        return change::request(name);
+    }
     args.name.introduce(&[], "wire");
     let seed = args.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let mut wire = Wire::new(seed)?;
-    for direction in [Direction::LeftToRight, Direction::RightToLeft] {
-        wire.set(direction, args.conditions(direction))?;
-    }
+    wire.change(args)?;
     let plans = vec![left()?, right()?];
-    let status = Patch::new(plans, Some(Signals::new()?))?.run(&mut wire)?;
+    let status = super::run(plans, Some(Signals::new()?), &mut wire)?;
     wire.there.tell("left to right", seed);
     wire.back.tell("right to left", seed);
     Ok(status)
@@ -148,6 +159,16 @@ impl Wire {
         Ok(())
     }
 
+    /// The same in both directions, as options say.
+    fn change(&mut self, args: &WireArgs) -> Result<()> {
+        let there = args.conditions(Direction::LeftToRight, self.there.conditions());
+        let back = args.conditions(Direction::RightToLeft, self.back.conditions());
+        // Before any of it is done.
+        back.check()?;
+        self.set(Direction::LeftToRight, there)?;
+        self.set(Direction::RightToLeft, back)
+    }
+
     /// Wakes us when the next packet is due.
     fn wind(&self, due: Option<Instant>, now: Instant) {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -176,6 +197,14 @@ impl Work for Wire {
             self.wind(self.there.due(now).into_iter().chain(self.back.due(now)).min(), now);
         }
         sleep
+    }
+
+    fn asked(&mut self, call: &Call, _: &mut Vec<Cable>, _: &RuntimeDir) -> Result<Reply> {
+        let Request::Conditions { options } = &call.request else {
+            return Err(call.request.not_here());
+        };
+        self.change(&change::parse(options)?)?;
+        Ok(Reply::Done)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -9,6 +9,7 @@ mod lkl;
 mod parameters;
 pub mod write;
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -44,7 +45,7 @@ fn command() -> Command {
 /// A flag that is on or off.
 fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
-        || arg.get_num_args().is_some_and(|range| range.min_values() == 0) && !arg.is_last_set()
+        || arg.get_value_parser().type_id() == TypeId::of::<bool>()
 }
 
 /// What a file is called in messages: one line, whatever its name.

@@ -29,8 +29,8 @@ use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 
 use rustix::io::FdFlags;
 
+use super::requests::{Request, send_reply};
 use super::rest::Before;
-use super::wire::{Request, send_reply};
 use super::{Links, names, search, view};
 
 /// A program for whose end the function waits.
@@ -96,8 +96,8 @@ pub(super) fn serve(socket: &UnixStream, links: &Links, dns: &[IpAddr]) -> Resul
                     awaited = pid.map(|pid| Awaited::command(pid, before));
                 }
                 Ok(Request::Look(program)) => {
-                    let found = search::look_for(&program);
-                    let errno = found.map_or_else(|errno| errno.raw_os_error(), |()| 0);
+                    let found = search::find(&program, &search::search_path());
+                    let errno = found.map_or_else(|errno| errno.raw_os_error(), |_| 0);
                     send_reply(socket, errno).context("reply")?;
                 }
                 // It is not reaped yet, so the pid is still its own.

@@ -16,10 +16,10 @@
 mod busy;
 mod init;
 mod names;
+mod requests;
 mod rest;
-mod search;
+pub(crate) mod search;
 mod view;
-mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -35,11 +35,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use requests::{Request, receive_reply};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 pub(crate) use search::search_path;
-use wire::{Request, receive_reply};
 
 /// Bytes of stack for the keeper, which starts programs and little else; only
 /// what it touches is ever allocated.
@@ -272,7 +272,7 @@ const NO_SUCH_PROGRAM: &str = "no such program: install it, or give its full pat
 /// Why `program` did not start: an errno of exec(2).
 pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
     let (reason, exit_code) = match errno {
-        libc::ENOENT if search::look_for(program).is_ok() => (
+        libc::ENOENT if search::find(program, &search::search_path()).is_ok() => (
             "may not be run: the interpreter that its first line names, or its loader, is not there"
                 .to_owned(),
             126,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Action, Channel, Claim, Conversation, Meeting, Stage};
-use crate::address::Role;
+use crate::role::Role;
 
 impl Meeting {
     /// Deals with all that can be dealt with. For those in `told`, the neighbour of the

@@ -7,7 +7,7 @@ use super::super::adverts::Advert;
 use super::super::meeting::{Action, Channel, Claim, Meeting};
 use super::world::{End, Live, Message, Pair, Process, Step, World};
 use super::{E, Part, R, W};
-use crate::address::Role;
+use crate::role::Role;
 
 pub(super) struct Scene {
     pub parts: Vec<Part>,

@@ -27,17 +27,17 @@ fn each_bad_field_of_a_request_is_named() {
         bytes[at..at + with.len()].copy_from_slice(with);
         Request::decode(&bytes).unwrap_err()
     };
-    assert_eq!(bad(0, b"GET / HT"), WireError::Magic);
-    assert_eq!(bad(8, &[2, 1]), WireError::Version(0x0102));
-    assert_eq!(bad(10, &[0]), WireError::Mode(0));
-    assert_eq!(bad(10, &[3]), WireError::Mode(3));
-    assert_eq!(bad(11, &[1]), WireError::Reserved);
-    assert_eq!(bad(12, &[0; 4]), WireError::Size(0));
-    assert_eq!(bad(12, &(MAX_SIZE + 1).to_le_bytes()), WireError::Size(MAX_SIZE + 1));
-    assert_eq!(bad(12, &[0xff; 4]), WireError::Size(u32::MAX));
-    assert_eq!(bad(16, &[0; 8]), WireError::Duration(0));
-    assert_eq!(bad(16, &86_400_001u64.to_le_bytes()), WireError::Duration(86_400_001));
-    assert_eq!(bad(16, &[0xff; 8]), WireError::Duration(u64::MAX));
+    assert_eq!(bad(0, b"GET / HT"), NoMessage::Magic);
+    assert_eq!(bad(8, &[2, 1]), NoMessage::Version(0x0102));
+    assert_eq!(bad(10, &[0]), NoMessage::Mode(0));
+    assert_eq!(bad(10, &[3]), NoMessage::Mode(3));
+    assert_eq!(bad(11, &[1]), NoMessage::Reserved);
+    assert_eq!(bad(12, &[0; 4]), NoMessage::Size(0));
+    assert_eq!(bad(12, &(MAX_SIZE + 1).to_le_bytes()), NoMessage::Size(MAX_SIZE + 1));
+    assert_eq!(bad(12, &[0xff; 4]), NoMessage::Size(u32::MAX));
+    assert_eq!(bad(16, &[0; 8]), NoMessage::Duration(0));
+    assert_eq!(bad(16, &86_400_001u64.to_le_bytes()), NoMessage::Duration(86_400_001));
+    assert_eq!(bad(16, &[0xff; 8]), NoMessage::Duration(u64::MAX));
 }
 
 #[test]

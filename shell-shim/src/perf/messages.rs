@@ -53,7 +53,7 @@ impl fmt::Display for Mode {
 
 /// Why a message of the other side is not acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub enum NoMessage {
     /// Something else talks on that port.
     #[error("not a stdpkt perf message")]
     Magic,
@@ -89,17 +89,17 @@ pub struct Request {
 
 impl Request {
     /// A request with these values, if they are within the limits.
-    pub fn new(mode: Mode, size: u32, duration: Duration) -> Result<Self, WireError> {
+    pub fn new(mode: Mode, size: u32, duration: Duration) -> Result<Self, NoMessage> {
         let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self::checked(mode, size, ms)
     }
 
-    fn checked(mode: Mode, size: u32, duration_ms: u64) -> Result<Self, WireError> {
+    fn checked(mode: Mode, size: u32, duration_ms: u64) -> Result<Self, NoMessage> {
         if size == 0 || size > MAX_SIZE {
-            return Err(WireError::Size(size));
+            return Err(NoMessage::Size(size));
         }
         if duration_ms == 0 || u128::from(duration_ms) > MAX_DURATION.as_millis() {
-            return Err(WireError::Duration(duration_ms));
+            return Err(NoMessage::Duration(duration_ms));
         }
         Ok(Self { mode, size, duration_ms })
     }
@@ -134,15 +134,15 @@ impl Request {
     }
 
     /// Checks every field of a message that anyone may have sent.
-    pub fn decode(bytes: &[u8; REQUEST_LEN]) -> Result<Self, WireError> {
+    pub fn decode(bytes: &[u8; REQUEST_LEN]) -> Result<Self, NoMessage> {
         check_prefix(bytes)?;
         let mode = match bytes[10] {
             1 => Mode::Stream,
             2 => Mode::RequestResponse,
-            other => return Err(WireError::Mode(other)),
+            other => return Err(NoMessage::Mode(other)),
         };
         if bytes[11] != 0 {
-            return Err(WireError::Reserved);
+            return Err(NoMessage::Reserved);
         }
         Self::checked(
             mode,
@@ -195,17 +195,17 @@ impl Reply {
     }
 
     /// Checks every field but the numbers, which only the client can judge.
-    pub fn decode(bytes: &[u8; REPLY_LEN]) -> Result<Self, WireError> {
+    pub fn decode(bytes: &[u8; REPLY_LEN]) -> Result<Self, NoMessage> {
         check_prefix(bytes)?;
         let kind = match bytes[10] {
             0 => Kind::Refused,
             1 => Kind::Accepted,
             2 => Kind::Progress,
             3 => Kind::Done,
-            other => return Err(WireError::Kind(other)),
+            other => return Err(NoMessage::Kind(other)),
         };
         if bytes[11..16] != [0; 5] {
-            return Err(WireError::Reserved);
+            return Err(NoMessage::Reserved);
         }
         Ok(Self {
             kind,
@@ -215,13 +215,13 @@ impl Reply {
     }
 }
 
-fn check_prefix(bytes: &[u8]) -> Result<(), WireError> {
+fn check_prefix(bytes: &[u8]) -> Result<(), NoMessage> {
     if bytes[..8] != MAGIC {
-        return Err(WireError::Magic);
+        return Err(NoMessage::Magic);
     }
     match u16::from_le_bytes(take(bytes, 8)) {
         VERSION => Ok(()),
-        other => Err(WireError::Version(other)),
+        other => Err(NoMessage::Version(other)),
     }
 }
 

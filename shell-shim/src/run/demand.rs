@@ -1,0 +1,125 @@
+//! `--on-demand`: links and nothing else, until the first frame comes.
+//!
+//! The cables that have waited go to the function as they are, with the event loop that
+//! watches them and the frames that lie in them.
+
+use std::os::fd::AsFd;
+
+use anyhow::{Result, anyhow, bail};
+use cable::{Cable, Driver, Switch, WatchNumbered};
+use nix::sys::epoll::EpollFlags;
+use shmring::RuntimeDir;
+
+use super::plan::Plug;
+use super::signals::Signals;
+use crate::door::Door;
+use crate::door::wire::Request;
+
+/// The cables of each interface.
+///
+/// # Errors
+/// One line that names the pipe, or an edge on which nothing can wait.
+pub fn cables(plugs: &mut [Plug], dir: &RuntimeDir) -> Result<Vec<Vec<Cable>>> {
+    let cables = |plug: &mut Plug| match plug {
+        Plug::Cables(plans) => {
+            std::mem::take(plans).into_iter().map(|plan| Cable::new(plan, dir)).collect()
+        }
+        Plug::Edge(what, _) => {
+            bail!(
+                "--on-demand: {what} is no link that could wait for a frame: leave one of them out"
+            )
+        }
+    };
+    plugs.iter_mut().map(cables).collect()
+}
+
+/// Waits for a frame on any of the cables of each interface. `Some` is the end without
+/// one: the exit status.
+///
+/// # Errors
+/// One line that names the link.
+pub fn sleep(cables: &mut [Vec<Cable>], switch: &mut Switch) -> Result<Option<u8>> {
+    let mut sleeper =
+        Sleeper { cables, signals: Signals::new()?, door: Door::open(), awake: false, over: None };
+    let status = switch.run(&mut sleeper)?;
+    let Sleeper { awake, signals, .. } = sleeper;
+    // What runs inside is not to inherit that they are blocked.
+    signals.release()?;
+    Ok((!awake).then_some(status))
+}
+
+/// Drives a [`Switch`] that has nothing to do yet.
+struct Sleeper<'a> {
+    cables: &'a mut [Vec<Cable>],
+    signals: Signals,
+    door: Option<Door>,
+    /// There is a frame.
+    awake: bool,
+    over: Option<u8>,
+}
+
+const SIGNALS: u32 = 0;
+const DOOR: u32 = 1;
+
+impl Driver for Sleeper<'_> {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        self.cables.iter_mut().flatten()
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        for cable in self.cables.iter_mut().flatten() {
+            let awake = &mut self.awake;
+            cable.retain(|joined| {
+                match joined.rx.as_mut().map(|rx| rx.receive(|_| (false, ()))) {
+                    Some(Ok(())) => *awake = true,
+                    Some(Err(error)) if error != shmring::RecvError::Empty => joined.end_rx(&error),
+                    _ => {}
+                }
+                joined.is_alive()
+            });
+        }
+        Ok(false)
+    }
+
+    fn arm(&mut self) -> bool {
+        let links = self.cables.iter_mut().flatten().flat_map(Cable::links);
+        links.filter_map(|joined| joined.rx.as_mut()).all(|rx| rx.arm())
+    }
+
+    fn watch(&self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        watch(SIGNALS, self.signals.as_fd(), EpollFlags::EPOLLIN)?;
+        if let Some(door) = &self.door {
+            watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, number: u32) -> Result<Option<u8>> {
+        match number {
+            SIGNALS => {
+                return Ok(self.signals.next()?.map(|signal| 128 + signal.number as u8));
+            }
+            _ => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
+                let why = match &call.request {
+                    Request::Inside => {
+                        anyhow!("it sleeps until somebody sends it a frame (--on-demand)")
+                    }
+                    other => other.not_here(),
+                };
+                call.answer(Err(why));
+            }),
+        }
+        Ok(None)
+    }
+
+    fn parted(&mut self) -> Result<()> {
+        if self.cables.iter().flatten().any(Cable::is_gone) {
+            self.over = Some(0);
+        }
+        Ok(())
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        if self.awake { Some(0) } else { self.over }
+    }
+}

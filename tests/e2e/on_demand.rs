@@ -1,0 +1,94 @@
+//! `stdpkt run --on-demand`: links and nothing else, until the first frame.
+
+use std::fs;
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use crate::support::chains::three;
+use crate::support::need::{need, need_functions};
+use crate::support::scene::Scene;
+use crate::support::{SOON, wait_until};
+
+fn network_of(pid: impl std::fmt::Display) -> std::path::PathBuf {
+    fs::read_link(format!("/proc/{pid}/ns/net")).expect("a process")
+}
+
+#[test]
+fn a_function_sleeps_with_its_link_until_a_frame_comes_and_answers_that_frame() {
+    need_functions!("mkfifo", "ping");
+    let scene = Scene::new();
+    let name = format!("sleepy-{}", std::process::id());
+    let play = scene.start_sh(&format!(
+        "mkfifo f
+         stdpkt run --name {name} --on-demand --link l,at=f,ip=10.0.0.2/24 --setup 'touch awake' \
+             -- sleep 1000 &
+         stdpkt run --link l,at=f,ip=10.0.0.1/24 -- sh -c '
+             touch linked; until [ -e go ]; do sleep 0.05; done; ping -c3 -i0.2 -W5 10.0.0.2; touch done; sleep 1000' &
+         wait"
+    ));
+    // Who has started CMD has a link.
+    scene.wait_for_file("linked");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let sleeper = scene.function(&name);
+    assert!(!scene.path("awake").exists());
+    assert_eq!(network_of(sleeper.pid), network_of("self"));
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", sleeper.pid));
+    assert_eq!(children.expect("children"), "");
+    let asked = scene.sh(&format!("stdpkt exec {name} -- true"));
+    assert!(asked.only_line().contains("it sleeps"), "{asked:?}");
+    let start = Instant::now();
+    fs::write(scene.path("go"), "").expect("scene");
+    scene.wait_for_file("done");
+    println!("awake and pinged after {:?}", start.elapsed());
+    assert!(scene.path("awake").exists());
+    assert!(scene.everything_said().contains("3 received"), "{}", scene.everything_said());
+    assert_ne!(network_of(sleeper.pid), network_of("self"));
+    wait_until(SOON, || match scene.sh(&format!("stdpkt exec {name} -- true")).status {
+        0 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    play.signal_group(Signal::TERM);
+    play.end();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_whole_chain_wakes_from_left_to_right() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    let chain = three("-- ping -c3 -i0.2 -W5 10.0.2.1", "--on-demand", "--on-demand");
+    let (statuses, outcome) = scene.pipeline(&chain);
+    assert_eq!(statuses, [0, 0, 0], "{outcome:?}");
+    assert!(outcome.err.contains("3 received"), "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn one_that_sleeps_ends_with_its_link_or_a_signal_and_passes_on_no_blocked_one() {
+    need_functions!("bash", "mkfifo", "ping");
+    let scene = Scene::new();
+    let (statuses, outcome) = scene
+        .pipeline("stdpkt run --right 10.0.0.1/24 -- true | stdpkt run --on-demand --left none");
+    assert_eq!(statuses, [0, 0], "{outcome:?}");
+    let out = scene.sh("mkfifo f; stdpkt run --on-demand --link l,at=f & function=$!
+         sleep 0.5; kill $function; wait $function; echo $?");
+    assert_eq!(out.out, "143\n", "{out:?}");
+    let cmd = "grep SigBlk /proc/self/status > blocked; touch up; exec sleep 1000";
+    let (statuses, outcome) = scene.pipeline(&format!(
+        "stdpkt run --right 10.0.0.1/24 -- sh -c 'ping -q -c1 -W5 10.0.0.2; until [ -e up ]; do sleep 0.05; done' \
+         | stdpkt run --on-demand --left 10.0.0.2/24 -- sh -c '{cmd}'"
+    ));
+    assert_eq!(statuses, [0, 143], "{outcome:?}");
+    let blocked = fs::read_to_string(scene.path("blocked")).expect("blocked");
+    assert!(blocked.trim_end().ends_with("\t0000000000000000"), "{blocked}");
+    for (options, part) in [
+        ("--stack lkl --link l,at=f -- true", "leave out --stack lkl"),
+        ("--left 10.0.0.1/24,at=frames:unix:s", "is no link that could wait"),
+    ] {
+        let out = scene.sh(&format!("stdpkt run --on-demand {options} < /dev/zero"));
+        assert_eq!(out.status, 125, "{options}: {out:?}");
+        assert!(out.only_line().contains(part), "{options}: {out:?}");
+    }
+    scene.assert_nothing_left();
+}
