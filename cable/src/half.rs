@@ -161,8 +161,8 @@ impl Receiver {
     }
 
     /// The one source that there is.
-    pub(crate) fn into_only(self) -> Result<Rx, Receiver> {
-        if self.next.is_empty() { Ok(self.source) } else { Err(self) }
+    pub(crate) fn into_only(self) -> Result<Rx, Box<Receiver>> {
+        if self.next.is_empty() { Ok(self.source) } else { Err(Box::new(self)) }
     }
 
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {

@@ -13,7 +13,6 @@
 #![cfg(not(loom))]
 #![allow(clippy::disallowed_types, reason = "atomics of a test, not of the ring")]
 
-#[allow(dead_code, reason = "each program uses its part")]
 mod support;
 
 use std::fs::File;
@@ -131,7 +130,7 @@ fn round(scratch: &Path, n: u64, chance: &mut Chance) -> Totals {
     let (mut tx, mut rx) = (link.tx.expect("a way out"), link.rx.expect("a way in"));
     let mut totals = Totals { received: 0, sent: 0, handed: 0 };
     std::thread::scope(|scope| {
-        let sender = scope.spawn(|| send_until_closed(&mut tx, n % 3 == 0));
+        let sender = scope.spawn(|| send_until_closed(&mut tx, n.is_multiple_of(3)));
         if at_random {
             let delay = Duration::from_micros(chance.below(12_000));
             let pid = Pid::from_child(&children[victim]);

@@ -94,11 +94,13 @@ impl Cable {
         let pipe = self.pipe().map_or((0, 0), PipeEnd::id);
         let mut handed = Vec::new();
         self.links.retain_mut(|(serial, joined)| {
-            let rx = joined.rx.take().map(Receiver::into_only);
-            let rx = match rx.transpose() {
+            if joined.agreed.is_none() {
+                return true;
+            }
+            let rx = match joined.rx.take().map(Receiver::into_only).transpose() {
                 Ok(rx) => rx,
                 Err(rx) => {
-                    joined.rx = Some(rx);
+                    joined.rx = Some(*rx);
                     return true;
                 }
             };

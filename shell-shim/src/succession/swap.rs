@@ -18,6 +18,9 @@ use crate::run::values::seconds;
 
 /// `stdpkt swap`.
 #[derive(Debug, Args)]
+#[command(after_help = r"Examples:
+  stdpkt swap trace -- stdpkt tee new.pcap
+  stdpkt swap --timeout 30 router -- stdpkt run --name router --left 10.0.0.1/24 --right 10.0.1.1/24 --forward")]
 pub struct SwapArgs {
     /// Give up when CMD is not set up after so long; nothing has changed then
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
