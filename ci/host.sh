@@ -9,7 +9,9 @@ export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 state() {
     set +e
     echo "hostname $(cat /proc/sys/kernel/hostname)"
-    find /run -maxdepth 2 -printf 'file %p\n'
+    # podman and what it starts keep a state of their own there.
+    find /run -maxdepth 2 -regextype egrep -not -regex '/run/(libpod|containers|crun|runc)(/.*)?' \
+        -printf 'file %p\n'
     find /tmp -maxdepth 1 -name 'stdpkt-*' -printf 'file %p\n'
     find /tmp/shmring-* /run/user/*/shmring -mindepth 1 -printf 'file %p\n'
     find /sys/class/net -mindepth 1 -printf 'interface %f\n'
