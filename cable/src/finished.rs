@@ -42,9 +42,7 @@ impl Finished {
             Err(NotTaken::NotNow) => return Err(NotTaken::NotNow),
             earlier => earlier,
         };
-        // The neighbour may change its bytes: look at a copy.
-        self.frame.resize(frame.len(), 0);
-        frame.copy_to(0, &mut self.frame);
+        frame.copy_into(&mut self.frame);
         let Finished { packets, frame, bytes, ends, .. } = self;
         let finish = packets.each(frame, |packet| {
             push_frame(bytes, packet);

@@ -175,9 +175,7 @@ impl Writer {
                 true
             }
             Coding::Capture(format) => {
-                // The neighbour may change its bytes: look at a copy.
-                frame.resize(bytes.len(), 0);
-                bytes.copy_to(0, frame);
+                bytes.copy_into(frame);
                 let time = now();
                 packets.each(frame, |packet| Encoder(format).packet(time, packet, out)).is_ok()
             }

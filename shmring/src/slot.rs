@@ -62,10 +62,17 @@ impl<'a> Bytes<'a> {
         n
     }
 
+    /// Makes `copy` a private copy of all bytes, to be looked at: the neighbour may
+    /// change its own meanwhile.
+    pub fn copy_into(&self, copy: &mut Vec<u8>) {
+        copy.resize(self.len, 0);
+        self.copy_to(0, copy);
+    }
+
     /// A private copy of all bytes.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut copy = vec![0; self.len];
-        self.copy_to(0, &mut copy);
+        let mut copy = Vec::new();
+        self.copy_into(&mut copy);
         copy
     }
 

@@ -183,6 +183,11 @@ fn fifo(place: &Place) -> std::path::PathBuf {
     path
 }
 
+fn meeting(place: &Place, path: &std::path::Path, role: Role) -> Rendezvous {
+    let end = PipeEnd::open(path, role).unwrap();
+    Rendezvous::new(end, &place.dir, offer("a")).unwrap()
+}
+
 #[test]
 fn two_holders_of_a_fifo_need_no_roles() {
     let place = place();
@@ -260,10 +265,7 @@ fn whoever_replaces_a_neighbour_has_all_that_it_had() {
     let place = place();
     for (stays, comes) in [(Role::Reader, Role::Writer), (Role::Either, Role::Either)] {
         let path = fifo(&place);
-        let meeting = |role| {
-            let end = PipeEnd::open(&path, role).unwrap();
-            Rendezvous::new(end, &place.dir, offer("a")).unwrap()
-        };
+        let meeting = |role| meeting(&place, &path, role);
         let (mut stays, mut first) = (meeting(stays), meeting(comes));
         let (mut ours, mut theirs) = meet(&mut stays, &mut first);
         for _ in 0..20 {
@@ -293,10 +295,7 @@ fn who_comes_beside_a_neighbour_that_lives_gets_what_is_left() {
     let place = place();
     for (stays, comes) in [(Role::Reader, Role::Writer), (Role::Either, Role::Either)] {
         let path = fifo(&place);
-        let meeting = |role| {
-            let end = PipeEnd::open(&path, role).unwrap();
-            Rendezvous::new(end, &place.dir, offer("a")).unwrap()
-        };
+        let meeting = |role| meeting(&place, &path, role);
         let (mut one, mut two) = (meeting(stays), meeting(comes));
         let mut links = meet(&mut one, &mut two);
         let mut third = meeting(comes);

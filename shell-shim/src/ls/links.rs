@@ -166,17 +166,11 @@ fn ancestors(pid: u32) -> impl Iterator<Item = u32> {
 
 fn ring(view: RingView) -> Link {
     Link {
-        form: "ring",
-        pipe: name_of(view.pipe),
-        what: None,
-        inode: view.inode,
         capacity_bytes: Some(view.capacity),
         used_bytes: Some(view.used),
         from: Some(side(view.producer)),
         to: Some(side(view.consumer)),
-        flows: None,
-        frames_per_second: None,
-        bits_per_second: None,
+        ..bare("ring", name_of(view.pipe), view.inode)
     }
 }
 
@@ -226,11 +220,17 @@ fn posted(posts: Vec<Post>) -> Vec<Link> {
 }
 
 fn link(form: &'static str, post: &Post) -> Link {
+    let what = Some(post.posting.what.clone());
+    Link { what, ..bare(form, name_of(post.posting.pipe), post.posting.medium.1) }
+}
+
+/// A link of which no more is known.
+fn bare(form: &'static str, pipe: String, inode: u64) -> Link {
     Link {
         form,
-        pipe: name_of(post.posting.pipe),
-        what: Some(post.posting.what.clone()),
-        inode: post.posting.medium.1,
+        pipe,
+        what: None,
+        inode,
         capacity_bytes: None,
         used_bytes: None,
         from: None,
@@ -320,20 +320,7 @@ fn counted(pid: Option<u32>, interface: String, counters: Counters) -> End {
 impl Link {
     /// A link that nothing passed.
     pub fn of_tests(form: &'static str, from: Option<End>, to: Option<End>) -> Link {
-        let link = Link {
-            form,
-            pipe: String::new(),
-            what: None,
-            inode: 0,
-            capacity_bytes: None,
-            used_bytes: None,
-            from: None,
-            to: None,
-            flows: None,
-            frames_per_second: None,
-            bits_per_second: None,
-        };
-        Link { from, to, ..link }
+        Link { from, to, ..bare(form, String::new(), 0) }
     }
 }
 

@@ -146,8 +146,7 @@ impl Writer {
         let (mut written, mut pending) = (0, 0);
         loop {
             let next = rx.borrow().map(|next| {
-                frame.resize(next.bytes().len(), 0);
-                next.bytes().copy_to(0, &mut frame);
+                next.bytes().copy_into(&mut frame);
                 next.release();
             });
             if next.is_ok()

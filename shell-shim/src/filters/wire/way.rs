@@ -132,9 +132,7 @@ impl Way {
             let mut end = None;
             for _ in 0..BATCH {
                 let received = rx.receive(|bytes| {
-                    // The neighbour may change its bytes: look at a copy.
-                    frame.resize(bytes.len(), 0);
-                    bytes.copy_to(0, frame);
+                    bytes.copy_into(frame);
                     (true, ())
                 });
                 match received {
