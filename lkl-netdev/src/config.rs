@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shmring::Channel;
+use shmring::board::{Identity, introduce, is_name};
 
 /// How a device's links are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Config {
     pub linger: Duration,
     /// Name of the interface for `stdpkt ls`; the paths if empty.
     pub label: String,
+    /// What the process is called there; by its program if `None`.
+    pub name: Option<String>,
 }
 
 impl Default for Config {
@@ -25,6 +28,7 @@ impl Default for Config {
             ring: 1 << 20,
             linger: Duration::from_secs(5),
             label: String::new(),
+            name: None,
         }
     }
 }
@@ -44,6 +48,7 @@ impl Config {
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
     /// - `STDPKT_RING`: bytes of ring.
     /// - `STDPKT_LINGER`: milliseconds.
+    /// - `STDPKT_NAME`: what the process is called.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -80,7 +85,25 @@ impl Config {
             };
             config.linger = Duration::from_millis(millis);
         }
+        match get("STDPKT_NAME") {
+            Some(value) if !is_name(&value) => {
+                return Err(wrong(
+                    "STDPKT_NAME",
+                    value,
+                    "1 to 32 letters, digits, `-`, `_` and `.` are possible, not digits only",
+                ));
+            }
+            name => config.name = name,
+        }
         Ok(config)
+    }
+
+    /// Says who this process is, where it was told: before its first device is made.
+    pub fn introduce(&self) {
+        let Some(name) = self.name.clone() else { return };
+        let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        introduce(Identity { name, command: line.trim_end().to_owned() });
     }
 }
 
@@ -99,13 +122,18 @@ mod tests {
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
         assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
+        assert_eq!(with("STDPKT_NAME", "fw").unwrap().name.as_deref(), Some("fw"));
+        assert_eq!(with("STDPKT_NAME", "").unwrap().name, None);
     }
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in
-            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9"), ("STDPKT_LINGER", "-1")]
-        {
+        for (name, value) in [
+            ("STDPKT_CHANNEL", "tcp"),
+            ("STDPKT_RING", "9"),
+            ("STDPKT_LINGER", "-1"),
+            ("STDPKT_NAME", "1"),
+        ] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }
     }

@@ -101,6 +101,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     set("STDPKT_RING", args.ring.to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
+    // CMD is inside this function, whose name this process shows.
+    set("STDPKT_NAME", OsString::new());
     let channel = match args.channel {
         ChannelArg::Shm => "shm",
         ChannelArg::Fifo => "fifo",
