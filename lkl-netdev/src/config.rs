@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shmring::Channel;
 use shmring::board::{Identity, introduce, is_name};
+use shmring::layout::speak_for;
 
 /// How a device's links are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Config {
     pub label: String,
     /// What the process is called there; by its program if `None`.
     pub name: Option<String>,
+    /// The function that this process is a part of: its links are shown as that one's.
+    pub inside: Option<u32>,
 }
 
 impl Default for Config {
@@ -29,6 +32,7 @@ impl Default for Config {
             linger: Duration::from_secs(5),
             label: String::new(),
             name: None,
+            inside: None,
         }
     }
 }
@@ -49,6 +53,7 @@ impl Config {
     /// - `STDPKT_RING`: bytes of ring.
     /// - `STDPKT_LINGER`: milliseconds.
     /// - `STDPKT_NAME`: what the process is called.
+    /// - `STDPKT_INSIDE`: the process id of `stdpkt run`, which sets it; it has a name.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -95,11 +100,20 @@ impl Config {
             }
             name => config.name = name,
         }
+        if let Some(value) = get("STDPKT_INSIDE") {
+            let Ok(pid) = value.parse() else {
+                return Err(wrong("STDPKT_INSIDE", value, "a process id is possible"));
+            };
+            config.inside = Some(pid);
+        }
         Ok(config)
     }
 
     /// Says who this process is, where it was told: before its first device is made.
     pub fn introduce(&self) {
+        if let Some(pid) = self.inside {
+            return speak_for(pid);
+        }
         let Some(name) = self.name.clone() else { return };
         let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
@@ -133,6 +147,7 @@ mod tests {
             ("STDPKT_RING", "9"),
             ("STDPKT_LINGER", "-1"),
             ("STDPKT_NAME", "1"),
+            ("STDPKT_INSIDE", "me"),
         ] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }

@@ -3,8 +3,11 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::need::need;
 use crate::support::scene::{Outcome, Scene, stdpkt};
+use crate::support::{SOON, wait_until};
 
 const LIBRARY: &str = "liblkl_netdev_preload.so";
 
@@ -255,6 +258,19 @@ fn lkl_functions_have_names() {
     assert!(line.contains(&yours), "{seen}");
     assert_eq!(seen.matches(&format!("{yours}[")).count(), 1, "{seen}");
     assert!(seen.contains(&format!(r#""name":"{mine}","command":"ping -c20"#)), "{seen}");
+    // Two of `run` have the same process id, each in its own namespace.
+    let play = scene.start_sh(&format!(
+        "stdpkt run --stack lkl --name {mine} --right 10.0.0.1/24 -- sleep 1000 \
+         | stdpkt run --stack lkl --name {yours} --left 10.0.0.2/24"
+    ));
+    let line = format!(" {yours}[");
+    wait_until(SOON, || {
+        let seen = scene.sh("stdpkt ls --chains").out;
+        let is_it = |it: &str| it.starts_with(&format!("{mine}[")) && it.contains(&line);
+        if seen.lines().any(is_it) { Ok(()) } else { Err(seen) }
+    });
+    play.signal_group(Signal::TERM);
+    play.end();
     // A wrong one makes no device.
     let outcome = scene.sh(&format!("STDPKT_NAME='a b' {a} ping -c1 10.7.0.2"));
     assert!(outcome.err.contains("STDPKT_NAME=a b: 1 to 32 letters"), "{outcome:?}");
