@@ -40,7 +40,8 @@ fn a_function_in_another_pid_namespace_is_known() {
     ));
     wait_until(SOON, || {
         let seen = scene.sh("stdpkt ls --chains").out;
-        let is_it = |line: &str| line.starts_with(&format!("{name}[")) && line.contains(" right---- left ");
+        let is_it =
+            |line: &str| line.starts_with(&format!("{name}[")) && line.contains(" right----left ");
         if seen.lines().any(is_it) { Ok(()) } else { Err(seen) }
     });
     play.signal_group(Signal::TERM);
