@@ -1,7 +1,7 @@
 /* One side of a pair, as questions.rs, without Rust: asks, and prints the answers.
  *
  *     cc -I shmring/include -o target/questions shmring/examples/questions.c
- *     target/questions | cargo run -p shmring --example answers
+ *     target/questions | cargo run -p stdpkt-shmring --example answers
  *
  * It writes the pipe and takes the rings that the reader makes. The messages are in
  * src/handshake.rs. */
