@@ -11,3 +11,4 @@ pub mod spec;
 pub mod stream;
 pub mod tap;
 pub mod unix;
+pub mod vhost_user;
