@@ -58,8 +58,6 @@ pub(crate) struct Plugs {
     dir: RuntimeDir,
     /// Features that a neighbour should have, until one was found without.
     features: u64,
-    /// Somebody waits for room and there may be some.
-    tx_ready: bool,
     /// Whether links may have ended.
     look: bool,
 }
@@ -98,7 +96,6 @@ impl Plugs {
             cables: cables?,
             dir,
             features,
-            tx_ready: false,
             look: false,
         };
         watch(&plugs.epoll, control.as_fd(), Source::Control, EventFlags::IN)?;
@@ -109,11 +106,6 @@ impl Plugs {
     fn watch_rendezvous(&self, cable: usize) -> Result<()> {
         let Some(rendezvous) = self.cables[cable].rendezvous() else { return Ok(()) };
         watch(&self.epoll, rendezvous.as_fd(), Source::Rendezvous { cable }, EventFlags::IN)
-    }
-
-    /// Whether `tx` is to be called, if it waits for room.
-    pub fn take_tx_ready(&mut self) -> bool {
-        std::mem::take(&mut self.tx_ready)
     }
 
     /// When [`Plugs::on_time`] wants to be called.
@@ -144,7 +136,6 @@ impl Plugs {
                     if let Err(error) = woken {
                         say(&self.name, format_args!("epoll_wait: {error}"));
                     }
-                    self.tx_ready |= half == Half::Tx;
                 }
             }
         }
@@ -200,7 +191,6 @@ impl Plugs {
         if let Some(both) = self.cables[at].take_plugged() {
             self.compare_offloads(both);
         }
-        self.tx_ready = true;
     }
 
     fn give_up(&mut self, at: usize, error: &anyhow::Error) {
@@ -232,7 +222,6 @@ impl Plugs {
             tx.take((at, serial), joined);
         }
         tx.away = false;
-        self.tx_ready |= std::mem::take(&mut tx.missed);
         result
     }
 
