@@ -19,6 +19,7 @@
 mod buffers;
 mod config;
 mod control;
+mod cores;
 mod device;
 mod duty;
 mod fork;

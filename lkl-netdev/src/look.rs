@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
+use crate::cores;
 use crate::fork;
 use crate::guest::{self, Semaphore, fiber};
 use crate::pace::Patience;
@@ -240,6 +241,7 @@ pub(crate) fn until_posted(sem: &'static Semaphore) {
 /// Looks until the semaphore was posted, or there was nothing for so long; whether it was.
 fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
     LOOKS.fetch_add(1, Ordering::Relaxed);
+    cores::follow();
     role.devices().for_each(|device| lock(&device.tx).waits());
     let budget = if role.can_look() { budget } else { Duration::ZERO };
     let mut start = Instant::now();
@@ -259,7 +261,7 @@ fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
         } else if elapsed < ALONE {
             (0..PAUSE).for_each(|_| spin_loop());
         } else {
-            rustix::thread::sched_yield();
+            cores::give_way();
         }
     }
 }

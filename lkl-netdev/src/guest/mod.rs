@@ -25,7 +25,7 @@ use lkl_sys::{
 };
 
 use crate::sides::lock;
-use crate::{fork, look};
+use crate::{cores, fork, look};
 
 pub(crate) type Semaphore = sem::Sem<fiber::Ref>;
 
@@ -201,6 +201,7 @@ unsafe extern "C-unwind" fn own_thread(start: *mut c_void) {
     OWN_THREAD.set(true);
     ARGUMENT.set(argument);
     keep_signals_away();
+    cores::helps();
     // Nothing here needs to be dropped: the thread may end in `main`, by pthread_exit(3).
     // SAFETY: what LKL gave for this.
     unsafe { main(argument) };
