@@ -129,9 +129,12 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in
-            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_LOOK", "no"), ("STDPKT_RING", "9"), ("STDPKT_LINGER", "-1")]
-        {
+        for (name, value) in [
+            ("STDPKT_CHANNEL", "tcp"),
+            ("STDPKT_LOOK", "no"),
+            ("STDPKT_RING", "9"),
+            ("STDPKT_LINGER", "-1"),
+        ] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }
     }

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, getpid};
-use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity, sched_yield};
+use rustix::thread::{
+    CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity, sched_yield,
+};
 
 use crate::sides::lock;
 
@@ -40,6 +42,12 @@ pub(crate) fn helps() {
     HOME.store(usize::MAX, Ordering::Relaxed);
 }
 
+/// It ends: its number may be another thread's soon.
+pub(crate) fn ends() {
+    let own = gettid();
+    lock(&HELPERS).retain(|&helper| helper != own);
+}
+
 /// Has the threads of LKL's library run where this one does, if it may run elsewhere.
 pub(crate) fn follow() {
     let core = sched_getcpu();
@@ -50,8 +58,10 @@ pub(crate) fn follow() {
     if sched_getaffinity(None).is_ok_and(|set| set.count() > 1) {
         let mut set = CpuSet::new();
         set.set(core);
-        // One that has ended is forgotten.
-        lock(&HELPERS).retain(|&helper| sched_setaffinity(Some(helper), &set).is_ok());
+        for &helper in &*lock(&HELPERS) {
+            // It fails where the user has moved the function away: then that is what holds.
+            let _ = sched_setaffinity(Some(helper), &set);
+        }
     }
 }
 

@@ -194,7 +194,11 @@ fn serve(device: &Sides, lkl: *mut c_void) -> bool {
             process(TX_QUEUE);
         }
     }
-    let rx = lock(&device.rx).take_ready(&device.control);
+    let rx = {
+        let mut rx = lock(&device.rx);
+        rx.begin_row();
+        rx.take_ready(&device.control)
+    };
     if rx {
         process(RX_QUEUE);
         if !lock(&device.rx).wanted {
@@ -224,12 +228,12 @@ pub(crate) fn in_passing() {
 
 /// A thread of the program waits at a semaphore of the kernel's.
 pub(crate) fn until_posted(sem: &'static Semaphore) {
+    if fork::is_child() {
+        fork::end();
+    }
     fiber::run_all();
     if sem.try_down() {
         return;
-    }
-    if fork::is_child() {
-        fork::end();
     }
     let mut patience = PATIENCE.get();
     if !role().is_some_and(|role| look(sem, &role, patience.budget())) {
@@ -238,7 +242,8 @@ pub(crate) fn until_posted(sem: &'static Semaphore) {
     }
 }
 
-/// Looks until the semaphore was posted, or there was nothing for so long; whether it was.
+/// Looks until the semaphore was posted, there was nothing for so long, or another thread
+/// wants the role; whether it was posted.
 fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
     LOOKS.fetch_add(1, Ordering::Relaxed);
     cores::follow();
@@ -251,10 +256,14 @@ fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
         if sem.try_down() {
             return true;
         }
+        if role.is_called_for() {
+            // Poll threads that doze look within that; those that sleep are rung for.
+            return false;
+        }
         let elapsed = start.elapsed();
         if served {
             start = Instant::now();
-        } else if elapsed >= budget || role.is_called_for() {
+        } else if elapsed >= budget {
             if role.leaves_alone() {
                 return false;
             }

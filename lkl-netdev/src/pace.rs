@@ -93,6 +93,9 @@ impl Pace {
                     return true;
                 }
             }
+            if lock(&sides.tx).is_ready() {
+                return true;
+            }
             match look::for_others(sides) {
                 Others::Served => start = Instant::now(),
                 Others::Nothing if start.elapsed() >= budget || sides.control.is_removed() => {

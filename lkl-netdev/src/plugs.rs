@@ -90,14 +90,8 @@ impl Plugs {
         let dir = RuntimeDir::for_user()?;
         let plan = |end| plan(end, offer.clone());
         let cables: Result<_> = ends.into_iter().map(|end| Cable::new(plan(end), &dir)).collect();
-        let plugs = Plugs {
-            name: name.to_owned(),
-            epoll,
-            cables: cables?,
-            dir,
-            features,
-            look: false,
-        };
+        let plugs =
+            Plugs { name: name.to_owned(), epoll, cables: cables?, dir, features, look: false };
         watch(&plugs.epoll, control.as_fd(), Source::Control, EventFlags::IN)?;
         (0..plugs.cables.len()).try_for_each(|at| plugs.watch_rendezvous(at))?;
         Ok(plugs)

@@ -56,7 +56,6 @@ impl Poller {
         }
         loop {
             if sides.control.is_removed() {
-                look::leave(sides);
                 return POLL_HUP;
             }
             let full = lock(&sides.rx).row_is_full();

@@ -11,6 +11,7 @@ use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
 use crate::duty::{Bell, Duty};
+use crate::look;
 use crate::segment::Segments;
 
 /// LKL never hands over more buffers at once...
@@ -28,8 +29,8 @@ const MAX_RETRY: Duration = Duration::from_millis(10);
 /// came before, an ARP request above all, would be lost on it.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// So many frames, and LKL's thread has to pass by `poll`: more than frames may be
-/// waiting there, and a neighbour that never stops sending would keep it away.
+/// So many frames, and who processes LKL's queue has to come back: more than frames may
+/// be waiting there, and a neighbour that never stops sending would keep it away.
 const ROW: u32 = 1024;
 
 pub(crate) struct Receive {
@@ -145,7 +146,7 @@ impl Receive {
         if !self.settled && !self.settle(control) {
             return -1;
         }
-        if self.row >= ROW && self.out {
+        if self.row >= ROW && (self.out || look::is_serving()) {
             self.wanted = true;
             return -1;
         }
@@ -276,6 +277,12 @@ impl Receive {
             self.retry = None;
         }
         ready
+    }
+
+    /// Somebody who waits processes LKL's queue, and is to see in a while whether that is
+    /// over.
+    pub fn begin_row(&mut self) {
+        self.row = 0;
     }
 
     /// The poll thread leaves `poll` to process LKL's queue.

@@ -155,14 +155,19 @@ impl Transmit {
         self.wanted
     }
 
-    /// Whether LKL is to be told that frames can go out; it is the caller who tells it.
-    pub fn take_ready(&mut self) -> bool {
-        let ready = self.wanted
+    /// Whether LKL waits for room, and there is some.
+    pub fn is_ready(&mut self) -> bool {
+        self.wanted
             && !self.away
             && match self.links.first_mut() {
                 Some((_, tx)) => !matches!(tx.reserve(tx.max_frame()), Err(SendError::Full)),
                 None => self.was_up,
-            };
+            }
+    }
+
+    /// Whether LKL is to be told that frames can go out; it is the caller who tells it.
+    pub fn take_ready(&mut self) -> bool {
+        let ready = self.is_ready();
         self.wanted &= !ready;
         ready
     }

@@ -144,7 +144,13 @@ pub type NetdevPipeCreate =
 
 /// What bindgen makes of LKL's own headers.
 #[cfg(lkl_headers)]
-#[allow(missing_docs, unsafe_code, clippy::all, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    missing_docs,
+    non_camel_case_types,
+    unsafe_code,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks
+)]
 pub mod headers {
     include!(concat!(env!("OUT_DIR"), "/lkl.rs"));
 }

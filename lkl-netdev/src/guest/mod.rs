@@ -205,6 +205,7 @@ unsafe extern "C-unwind" fn own_thread(start: *mut c_void) {
     // Nothing here needs to be dropped: the thread may end in `main`, by pthread_exit(3).
     // SAFETY: what LKL gave for this.
     unsafe { main(argument) };
+    cores::ends();
 }
 
 /// The program's handlers run on the program's threads, as if there were no others.
@@ -222,6 +223,7 @@ unsafe extern "C-unwind" fn thread_exit() {
     if fiber::id().is_some() {
         fiber::exit();
     }
+    cores::ends();
     // SAFETY: LKL's own operation.
     unsafe { (own().thread_exit)() };
 }
