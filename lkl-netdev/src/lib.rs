@@ -33,7 +33,6 @@ mod plugs;
 mod poller;
 mod receive;
 mod say;
-mod segment;
 mod sides;
 mod sync;
 mod transmit;
