@@ -20,7 +20,7 @@ use rustix::thread::{
     CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity, sched_yield,
 };
 
-use crate::sides::lock;
+use crate::sync::lock;
 
 /// Giving way to nobody takes less time than this.
 const NOBODY: Duration = Duration::from_nanos(1500);

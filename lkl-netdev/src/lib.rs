@@ -29,6 +29,7 @@ mod inherited;
 mod look;
 mod ops;
 mod pace;
+mod patience;
 mod plugs;
 mod poller;
 mod receive;
@@ -36,6 +37,7 @@ mod say;
 mod sides;
 mod sync;
 mod transmit;
+mod whose;
 
 pub use config::{Config, ConfigError, Look};
 pub use fork::is_child;

@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::cores;
-use crate::fork;
-use crate::guest::{self, Semaphore, fiber};
-use crate::pace::Patience;
-use crate::sides::{Sides, lock};
+use crate::guest::fiber::{self, Semaphore};
+use crate::guest::own;
+use crate::patience::Patience;
+use crate::sides::Sides;
+use crate::sync::lock;
+use crate::{cores, fork, whose};
 
 /// How long a poll thread dozes while somebody looks.
 pub(crate) const TICK: Duration = Duration::from_micros(200);
@@ -62,27 +63,15 @@ static CALLERS: AtomicU32 = AtomicU32::new(0);
 static LOOKS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static SERVING: Cell<bool> = const { Cell::new(false) };
     static PATIENCE: Cell<Patience> = const { Cell::new(Patience::new(LOOK)) };
-}
-
-/// Whether the thread that runs has LKL process a queue.
-pub(crate) fn is_serving() -> bool {
-    SERVING.get()
-}
-
-/// Whether the thread that runs is one of the program's in a system call of its own,
-/// in which it will look in passing, or wait.
-pub(crate) fn is_passing() -> bool {
-    guest::taken().is_some() && guest::is_program() && !is_serving()
 }
 
 /// From now on, others may serve the device. On its poll thread.
 pub(crate) fn join(device: &Sides) {
-    let lkl = guest::argument();
+    let lkl = whose::argument();
     // SAFETY: what LKL's library gave to the thread that calls `poll`: its device, of
     // which this is the first field, as its virtio.h has it.
-    if guest::taken().is_some() && !lkl.is_null() && unsafe { *lkl.cast::<u32>() } == VIRTIO_NET {
+    if own::taken().is_some() && !lkl.is_null() && unsafe { *lkl.cast::<u32>() } == VIRTIO_NET {
         with_devices(|devices| devices.push(Entry { device, lkl }));
     }
 }
@@ -117,7 +106,7 @@ pub(crate) fn role() -> Option<Role> {
 pub(crate) fn others_look(seen: &mut u64) -> bool {
     // Relaxed: what is not seen yet is seen a doze later.
     let before = std::mem::replace(seen, LOOKS.load(Ordering::Relaxed));
-    guest::taken().is_some() && (before != *seen || role().is_none())
+    own::taken().is_some() && (before != *seen || role().is_none())
 }
 
 /// What a look at the other devices came to.
@@ -132,7 +121,7 @@ pub(crate) enum Others {
 /// A poll thread looks at the devices of others, whose poll threads doze meanwhile. It
 /// does not keep the role: who gives way may not be back soon.
 pub(crate) fn for_others(device: &Sides) -> Others {
-    if guest::taken().is_none() {
+    if own::taken().is_none() {
         return Others::Nothing;
     }
     let Some(role) = role() else { return Others::Looked };
@@ -146,17 +135,17 @@ pub(crate) fn for_others(device: &Sides) -> Others {
 impl Role {
     /// Has LKL take what there is, for all devices but one; whether there was something.
     pub fn serve(&self, except: Option<&Sides>) -> bool {
-        let before = SERVING.replace(true);
-        let mut any = false;
-        for Entry { device, lkl } in &*self.0 {
-            // SAFETY: see the invariant.
-            let device = unsafe { &**device };
-            if except.is_none_or(|other| !std::ptr::eq(other, device)) {
-                any |= serve(device, *lkl);
+        whose::serving(|| {
+            let mut any = false;
+            for Entry { device, lkl } in &*self.0 {
+                // SAFETY: see the invariant.
+                let device = unsafe { &**device };
+                if except.is_none_or(|other| !std::ptr::eq(other, device)) {
+                    any |= serve(device, *lkl);
+                }
             }
-        }
-        SERVING.set(before);
-        any
+            any
+        })
     }
 
     fn devices(&self) -> impl Iterator<Item = &Sides> {
@@ -184,7 +173,7 @@ impl Role {
 /// more. Each side stores one index and loads the other's, with a lock between, so that
 /// the second look finds what the first one missed.
 fn serve(device: &Sides, lkl: *mut c_void) -> bool {
-    let Some(own) = guest::taken() else { return false };
+    let Some(own) = own::taken() else { return false };
     // SAFETY: LKL's function, and its device.
     let process = |queue| unsafe { (own.process_queue)(lkl, queue) };
     let tx = lock(&device.tx).take_ready();

@@ -1,4 +1,4 @@
-//! How long a thread looks for frames before it sleeps.
+//! How long a poll thread looks for frames before it sleeps, see [`Patience`].
 //!
 //! A wake-up costs tens of microseconds in a virtual machine, and a ring that
 //! is never full makes a sender of small writes pay one for each. So a thread
@@ -17,49 +17,17 @@
 use std::time::{Duration, Instant};
 
 use crate::look::{self, Others};
+use crate::patience::Patience;
 use crate::sides::{Sides, lock};
 
 /// Longest look of a poll thread in a stream.
 const LOOK: Duration = Duration::from_micros(50);
 /// Longest look of a poll thread where little is sent.
 const LONG_LOOK: Duration = Duration::from_micros(400);
-/// After a shorter sleep than this, a look would have been worth it.
-const SHORT: Duration = Duration::from_micros(400);
-/// Below this, a look finds nothing.
-const LEAST: Duration = Duration::from_micros(2);
-
 /// Little is sent when fewer bytes than this move between two looks...
 const LITTLE: u64 = 2048;
 /// ...so many times in a row: in a stream, acknowledgements come alone, too.
 const CALM: u32 = 32;
-
-/// How long a look may take, learnt from how long the last sleeps took.
-#[derive(Clone, Copy)]
-pub(crate) struct Patience {
-    longest: Duration,
-    budget: Duration,
-}
-
-impl Patience {
-    pub const fn new(longest: Duration) -> Patience {
-        Patience { longest, budget: Duration::ZERO }
-    }
-
-    pub fn budget(&self) -> Duration {
-        self.budget
-    }
-
-    /// Learns from how long `sleep` took.
-    pub fn slept<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = sleep();
-        self.budget = if start.elapsed() < SHORT { self.longest } else { self.budget / 2 };
-        if self.budget < LEAST {
-            self.budget = Duration::ZERO;
-        }
-        result
-    }
-}
 
 /// A poll thread's.
 pub(crate) struct Pace {

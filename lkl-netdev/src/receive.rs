@@ -11,7 +11,7 @@ use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
 use crate::duty::{Bell, Duty};
-use crate::look;
+use crate::whose;
 
 /// LKL never hands over more buffers at once...
 const MAX_BUFFERS: usize = 19;
@@ -145,7 +145,7 @@ impl Receive {
         if !self.settled && !self.settle(control) {
             return -1;
         }
-        if self.row >= ROW && (self.out || look::is_serving()) {
+        if self.row >= ROW && (self.out || whose::is_serving()) {
             self.wanted = true;
             return -1;
         }

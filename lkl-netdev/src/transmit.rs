@@ -9,7 +9,8 @@ use shmring::SendError;
 use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
-use crate::look;
+use crate::guest::own;
+use crate::whose;
 
 /// A frame of TCP's below this may be held back, and one of less bytes than `LEAST`,
 /// which carries no data, is not: there is nothing to make larger.
@@ -138,7 +139,13 @@ impl Transmit {
             offset == TCP_CHECKSUM
         };
         let ring = matches!(self.links.first(), Some((_, Sender::Ring(_))));
-        if !(self.near && ring && (LEAST..LARGE).contains(&len) && look::is_passing() && kind()) {
+        if !(self.near
+            && ring
+            && (LEAST..LARGE).contains(&len)
+            && own::taken().is_some()
+            && whose::is_passing()
+            && kind())
+        {
             return false;
         }
         let full = self.burst == BURST;

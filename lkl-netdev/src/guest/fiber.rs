@@ -26,8 +26,9 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use lkl_sys::{Thread, ThreadMain};
 
-use super::Semaphore;
-use crate::sides::lock;
+use super::sem::Sem;
+use crate::sync::lock;
+use crate::whose;
 
 /// Bytes of a stack. LKL's kernel is made for 16 KiB; a signal's handler may run on top.
 const STACK: usize = 256 << 10;
@@ -58,6 +59,8 @@ unsafe impl Send for Resumable {}
 
 /// One to be run, or waiting at a semaphore.
 pub(crate) type Ref = Arc<Fiber>;
+/// Kernel threads wait at it, or a thread of the host's.
+pub(crate) type Semaphore = Sem<Ref>;
 
 /// Those that are ready.
 static RUN: Mutex<VecDeque<Ref>> = Mutex::new(VecDeque::new());
@@ -81,6 +84,7 @@ fn current() -> *const Fiber {
 #[inline(never)]
 fn set_current(fiber: *const Fiber) {
     CURRENT.set(fiber);
+    whose::runs_kernel(!fiber.is_null());
 }
 
 /// The kernel thread that asks; `None` on a thread of the host.

@@ -10,50 +10,21 @@
 // a semaphore's pointer is one that `sem_alloc` gave, and LKL uses it until `sem_free`.
 
 pub(crate) mod fiber;
+pub(crate) mod own;
 pub(crate) mod sem;
 mod timer;
 
-use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::ptr::{from_ref, null_mut};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
-use lkl_sys::{
-    HostOperations, LongJump, ProcessQueue, Thread, ThreadCreate, ThreadJoin, ThreadMain,
-    ThreadSelf, TimerAlloc, TimerFree, TimerSet, TlsGet,
-};
+use lkl_sys::{HostOperations, ProcessQueue, Thread, ThreadMain};
 
-use crate::sides::lock;
-use crate::{cores, fork, look};
-
-pub(crate) type Semaphore = sem::Sem<fiber::Ref>;
-
-/// What LKL had, and is called from here.
-pub(crate) struct Own {
-    pub process_queue: ProcessQueue,
-    thread_create: ThreadCreate,
-    thread_exit: unsafe extern "C-unwind" fn(),
-    thread_join: ThreadJoin,
-    thread_self: ThreadSelf,
-    tls_get: TlsGet,
-    longjmp: LongJump,
-    timer_alloc: TimerAlloc,
-    timer_set_oneshot: TimerSet,
-    timer_free: TimerFree,
-}
-
-static OWN: OnceLock<Own> = OnceLock::new();
-
-/// LKL's own operations; the guest was taken over.
-fn own() -> &'static Own {
-    OWN.get().expect("set before LKL is given any function of this module")
-}
-
-/// LKL's own operations, if the guest was taken over.
-pub(crate) fn taken() -> Option<&'static Own> {
-    OWN.get()
-}
+use crate::sync::lock;
+use crate::{cores, fork, look, whose};
+use fiber::Semaphore;
+use own::{Own, own};
 
 /// Has LKL's kernel run on the threads that wait for it, and has those look at the rings
 /// of the devices that are added from now on.
@@ -82,7 +53,7 @@ pub unsafe fn take_over(host: *mut HostOperations, process_queue: ProcessQueue) 
         })
     };
     let Some(found) = read() else { return false };
-    if OWN.set(found).is_err() {
+    if !own::take(found) {
         return true;
     }
     fork::watch();
@@ -138,27 +109,9 @@ unsafe extern "C" fn sem_down(sem: *mut c_void) {
     match fiber::id() {
         _ if sem.try_down() => {}
         Some(_) => fiber::down(sem),
-        None if OWN_THREAD.get() => sem.sleep(),
+        None if !whose::is_programs() => sem.sleep(),
         None => look::until_posted(sem),
     }
-}
-
-thread_local! {
-    /// Of a thread that LKL's library made: it is not one of the program's.
-    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
-    /// What such a thread was given.
-    static ARGUMENT: Cell<*mut c_void> = const { Cell::new(null_mut()) };
-}
-
-/// What the thread that runs was given when LKL's library made it: LKL's device, on the
-/// thread that calls `poll`. Null on other threads.
-pub(crate) fn argument() -> *mut c_void {
-    ARGUMENT.get()
-}
-
-/// Whether the thread that runs is one of the program's, and does no kernel thread's work.
-pub(crate) fn is_program() -> bool {
-    !OWN_THREAD.get() && fiber::id().is_none()
 }
 
 /// What a thread of LKL's library begins with.
@@ -198,8 +151,7 @@ unsafe extern "C" fn thread_create(main: ThreadMain, argument: *mut c_void) -> T
 unsafe extern "C-unwind" fn own_thread(start: *mut c_void) {
     // SAFETY: `thread_create` made it for this thread.
     let Start { main, argument } = *unsafe { Box::from_raw(start.cast::<Start>()) };
-    OWN_THREAD.set(true);
-    ARGUMENT.set(argument);
+    whose::becomes_librarys(argument);
     keep_signals_away();
     cores::helps();
     // Nothing here needs to be dropped: the thread may end in `main`, by pthread_exit(3).
@@ -254,7 +206,7 @@ unsafe extern "C" fn tls_get(key: *mut c_void) -> *mut c_void {
 /// the kernel's threads, which may be one that it has to run.
 unsafe extern "C-unwind" fn longjmp(buffer: *mut c_void, value: c_int) {
     // LKL's own threads, and who serves a device, do so a moment later.
-    if fiber::id().is_none() && !OWN_THREAD.get() && !look::is_serving() {
+    if fiber::id().is_none() && whose::is_programs() && !whose::is_serving() {
         fiber::run_all();
     }
     // SAFETY: LKL's own operation.

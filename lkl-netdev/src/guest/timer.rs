@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use lkl_sys::TimerFunction;
 
-use super::own;
-use crate::sides::lock;
+use super::own::own;
+use crate::sync::lock;
 
 /// Nanoseconds: as good as for ever, and can be added to any time.
 const LONGEST: c_ulong = 1 << 60;
