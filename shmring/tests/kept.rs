@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::io::{IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
@@ -102,13 +102,11 @@ fn child() {
     let (bytes, fds) = receive(std::io::stdin());
     let handed = Kept::receive(&bytes, fds).expect("a link").adopt().expect("a link");
     let mut rx = handed.link.rx.expect("a way in");
-    let mut out = std::io::stdout();
     loop {
         let taken = rx.take(|frame| {
             let mut number = [0; 8];
             frame.copy_to(0, &mut number);
-            out.write_all(&number).expect("write");
-            out.flush().expect("write");
+            assert_eq!(rustix::io::write(std::io::stdout(), &number), Ok(8));
             (true, ())
         });
         match taken {
