@@ -17,10 +17,10 @@ pub enum Socket {
     Listening(Listener),
 }
 
-/// A listening socket with a path, which goes with it.
+/// A listening socket. Its path goes with it, where it has one.
 pub struct Listener {
     socket: OwnedFd,
-    path: PathBuf,
+    path: Option<PathBuf>,
     what: String,
 }
 
@@ -74,7 +74,7 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
         errno => anyhow!("{what}: bind: {errno}"),
     })?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
-    Ok(Socket::Listening(Listener { socket, path: path.to_owned(), what }))
+    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what }))
 }
 
 /// Connects to `path` if somebody listens there.
@@ -131,6 +131,26 @@ fn is_socket(path: &Path) -> bool {
 }
 
 impl Listener {
+    /// Of an abstract socket (unix(7)) with a name of the kernel's choice, for programs
+    /// that this one starts: nothing is left behind, and of other users only root is let in.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and listen(2).
+    pub fn without_path() -> io::Result<Listener> {
+        let socket = socket(SocketType::STREAM).map_err(io::Error::other)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new_unnamed())?;
+        rustix::net::listen(&socket, 8)?;
+        let address = SocketAddrUnix::try_from(rustix::net::getsockname(&socket)?)?;
+        let name = address.abstract_name().unwrap_or_default();
+        let what = String::from_utf8_lossy(name).into_owned();
+        Ok(Listener { socket, path: None, what })
+    }
+
+    /// The name of a socket without path.
+    pub fn name(&self) -> &str {
+        &self.what
+    }
+
     /// The place, for people.
     pub fn what(&self) -> &str {
         &self.what
@@ -139,8 +159,17 @@ impl Listener {
     /// Who has connected, if anybody has.
     pub fn accept(&self) -> Option<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        rustix::net::accept_with(&self.socket, flags).ok()
+        let socket = rustix::net::accept_with(&self.socket, flags).ok()?;
+        // A path has an owner and a mode, a name has none.
+        let may = self.path.is_some() || is_ours(&socket);
+        may.then_some(socket)
     }
+}
+
+/// Whether this user or root is at the other end.
+fn is_ours(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(socket)
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
 /// A socket as two descriptors.
@@ -159,6 +188,8 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = rustix::fs::unlink(&self.path);
+        if let Some(path) = &self.path {
+            let _ = rustix::fs::unlink(path);
+        }
     }
 }

@@ -26,8 +26,8 @@ pub struct Course {
     pub ended: bool,
     /// Its name.
     pub what: String,
-    /// What goes through it.
-    pub flow: Rc<Flow>,
+    /// What goes through it, unless its frames go other ways.
+    pub flow: Option<Rc<Flow>>,
     /// Which of the jacks has the edge that reads what it writes.
     pub out: usize,
 }
@@ -96,7 +96,8 @@ impl Joint {
     /// A program that ended well and did nothing is not what its user thinks it is.
     fn tell_of_idle(&self) {
         let by = self.decided_by.filter(|_| self.why.is_none());
-        let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
+        let Some(Course { what, flow: Some(flow), .. }) = by.map(|number| &self.programs[number])
+        else {
             return;
         };
         match (self.status, flow.given(), flow.returned()) {
@@ -290,14 +291,17 @@ impl Driver for Joint {
             Stage::Waiting(stop) => Some(stop.at()),
         };
         let living = matches!(self.stage, Stage::Living) && self.why.is_none();
-        let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
+        let flows =
+            self.programs.iter().filter(|_| living).filter_map(|it| it.flow.as_ref()?.deadline());
         self.jacks.iter().filter_map(Jack::deadline).chain(stage).chain(flows).min()
     }
 
     fn on_time(&mut self) -> Result<()> {
         match &mut self.stage {
             Stage::Living if self.why.is_none() => {
-                self.programs.iter().for_each(|course| course.flow.tell(&course.what));
+                for Course { what, flow, .. } in &self.programs {
+                    flow.iter().for_each(|flow| flow.tell(what));
+                }
             }
             Stage::Waiting(stop) => {
                 if let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32)) {
