@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cable::Edge;
 use cable::edge::{Burst, NotNow, NotTaken, Watch};
-use cable::{BATCH, Edge};
 use frames::FEATURES;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmring::{Bytes, BytesMut};
@@ -29,7 +29,6 @@ use shmring::{Bytes, BytesMut};
 use crate::patience::Patience;
 use crate::unix::Listener;
 use channel::{Channel, End};
-use copy::{Scatter, gather};
 use device::{Device, RECEIVE, TRANSMIT};
 use place::Place;
 use ring::Broken;
@@ -227,56 +226,6 @@ impl VhostUser {
         }
     }
 
-    /// The next frame that the guest sends.
-    fn send(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, Broken> {
-        let header = self.device.header();
-        let Some(memory) = &self.device.memory else { return Ok(None) };
-        let ring = &mut self.device.rings[TRANSMIT];
-        if !ring.is_active() {
-            return Ok(None);
-        }
-        // What is no frame is given back; a guest that has nothing else waits for its turn.
-        for _ in 0..BATCH {
-            let Some(chain) = ring.next(memory)? else { break };
-            let head = chain.head_index();
-            let len = gather(chain, memory, header, room);
-            ring.give_back(head, 0)?;
-            if len.is_some() {
-                return Ok(len);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Writes a frame to the guest's buffers; `false` when there are too few at the moment.
-    fn receive(&mut self, frame: Bytes<'_>) -> Result<bool, Broken> {
-        let (header, merges) = (self.device.header(), self.device.merges());
-        let Some(memory) = &self.device.memory else { return Ok(true) };
-        let ring = &mut self.device.rings[RECEIVE];
-        let mut scatter = Scatter::new(frame, header);
-        let (mut first, mut chains) = (None, Vec::new());
-        while !scatter.is_done() && (merges || chains.is_empty()) {
-            let Some(chain) = ring.next(memory)? else { break };
-            let head = chain.head_index();
-            first.get_or_insert_with(|| chain.clone());
-            let Some(len) = scatter.write(chain, memory) else {
-                return Err("a buffer that nothing can be received in".to_owned());
-            };
-            chains.push((head, len));
-        }
-        let count = chains.len() as u16;
-        if !scatter.is_done() {
-            ring.put_back(count);
-            return Ok(false);
-        }
-        if let (true, Some(first)) = (count > 1, first) {
-            Scatter::say_buffers(first, memory, count)
-                .ok_or_else(|| "a buffer that holds no header".to_owned())?;
-        }
-        chains.into_iter().try_for_each(|(head, len)| ring.give_back(head, len))?;
-        Ok(true)
-    }
-
     /// What is due: calls somebody who listened, and says who says nothing.
     fn on_time(&mut self) {
         let now = Instant::now();
@@ -347,7 +296,7 @@ impl Edge for VhostUser {
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
-        match self.send(room) {
+        match copy::send(&mut self.device, room) {
             Ok(len) => len.ok_or(NotNow),
             Err(why) => {
                 self.broken(&why);
@@ -365,7 +314,7 @@ impl Edge for VhostUser {
         if count == 0 || self.short == Some(count) {
             return Err(self.patience.turn_away(&self.what));
         }
-        match self.receive(frame) {
+        match copy::receive(&mut self.device, frame) {
             Ok(true) => {
                 self.short = None;
                 self.patience.moved();
