@@ -3,7 +3,7 @@
 pub mod codec;
 pub mod flow;
 mod guests;
-mod inherited;
+pub mod inherited;
 pub mod messages;
 mod patience;
 pub mod program;
