@@ -48,3 +48,4 @@ mod talks;
 mod terminals;
 mod tutorial;
 mod unprivileged;
+mod vm;

@@ -96,8 +96,16 @@ impl Joint {
     /// A program that ended well and did nothing is not what its user thinks it is.
     fn tell_of_idle(&self) {
         let by = self.decided_by.filter(|_| self.why.is_none());
-        let Some(Course { what, flow: Some(flow), .. }) = by.map(|number| &self.programs[number])
-        else {
+        let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
+            return;
+        };
+        let Some(flow) = flow else {
+            if self.status == 1 && self.jacks.iter().all(|jack| jack.sent() == 0) {
+                say::note!(
+                    "{what} ended before its card joined, see what it said above: it has to be QEMU 5.1 or later, \
+                     with virtio-net (qemu-system-x86_64 -device help)"
+                );
+            }
             return;
         };
         match (self.status, flow.given(), flow.returned()) {

@@ -87,10 +87,10 @@ impl FrontEnd {
         }
         self.say(2, &features.to_ne_bytes());
         self.share(&[(GUEST, SIZE, USER, OFFSET)]);
-        for ring in 0..2 {
+        for (ring, at) in RINGS.into_iter().enumerate() {
             self.say_words(8, [ring as u32, ENTRIES.into()]);
             self.say_words(10, [ring as u32, 0]);
-            self.place(ring, RINGS[ring]);
+            self.place(ring, at);
             self.kick(ring);
         }
     }

@@ -65,7 +65,7 @@ fn each_wrong_message_closes_the_connection_with_a_line() {
         (|it| it.say(24, &[0; 12]), "GET_CONFIG (24)"),
         (|it| it.say(99, &[]), "message 99"),
         (|it| it.say(5, &[0; 8]), "0 regions of memory"),
-        (|it| it.share(&[(GUEST, SIZE, USER, OFFSET + 1 << 40)]), "in a file of"),
+        (|it| it.share(&[(GUEST, SIZE, USER, OFFSET + (1 << 40))]), "in a file of"),
         (|it| it.share(&[(GUEST, 0, USER, 0)]), "a region of 0 bytes"),
         (|it| it.share(&[(u64::MAX - 4095, 8192, USER, 0)]), "beyond the last address"),
         (|it| it.share(&[(0, 8192, USER, 0), (4096, 8192, USER, 0)]), "that overlap"),

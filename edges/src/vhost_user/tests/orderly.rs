@@ -105,9 +105,9 @@ fn an_old_driver_has_a_shorter_header_and_one_buffer() {
 fn features_change_from_boot_to_boot() {
     let mut front = FrontEnd::with(ALL);
     for features in [0, VERSION_1, VERSION_1 | 1 << 1 | 1 << 7, ALL] {
-        for ring in 0..2 {
+        for (ring, at) in RINGS.into_iter().enumerate() {
             front.say_words(11, [ring as u32, 0]);
-            front.write(RINGS[ring], &[0; 0x3000]);
+            front.write(at, &[0; 0x3000]);
         }
         front.boot(features);
         assert_eq!(front.edge.features(), features & FEATURES);
