@@ -43,6 +43,15 @@ const MESSAGES: usize = 64;
 /// A front end speaks first, and as soon as it is there.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// What a front end has to say.
+#[derive(Debug, Clone, Copy)]
+enum Owed {
+    /// Anything.
+    Word,
+    /// Where the memory is: QEMU says nothing more when it cannot share it.
+    Memory,
+}
+
 /// Tells somebody whether there is a neighbour.
 pub type OnLink = Box<dyn FnMut(bool)>;
 
@@ -52,8 +61,8 @@ pub struct VhostUser {
     epoll: Rc<Epoll>,
     place: Place,
     channel: Option<Channel>,
-    /// When the front end that is there has to have spoken.
-    silent_until: Option<Instant>,
+    /// What the front end that is there owes, and until when.
+    owes: Option<(Owed, Instant)>,
     device: Device,
     /// There is more to be read than was.
     unread: bool,
@@ -115,7 +124,7 @@ impl VhostUser {
             epoll,
             place,
             channel: None,
-            silent_until: None,
+            owes: None,
             device: Device::new(),
             unread: false,
             short: None,
@@ -130,7 +139,7 @@ impl VhostUser {
     fn begin(&mut self, socket: OwnedFd) -> Result<()> {
         place::watch(&self.epoll, &socket, SOCKET)?;
         self.channel = Some(Channel::new(socket));
-        self.silent_until = Some(Instant::now() + SILENCE);
+        self.owes = Some((Owed::Word, Instant::now() + SILENCE));
         self.unread = true;
         Ok(())
     }
@@ -150,7 +159,7 @@ impl VhostUser {
         // The bells go before what they are watched by.
         self.device = Device::new();
         self.channel = None;
-        (self.silent_until, self.unread, self.short) = (None, false, None);
+        (self.owes, self.unread, self.short) = (None, false, None);
         self.patience = Patience::default();
         self.place.is_free();
         self.accept();
@@ -182,7 +191,6 @@ impl VhostUser {
                 Err(End::HungUp) => return self.hang_up(),
                 Err(End::Wrong(why)) => return self.broken(&why),
             };
-            self.silent_until = None;
             let header = message.header;
             match self.device.handle(message, &self.epoll) {
                 Ok(None) => {}
@@ -193,6 +201,8 @@ impl VhostUser {
                 },
                 Err(why) => return self.broken(&why),
             }
+            let waits = self.device.features().is_some() && self.device.memory.is_none();
+            self.owes = waits.then(|| (Owed::Memory, Instant::now() + SILENCE));
             (self.short, self.idle) = (None, false);
         }
     }
@@ -232,14 +242,16 @@ impl VhostUser {
         if self.channel.is_none() && self.place.deadline().is_some_and(|at| at <= now) {
             self.accept();
         }
-        if self.silent_until.is_some_and(|at| at <= now) {
-            self.silent_until = None;
-            say::note!(
+        let Some((owed, _)) = self.owes.filter(|(_, until)| *until <= now) else { return };
+        self.owes = None;
+        match owed {
+            Owed::Word => say::note!(
                 "{}: {} says nothing for {} s, where a front end speaks first: two back ends cannot join each other, and QEMU's -netdev stream is qemu:unix:PATH",
                 self.what,
                 if self.place.calls() { "who listens there" } else { "who has connected" },
                 SILENCE.as_secs()
-            );
+            ),
+            Owed::Memory => say::error!("{}: {}", self.what, memory::NOT_SHARED),
         }
     }
 }
@@ -384,7 +396,11 @@ impl Edge for VhostUser {
 
     fn deadline(&self) -> Option<Instant> {
         let calls = self.place.deadline().filter(|_| self.channel.is_none());
-        calls.into_iter().chain(self.silent_until).chain(self.patience.deadline()).min()
+        calls
+            .into_iter()
+            .chain(self.owes.map(|(_, until)| until))
+            .chain(self.patience.deadline())
+            .min()
     }
 
     fn close(&mut self) -> bool {

@@ -25,7 +25,7 @@ fn what_cannot_be_joined_is_named() {
         ("--left vhost-user -- ./qemu -M isapc", 125, "-machine isapc has no place"),
         ("--left vhost-user -- ./qemu", 1, "qemu ended before its card joined"),
         ("--left vhost-user -- ./qemu-none", 127, "qemu-none"),
-        ("--left vhost-user:stdio", 2, "vhost-user:unix:PATH"),
+        ("--left vhost-user:stdio", 125, "vhost-user:unix:PATH"),
     ] {
         let scene = Scene::new();
         std::fs::write(scene.path("plain"), "").expect("scene");
@@ -64,7 +64,7 @@ fn two_back_ends_are_told_that_neither_speaks() {
 fn memory_that_is_not_shared_is_named() {
     need_guests!();
     let scene = Scene::new();
-    let machine = machine(&scene, "vm", &(up("10.0.0.2") + "sleep 3"));
+    let machine = machine(&scene, "vm", &(up("10.0.0.2") + "sleep 5"));
     let outcome = scene.sh(&format!(
         "stdpkt run --left 10.0.0.1/24,at=vhost-user:unix:s -- sleep 1000 & function=$!
          until [ -S s ]; do sleep 0.05; done
