@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use frames::recorded::head_start;
 use frames::{FEATURES, MAX_FRAME, VNET_LEN};
-use shmring::{BytesMut, RecvError, SendError};
+use shmring::{Bytes, BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
@@ -124,8 +124,7 @@ impl<E: Edge> Jack<E> {
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx
-                    && !is_held(rx, *audience, held)
-                    && let Err(error) = deliver(rx, edge, finished, taken)
+                    && let Err(error) = deliver(rx, edge, finished, *audience, held, taken)
                 {
                     joined.end_rx(&error);
                     return false;
@@ -263,31 +262,36 @@ impl<E: Edge> Jack<E> {
     }
 }
 
-/// Whether the next frame is one of a recording that is to wait, and until when.
-#[inline]
-fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
-    if audience == Audience::Nobody {
-        return false;
-    }
-    let wait = rx.receive(|frame| {
+impl Held {
+    /// Whether this frame is one of a recording that is to wait, and until when.
+    #[inline]
+    fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
+        if audience == Audience::Nobody {
+            return false;
+        }
         let mut header = [0; VNET_LEN];
         frame.copy_to(0, &mut header);
-        (false, head_start(&header))
-    });
-    let Ok(wait) = wait else { return false };
-    let holds = match audience {
-        Audience::Nobody => false,
-        Audience::Awaited => !wait.is_zero(),
-        Audience::Since(start) => wait > start.elapsed(),
-    };
-    held.any |= holds;
-    if let (true, Audience::Since(start)) = (holds, audience) {
-        held.until = Some(held.until.map_or(start + wait, |until| until.min(start + wait)));
+        let wait = head_start(&header);
+        let holds = match audience {
+            Audience::Nobody => false,
+            Audience::Awaited => !wait.is_zero(),
+            Audience::Since(start) => !wait.is_zero() && wait > start.elapsed(),
+        };
+        self.any |= holds;
+        if let (true, Audience::Since(start)) = (holds, audience) {
+            self.until = Some(self.until.map_or(start + wait, |until| until.min(start + wait)));
+        }
+        holds
     }
-    holds
 }
 
-/// Frames from a link to the edge, until there are no more.
+/// Whether the next frame is to wait.
+fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
+    audience != Audience::Nobody
+        && rx.receive(|frame| (false, held.holds(&frame, audience))) == Ok(true)
+}
+
+/// Frames from a link to the edge, until there are no more or one is to wait.
 ///
 /// # Errors
 /// The end of the link.
@@ -296,6 +300,8 @@ fn deliver<E: Edge>(
     rx: &mut Receiver,
     edge: &mut E,
     finished: &mut Finished,
+    audience: Audience,
+    held: &mut Held,
     count: &mut u64,
 ) -> Result<(), RecvError> {
     let as_they_are = edge.features() & FEATURES == FEATURES;
@@ -306,6 +312,10 @@ fn deliver<E: Edge>(
             break;
         }
         let taken = rx.receive(|bytes| {
+            // Each one: the neighbour may have sent it since anybody looked.
+            if held.holds(&bytes, audience) {
+                return (false, Err(NotTaken::NotNow));
+            }
             let taken = if as_they_are { edge.take(bytes) } else { finished.take(bytes, edge) };
             (taken != Err(NotTaken::NotNow), taken)
         });
