@@ -151,6 +151,11 @@ impl Cable {
         &self.parts.what
     }
 
+    /// Whether the function ends with its neighbours, see [`CablePlan::vital`].
+    pub fn is_vital(&self) -> bool {
+        self.parts.vital
+    }
+
     /// Whether the function has to end, since its neighbour on a `|` has ended and
     /// nobody else holds that end of the pipe.
     pub fn is_gone(&self) -> bool {

@@ -23,12 +23,12 @@ pub struct Jack<E> {
     sent: u64,
     /// Frames that the edge took from links, or refused.
     taken: u64,
-    /// Who is to see all of a recording.
+    /// Who is to see all of a recording, or of all frames.
     pub audience: Audience,
     held: Held,
 }
 
-/// Whether frames of a recording are held back...
+/// Whether frames are held back...
 #[derive(Debug, Default, Clone, Copy)]
 struct Held {
     any: bool,
@@ -41,6 +41,9 @@ struct Held {
 pub enum Audience {
     /// Nobody: it is not held back.
     Nobody,
+    /// Neighbours that have not come yet: frames of any kind wait for them, since what
+    /// is to go on to them would be lost.
+    Neighbours,
     /// A program that will be started, or has not come to rest yet.
     Awaited,
     /// One that is there since then.
@@ -73,7 +76,7 @@ impl<E: Edge> Jack<E> {
         self.edge.is_empty()
     }
 
-    /// Whether frames of a recording wait for their audience.
+    /// Whether frames wait for their audience.
     pub fn holds_back(&self) -> bool {
         self.held.any
     }
@@ -198,8 +201,19 @@ impl<E: Edge> Jack<E> {
     /// of their own, that is not waited for: what is sent waits where it goes, and what
     /// comes in may be text, of which there is none before somebody has sent.
     pub fn is_ready(&self) -> bool {
+        self.have_met(|_| true)
+    }
+
+    /// The same of those cables on which somebody comes or the function ends, as that of
+    /// a `|`: a FIFO may stay without a neighbour for ever.
+    pub fn is_complete(&self) -> bool {
+        self.have_met(Cable::is_vital)
+    }
+
+    fn have_met(&self, which: impl Fn(&Cable) -> bool) -> bool {
         let sends = self.cables.iter().any(|cable| !cable.only_receives());
-        self.cables.iter().all(|cable| cable.was_up || sends && cable.only_receives())
+        let has_met = |cable: &Cable| cable.was_up || sends && cable.only_receives();
+        self.cables.iter().filter(|cable| which(cable)).all(has_met)
     }
 
     /// Frames that links took from the edge so far.
@@ -263,7 +277,7 @@ impl<E: Edge> Jack<E> {
 }
 
 impl Held {
-    /// Whether this frame is one of a recording that is to wait, and until when.
+    /// Whether this frame is to wait, and until when.
     #[inline]
     fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
         if audience == Audience::Nobody {
@@ -274,6 +288,7 @@ impl Held {
         let wait = head_start(&header);
         let holds = match audience {
             Audience::Nobody => false,
+            Audience::Neighbours => true,
             Audience::Awaited => !wait.is_zero(),
             Audience::Since(start) => !wait.is_zero() && wait > start.elapsed(),
         };

@@ -154,6 +154,7 @@ impl Driver for Function {
         };
         let Err(error) = met else {
             jack.links_came()?;
+            self.let_in();
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -237,9 +238,7 @@ impl Function {
         linger: Linger,
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
-        if !command.is_empty() {
-            jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
-        }
+        jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
         Function {
             jacks,
             far,
@@ -263,6 +262,7 @@ impl Function {
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
         self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.let_in();
         self.start_command()?;
         Ok(self)
     }
@@ -314,6 +314,16 @@ impl Function {
         Ok(())
     }
 
+    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
+    fn let_in(&mut self) {
+        let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
+        if held && self.jacks.iter().all(Jack::is_complete) {
+            let has_command = !self.command.is_empty();
+            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
+            self.jacks.iter_mut().for_each(|jack| jack.audience = next);
+        }
+    }
+
     /// Starts CMD once frames get away on every interface: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
         if !self.jacks.iter().all(Jack::is_ready)
@@ -337,7 +347,7 @@ impl Function {
         Ok(())
     }
 
-    /// Whether frames of a recording wait for CMD.
+    /// Whether frames wait for CMD.
     fn holds_back(&self) -> bool {
         self.jacks.iter().any(Jack::holds_back)
     }
