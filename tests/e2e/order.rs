@@ -46,7 +46,8 @@ fn what_was_sent_before_the_last_came_waits_for_it() {
     let send = "-- bash -c 'for n in 1 2 3; do echo >/dev/udp/10.0.1.2/9; done; touch sent'";
     for cmd in ["", "-- sleep 0.2"] {
         // The sender has ended by then; a shell may still become anything.
-        let late = "(rm -f sent; until [ -e sent ]; do :; done; exec stdpkt dump -w got)";
+        let late = "(rm -f sent; until [ -e sent ]; do :; done; for n in {1..200000}; do :; done; \
+                     exec stdpkt dump -w got)";
         let (statuses, outcome) = scene.pipeline(&format!(
             "stdpkt run --right 10.0.0.1/24 --gateway 10.0.0.2 {send} \
              | stdpkt run --left 10.0.0.2/24 --right 10.0.1.1/24 --forward \
