@@ -11,6 +11,14 @@ use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
 use crate::{BATCH, Cable, PUBLISH_EVERY, Receiver, Sender};
 
+/// How long after its last neighbour has gone an edge hears of it where another may come,
+/// as on a FIFO. Whoever is restarted within that was never away: a kernel keeps its
+/// addresses and its queue, and what is sent meanwhile waits there.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Frames that may wait in an edge for a neighbour: as many as a TAP holds.
+const WAITING: u64 = 1000;
+
 /// An edge and its cables.
 pub struct Jack<E> {
     /// The edge's name for people.
@@ -19,6 +27,10 @@ pub struct Jack<E> {
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
     finished: Finished,
+    /// What the newest neighbour takes unfinished, once there was one.
+    plugged: Option<u64>,
+    /// The last one has gone, and the edge will hear of it then.
+    unplug_at: Option<Instant>,
     /// Frames that links took from the edge.
     sent: u64,
     /// Frames that the edge took from links, or refused.
@@ -59,6 +71,8 @@ impl<E: Edge> Jack<E> {
             edge,
             cables,
             finished,
+            plugged: None,
+            unplug_at: None,
             sent: 0,
             taken: 0,
             audience: Audience::Nobody,
@@ -106,9 +120,21 @@ impl<E: Edge> Jack<E> {
         self.edge.watch(watch)
     }
 
-    /// See [`Edge::deadline`].
+    /// When it wants a turn and [`Jack::on_time`], although nothing woke it.
     pub fn deadline(&self) -> Option<Instant> {
-        self.edge.deadline().into_iter().chain(self.held.until).min()
+        self.edge.deadline().into_iter().chain(self.held.until).chain(self.unplug_at).min()
+    }
+
+    /// Tells the edge that nobody has come in the place of its last neighbour, if it is
+    /// time to.
+    ///
+    /// # Errors
+    /// Those of [`Edge::unplugged`].
+    pub fn on_time(&mut self) -> Result<()> {
+        match self.unplug_at.take_if(|at| Instant::now() >= *at) {
+            Some(_) => self.edge.unplugged(),
+            None => Ok(()),
+        }
     }
 
     /// A descriptor of the edge became ready.
@@ -140,8 +166,7 @@ impl<E: Edge> Jack<E> {
         busy |= self.taken > before;
         if self.edge.has_frames() {
             let mut burst = Burst::default();
-            let mut links = self.cables.iter_mut().flat_map(Cable::links);
-            if let Some(joined) = links.find(|joined| joined.tx.is_some())
+            if let Some(joined) = self.cables.iter_mut().find_map(Cable::way_out)
                 && let Some(sender) = &mut joined.tx
                 && let Err(error) = collect(&mut self.edge, sender, &mut burst)
             {
@@ -158,16 +183,10 @@ impl<E: Edge> Jack<E> {
     /// Before a sleep: asks the edge and every neighbour to wake us. `false` when
     /// there is something to do after all.
     pub fn arm(&mut self) -> bool {
-        let mut may_send = self.edge.has_frames();
+        let may_send = self.edge.has_frames();
         let mut sleep = self.edge.arm();
         for joined in self.cables.iter_mut().flat_map(Cable::links) {
-            if let Some(tx) = &mut joined.tx {
-                tx.publish();
-                // Frames wait in the edge only for the link they go to.
-                if std::mem::take(&mut may_send) {
-                    sleep &= tx.arm();
-                }
-            }
+            joined.tx.iter_mut().for_each(Sender::publish);
             if let Some(rx) = &mut joined.rx
                 && self.edge.has_room()
                 && !is_held(rx, self.audience, &mut self.held)
@@ -175,26 +194,47 @@ impl<E: Edge> Jack<E> {
                 sleep &= rx.arm();
             }
         }
+        // Frames wait in the edge only for the link they go to.
+        if may_send && let Some(tx) = self.cables.iter_mut().find_map(Cable::sender) {
+            sleep &= tx.arm();
+        }
         sleep
     }
 
-    /// After neighbours may have come: tells the edge what the newest one takes.
+    /// After neighbours may have come: tells the edge what the newest one takes. Whether
+    /// it came in the place of another.
     ///
     /// # Errors
     /// Those of [`Edge::plugged`].
-    pub fn links_came(&mut self) -> Result<()> {
-        match self.cables.iter_mut().filter_map(Cable::take_plugged).last() {
-            Some(features) => self.edge.plugged(features),
-            None => Ok(()),
+    pub fn links_came(&mut self) -> Result<bool> {
+        let Some(features) = self.cables.iter_mut().filter_map(Cable::take_plugged).last() else {
+            return Ok(false);
+        };
+        self.unplug_at = None;
+        let before = self.plugged.replace(features);
+        if before.is_some_and(|before| before & !features != 0) {
+            // Made for the one before, and this one takes less.
+            self.discard(WAITING);
         }
+        self.edge.plugged(features)?;
+        Ok(before.is_some())
     }
 
-    /// After links ended: tells the edge if there are no others.
+    /// After links ended: tells the edge if there are no others, at once where none will
+    /// come, else after some time.
     ///
     /// # Errors
     /// Those of [`Edge::unplugged`].
     pub fn links_ended(&mut self) -> Result<()> {
-        if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
+        if self.cables.iter().any(Cable::is_up) {
+            return Ok(());
+        }
+        if self.cables.iter().all(Cable::is_gone) {
+            self.unplug_at = None;
+            return self.edge.unplugged();
+        }
+        self.unplug_at.get_or_insert_with(|| Instant::now() + GRACE);
+        Ok(())
     }
 
     /// Whether frames get away: each pipe has had a link. Where they come in by a pipe

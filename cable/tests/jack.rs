@@ -98,7 +98,7 @@ impl Driver for Pair {
 
     fn met(&mut self, _: u32, met: Result<()>) -> Result<()> {
         met?;
-        self.jacks.iter_mut().try_for_each(Jack::links_came)
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))
     }
 
     fn over(&mut self) -> Option<u8> {

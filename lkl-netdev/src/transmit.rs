@@ -11,7 +11,7 @@ use crate::buffers::Buffers;
 use crate::control::Control;
 
 pub(crate) struct Transmit {
-    /// Ways out; the first one is used.
+    /// Ways out; the newest one is used, see [`cable::Cable::way_out`].
     links: Vec<(Key, Sender)>,
     /// Those that are of no use any more, until their cables hear of it.
     ended: Vec<(Key, Sender, SendError)>,
@@ -67,7 +67,7 @@ impl Transmit {
     pub fn send(&mut self, control: &Control, buffers: Buffers<'_>) -> c_int {
         let len = buffers.total();
         loop {
-            let Some((_, tx)) = self.links.first_mut() else {
+            let Some((_, tx)) = self.links.last_mut() else {
                 if self.away || !self.was_up {
                     self.missed = self.away;
                     self.wanted = true;
@@ -99,7 +99,7 @@ impl Transmit {
                     return len as c_int;
                 }
                 Err(error) => {
-                    let (key, tx) = self.links.remove(0);
+                    let Some((key, tx)) = self.links.pop() else { continue };
                     self.ended.push((key, tx, error));
                     // Its cable looks for another neighbour.
                     control.ring();

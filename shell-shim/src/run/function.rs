@@ -15,10 +15,12 @@ use super::after::After;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
+use super::stage::{Stage, Why};
 use super::stop::Stop;
 use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
+use crate::stack::next_hops;
 use crate::succession::heir;
 use crate::succession::place::{self, Answered};
 use crate::told;
@@ -45,28 +47,6 @@ pub struct Function {
     linger: Linger,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
-}
-
-/// Where a function is in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Living,
-    /// CMD has to end, for this reason.
-    Stopping(Stop, Why),
-    /// CMD has ended or there is none; what it sent still leaves. The exit status.
-    Leaving(u8),
-    /// That has left, and edges in the place of neighbours hand over the rest of it.
-    Closing(u8),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Its link has ended: it may read what had arrived before.
-    LinkEnded,
-    /// A signal said so.
-    Told,
-    /// A second one: what it sent is not waited for.
-    Hurried,
 }
 
 const SIGTERM: i32 = Signal::SIGTERM as i32;
@@ -150,10 +130,12 @@ impl Driver for Function {
         let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
             met?;
             let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
-            return far.map_or(Ok(()), Jack::links_came);
+            return far.map_or(Ok(()), |jack| jack.links_came().map(drop));
         };
         let Err(error) = met else {
-            jack.links_came()?;
+            if jack.links_came()? {
+                next_hops::ask_anew(&jack.name);
+            }
             self.let_in();
             return self.start_command();
         };
@@ -212,6 +194,8 @@ impl Driver for Function {
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::on_time)?;
+        self.far.iter_mut().try_for_each(Jack::on_time)?;
         self.settle();
         if self.stage == Stage::Living
             && let Some(argv) = self.after.due(Instant::now())
@@ -261,7 +245,7 @@ impl Function {
     /// # Errors
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
-        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))?;
         self.let_in();
         self.start_command()?;
         Ok(self)
