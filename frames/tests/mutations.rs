@@ -1,7 +1,7 @@
 //! Damaged captures and frames through decoder and segmenter: no panic, no unbounded
 //! memory, no endless loop.
 //!
-//! `STDPKT_MUTATIONS=10000000 cargo test --release -p frames --test mutations` changes
+//! `STDPKT_MUTATIONS=10000000 cargo test --release -p stdpkt-frames --test mutations` changes
 //! so many bytes and makes so many frames; without it, fewer.
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::after::After;
+use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
@@ -45,11 +46,10 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
-
-const SIGTERM: i32 = Signal::SIGTERM as i32;
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
@@ -69,6 +69,7 @@ impl Driver for Function {
 
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
+        self.tie.moved(busy);
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
@@ -117,8 +118,8 @@ impl Driver for Function {
                     return Ok(Some(0));
                 }
             }
-            // Whoever kept our place for the shell was killed.
-            PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
+            // Whoever keeps our place for the shell has got a signal, or was killed.
+            PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -136,6 +137,7 @@ impl Driver for Function {
             if jack.links_came()? {
                 next_hops::ask_anew(&jack.name);
             }
+            self.tie.keep(jack.cables.iter_mut())?;
             self.let_in();
             return self.start_command();
         };
@@ -182,7 +184,7 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => self.after.deadline(),
+            Stage::Living => self.after.deadline().into_iter().chain(self.tie.deadline()).min(),
             Stage::Closing(_) => None,
             Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
@@ -202,6 +204,11 @@ impl Driver for Function {
         {
             self.spawn(argv)?;
         }
+        if self.stage == Stage::Living && self.tie.is_due() {
+            self.flush();
+            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+            self.over = self.tie.sleeps(cables)?.then_some(0);
+        }
         self.strike()
     }
 
@@ -219,7 +226,7 @@ impl Function {
         door: Option<Door>,
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
-        linger: Linger,
+        (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
         jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
@@ -236,6 +243,7 @@ impl Function {
             settling: None,
             stage,
             linger,
+            tie,
             over,
         }
     }
@@ -262,22 +270,26 @@ impl Function {
 
     /// Answers who is at the door; whether another function has the links then.
     fn answer(&mut self, call: Call) -> bool {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
             (request, _) => {
                 if matches!(request, Request::HandOver { .. }) {
-                    // What is in the kernel would be lost.
-                    let until = Instant::now() + FLUSH;
-                    self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+                    self.flush();
                 }
                 let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
                 return matches!(place::answer(call, cables), Answered::Gone);
             }
         }
         false
+    }
+
+    /// Before others have the links: what is in the kernel would be lost.
+    fn flush(&mut self) {
+        /// So long frames that are on their way out may take to get into the links.
+        const FLUSH: Duration = Duration::from_millis(100);
+        let until = Instant::now() + FLUSH;
+        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
     }
 
     fn move_frames(&mut self) -> bool {
@@ -293,7 +305,9 @@ impl Function {
 
     fn take_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next()? {
-            self.on_signal(signal)?;
+            if self.tie.is_new(signal) {
+                self.on_signal(signal)?;
+            }
         }
         Ok(())
     }
