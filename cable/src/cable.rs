@@ -1,6 +1,7 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
 mod handover;
+mod keep;
 mod plan;
 mod renew;
 mod upgrade;

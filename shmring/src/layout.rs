@@ -21,6 +21,7 @@
 //! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
 //! | 640 | 80 | `producer`: side block, see below | producer |
 //! | 768 | 80 | `consumer`: side block, see below | consumer |
+//! | 896 | 8 | `taken`: begin of the record after the one that is being delivered; only where somebody keeps the link ([`handover`](crate::handover)) | consumer |
 //! | 4096 | `capacity` | records | producer |
 //!
 //! `head` and `tail` only grow; the byte at position `p` lies at
@@ -169,6 +170,11 @@ pub(crate) struct Header {
     #[cfg(not(loom))]
     pad5: [AtomicU8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
+    #[cfg(not(loom))]
+    pad6: [AtomicU8; 128 - size_of::<SideBlock>()],
+    /// Range: `head ..= tail`, else it says nothing. Writer: consumer; reader: the process
+    /// that goes on with its end.
+    pub taken: AtomicU64,
 }
 
 #[cfg(loom)]
@@ -200,6 +206,7 @@ impl Header {
             producer_waiting: AtomicU32::new(0),
             producer: side(),
             consumer: side(),
+            taken: AtomicU64::new(0),
         }
     }
 }
@@ -220,6 +227,7 @@ const _: () = {
     assert!(offset_of!(Header, producer_waiting) == 512);
     assert!(offset_of!(Header, producer) == 640);
     assert!(offset_of!(Header, consumer) == 768);
+    assert!(offset_of!(Header, taken) == 896);
     assert!(size_of::<Header>() <= HEADER_LEN);
     assert!(size_of::<SideBlock>() == 80);
 };

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::after::After;
+use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
@@ -43,6 +44,7 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
@@ -69,8 +71,6 @@ enum Why {
     Hurried,
 }
 
-const SIGTERM: i32 = Signal::SIGTERM as i32;
-
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
@@ -89,6 +89,7 @@ impl Driver for Function {
 
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
+        self.tie.moved(busy);
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
@@ -137,8 +138,8 @@ impl Driver for Function {
                     return Ok(Some(0));
                 }
             }
-            // Whoever kept our place for the shell was killed.
-            PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
+            // Whoever keeps our place for the shell has got a signal, or was killed.
+            PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -154,6 +155,7 @@ impl Driver for Function {
         };
         let Err(error) = met else {
             jack.links_came()?;
+            self.tie.keep(jack.cables.iter_mut())?;
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -199,7 +201,7 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => self.after.deadline(),
+            Stage::Living => self.after.deadline().into_iter().chain(self.tie.deadline()).min(),
             Stage::Closing(_) => None,
             Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
@@ -216,6 +218,11 @@ impl Driver for Function {
             && let Some(argv) = self.after.due(Instant::now())
         {
             self.spawn(argv)?;
+        }
+        if self.stage == Stage::Living && self.tie.is_due() {
+            self.flush();
+            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+            self.over = self.tie.sleeps(cables)?.then_some(0);
         }
         self.strike()
     }
@@ -234,7 +241,7 @@ impl Function {
         door: Option<Door>,
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
-        linger: Linger,
+        (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
         if !command.is_empty() {
@@ -253,6 +260,7 @@ impl Function {
             settling: None,
             stage,
             linger,
+            tie,
             over,
         }
     }
@@ -278,22 +286,26 @@ impl Function {
 
     /// Answers who is at the door; whether another function has the links then.
     fn answer(&mut self, call: Call) -> bool {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
             (request, _) => {
                 if matches!(request, Request::HandOver { .. }) {
-                    // What is in the kernel would be lost.
-                    let until = Instant::now() + FLUSH;
-                    self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+                    self.flush();
                 }
                 let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
                 return matches!(place::answer(call, cables), Answered::Gone);
             }
         }
         false
+    }
+
+    /// Before others have the links: what is in the kernel would be lost.
+    fn flush(&mut self) {
+        /// So long frames that are on their way out may take to get into the links.
+        const FLUSH: Duration = Duration::from_millis(100);
+        let until = Instant::now() + FLUSH;
+        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
     }
 
     fn move_frames(&mut self) -> bool {
@@ -309,7 +321,9 @@ impl Function {
 
     fn take_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next()? {
-            self.on_signal(signal)?;
+            if self.tie.is_new(signal) {
+                self.on_signal(signal)?;
+            }
         }
         Ok(())
     }

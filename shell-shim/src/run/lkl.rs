@@ -120,7 +120,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     keeper.spawn(&argv)?;
     let status = supervise(&mut keeper, &signals, &ends, door.as_mut(), is_own)?;
     drop(keeper);
-    dir.sweep(); // a CMD that was killed left its doors behind
+    dir.sweep(); // a CMD that was killed left its gates behind
     Ok(status)
 }
 
