@@ -18,7 +18,7 @@ use super::settling::Settling;
 use super::signals::{Arrived, Signals};
 use super::stage::{Stage, Why};
 use super::stop::Stop;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::stack::next_hops;
