@@ -17,11 +17,14 @@ pub enum Socket {
     Listening(Listener),
 }
 
-/// A listening socket. Its path goes with it, where it has one.
+/// A listening socket.
 pub struct Listener {
     socket: OwnedFd,
+    /// Goes with it, unless it is somebody else's.
     path: Option<PathBuf>,
     what: String,
+    /// Of other users only root is let in.
+    is_private: bool,
 }
 
 /// Whom datagrams are exchanged with. The path where they are received goes with it.
@@ -74,7 +77,7 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
         errno => anyhow!("{what}: bind: {errno}"),
     })?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
-    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what }))
+    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what, is_private: false }))
 }
 
 /// Connects to `path` if somebody listens there.
@@ -143,12 +146,21 @@ impl Listener {
         let address = SocketAddrUnix::try_from(rustix::net::getsockname(&socket)?)?;
         let name = address.abstract_name().unwrap_or_default();
         let what = String::from_utf8_lossy(name).into_owned();
-        Ok(Listener { socket, path: None, what })
+        Ok(Listener { socket, path: None, what, is_private: true })
     }
 
     /// The name of a socket without path.
     pub fn name(&self) -> &str {
         &self.what
+    }
+
+    /// One that was passed to this process.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn passed(what: &str, socket: OwnedFd) -> Result<Listener> {
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| anyhow!("{what}: {errno}"))?;
+        Ok(Listener { socket, path: None, what: what.to_owned(), is_private: false })
     }
 
     /// The place, for people.
@@ -161,8 +173,7 @@ impl Listener {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::accept_with(&self.socket, flags).ok()?;
         // A path has an owner and a mode, a name has none.
-        let may = self.path.is_some() || is_ours(&socket);
-        may.then_some(socket)
+        (!self.is_private || is_ours(&socket)).then_some(socket)
     }
 }
 

@@ -11,7 +11,7 @@ use shmring::board::Identity;
 use shmring::handover::{Handed, Taking};
 use shmring::observe::Process;
 
-use crate::door::wire::{Reply, Request, encode};
+use crate::door::messages::{Reply, Request, encode};
 use crate::door::{Connection, connect, socket};
 
 /// Says to a process that it takes over: the process ids of the old function and of

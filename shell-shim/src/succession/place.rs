@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use shmring::PipeEnd;
 
 use super::heir;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, socket};
 
 /// So long the new function may take for the links. It has nothing else to do.

@@ -118,9 +118,8 @@ fn a_guest_sees_whether_there_is_a_neighbour() {
                [ \"$new\" = \"$old\" ] || echo carrier $new
                old=$new
            done";
-    // The shell holds the FIFO, so that one neighbour may come after the other.
     let vm = scene.start_sh(&format!(
-        "mkfifo f; exec 3<>f; stdpkt join --left vhost-user -- {} <f 3>&-; exit",
+        "mkfifo f; exec stdpkt join --left vhost-user -- {} <>f",
         machine(&scene, "vm", &script)
     ));
     wait_for(&scene, "vm", "carrier 0", 1);
