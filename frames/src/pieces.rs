@@ -104,7 +104,7 @@ impl Pieces {
     fn headers_of(&self, part: Part) -> Vec<u8> {
         let is_segmented = self.segment() > 0 && part.len > self.segment();
         let vnet = VnetHeader {
-            flags: NEEDS_CSUM,
+            flags: NEEDS_CSUM | self.vnet.flags & RECORDED,
             gso_type: if is_segmented { self.vnet.gso_type } else { GSO_NONE },
             hdr_len: self.headers.len() as u16,
             gso_size: if is_segmented { self.vnet.gso_size } else { 0 },
