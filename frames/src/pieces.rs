@@ -12,7 +12,9 @@ use std::ops::Range;
 use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use crate::tcp::{Part, RST, SYN, TCP_CHECKSUM, TCP_FLAGS, Tcp, URG, put_sum};
-use crate::vnet::{DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
+use crate::vnet::{
+    DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, RECORDED, VnetHeader,
+};
 use crate::{ETHERNET_LEN, VNET_LEN};
 
 /// vnet, Ethernet with two VLAN tags, IP and TCP headers with all options.

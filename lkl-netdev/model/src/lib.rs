@@ -5,15 +5,20 @@
 //! one of frames that are counted, with the order of stores and loads that `shmring` has,
 //! where its own models are. A sleep that nobody ends is a deadlock, which loom reports.
 //! Run by `ci/loom.sh`.
-#![cfg(all(loom, test))]
 
+#[cfg(all(loom, test))]
 #[allow(dead_code, reason = "a model needs less of it")]
 #[path = "../../src/duty.rs"]
 mod duty;
+#[cfg(all(loom, test))]
 mod handover;
+#[cfg(all(loom, test))]
 mod ring;
+#[cfg(all(loom, test))]
 #[allow(dead_code, reason = "a model needs less of it")]
 #[path = "../../src/guest/sem.rs"]
 mod sem;
+#[cfg(all(loom, test))]
 mod semaphores;
+#[cfg(all(loom, test))]
 mod sync;
