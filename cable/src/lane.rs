@@ -22,10 +22,10 @@ impl Lane {
     ) -> bool {
         let mut busy = false;
         self.blocked = false;
-        let waiting = !to.was_up;
+        let waiting = !to.was_up || to.is_held();
         let Some(tx) = to.sender() else {
-            // Frames wait for the first neighbour; a later gap loses them, as a
-            // cable that is not plugged in does.
+            // Frames wait for the first neighbour, and for one that changes; a later gap
+            // loses them, as a cable that is not plugged in does.
             self.blocked = waiting;
             match waiting {
                 true => take_out_ended(from),

@@ -4,9 +4,9 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
@@ -20,7 +20,7 @@ use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::succession::heir;
-use crate::succession::place::{self, Answered};
+use crate::succession::member::{self, Answered, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -43,6 +43,8 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    /// Whether it is a switch, which its neighbours can do without.
+    bridges: bool,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
@@ -224,6 +226,31 @@ impl Driver for Function {
     }
 }
 
+impl Member for Function {
+    fn flush(&mut self, until: Instant) -> bool {
+        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+        true
+    }
+
+    fn can_hold(&self) -> Result<()> {
+        if self.stage == Stage::Living { Ok(()) } else { bail!("it is ending") }
+    }
+
+    fn can_leave(&self) -> Result<()> {
+        self.can_hold()?;
+        if self.running || !self.command.is_empty() {
+            bail!("it runs CMD, with which its connections would end: end that instead");
+        }
+        if !self.bridges {
+            bail!(
+                "it joins two networks, and its neighbours would not understand each other without \
+                 it: of stdpkt run only --bridge can be taken out"
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Function {
     /// A function that nobody drives yet.
     pub fn new(
@@ -252,8 +279,14 @@ impl Function {
             settling: None,
             stage,
             linger,
+            bridges: false,
             over,
         }
+    }
+
+    /// Says that it is a switch.
+    pub fn bridging(self, bridges: bool) -> Function {
+        Function { bridges, ..self }
     }
 
     /// Its cables have links already.
@@ -277,20 +310,10 @@ impl Function {
 
     /// Answers who is at the door; whether another function has the links then.
     fn answer(&mut self, call: Call) -> bool {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
-            (request, _) => {
-                if matches!(request, Request::HandOver { .. }) {
-                    // What is in the kernel would be lost.
-                    let until = Instant::now() + FLUSH;
-                    self.jacks.iter_mut().for_each(|jack| jack.empty(until));
-                }
-                let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
-                return matches!(place::answer(call, cables), Answered::Gone);
-            }
+            _ => return member::answer(call, self) == Answered::Gone,
         }
         false
     }

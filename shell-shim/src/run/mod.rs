@@ -26,7 +26,7 @@ use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
 use crate::host::see_check;
-use crate::stack::keeper::{Keeper, Links};
+use crate::stack::keeper::{Keeper, Links, inside_of_this_process};
 use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
@@ -108,8 +108,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
         args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Before its name is shown.
-    let door = Door::open();
-    heir::take_over(plugs.iter().flat_map(Plug::cables))?;
+    let mut door = Door::open();
+    let inside = || keeper.as_ref().map_or_else(inside_of_this_process, Keeper::inside);
+    heir::take_over(plugs.iter().flat_map(Plug::cables), door.as_mut(), inside)?;
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     let mut early = early.into_iter();
@@ -133,7 +134,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    let function = Function::new(jacks, far, signals, door, keeper, (args.command, after), linger);
+    let function = Function::new(jacks, far, signals, door, keeper, (args.command, after), linger)
+        .bridging(args.bridge);
     if is_awake { function.awake()? } else { function }.run(switch)
 }
 

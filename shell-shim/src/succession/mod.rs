@@ -15,5 +15,11 @@
 //! process that only keeps a place.
 
 pub mod heir;
+pub mod insert;
+mod leave;
+mod link;
+pub mod member;
+mod newcomer;
 pub mod place;
+pub mod remove;
 pub mod swap;

@@ -1,95 +1,31 @@
-//! The old function: it hands its links over, and what is left of it then.
+//! What is left of a function that has handed its links over.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use cable::Cable;
+use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
-use shmring::PipeEnd;
 
 use super::heir;
-use crate::door::wire::{Reply, Request};
-use crate::door::{Call, socket};
-
-/// So long the new function may take for the links. It has nothing else to do.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::door::socket;
 
 /// The socket to the function that has the links now.
 static HEIR: OnceLock<OwnedFd> = OnceLock::new();
+/// The socket to a neighbour of this function, which was taken out from between.
+static LEFT: OnceLock<OwnedFd> = OnceLock::new();
 
-/// What came of a request.
-pub enum Answered {
-    /// It was answered, and life goes on.
-    Done,
-    /// Another function has the links: this one is to end at once.
-    Gone,
+/// Another function has the links; this is the socket to it.
+pub fn give_to(heir: OwnedFd) {
+    let _ = HEIR.set(heir);
 }
 
-/// Whether all answer this request alike.
-pub fn is_for_all(request: &Request) -> bool {
-    matches!(request, Request::Place | Request::HandOver { .. })
-}
-
-/// Answers requests that are the same for all.
-pub fn answer<'a>(call: Call, cables: impl Iterator<Item = &'a mut Cable>) -> Answered {
-    match &call.request {
-        Request::Place => {
-            let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-            call.caller.answer(&Reply::Done, &[stdin.as_fd(), stdout.as_fd()]);
-        }
-        Request::HandOver { pipes } => {
-            let cables: Vec<_> = cables.collect();
-            if let Err(why) = check(&cables, pipes) {
-                call.answer(Err(why));
-                return Answered::Done;
-            }
-            return hand_over(call, cables);
-        }
-        request => {
-            let refusal = request.not_here();
-            call.answer(Err(refusal));
-        }
-    }
-    Answered::Done
-}
-
-/// Whether the other one has a cable for each of ours.
-fn check(cables: &[&mut Cable], pipes: &[(u64, u64)]) -> Result<()> {
-    for cable in cables {
-        cable.can_lend().map_err(anyhow::Error::msg)?;
-        if cable.pipe().map(PipeEnd::id).is_none_or(|pipe| !pipes.contains(&pipe)) {
-            return Err(anyhow!(
-                "{}: the new function has no interface there: give it the same --left, --right \
-                 and --link at=",
-                cable.what()
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn hand_over(call: Call, cables: Vec<&mut Cable>) -> Answered {
-    let place: Vec<BorrowedFd<'_>> = heir::place().into_iter().collect();
-    call.caller.tell(&Reply::Done, &place);
-    match cable::give(cables.into_iter(), call.caller.into_socket(), PATIENCE) {
-        Ok(socket) => {
-            // From here on the name is the other's.
-            shmring::board::retire();
-            let _ = socket::send(&socket, b"gone", &[]);
-            let _ = HEIR.set(socket);
-            Answered::Gone
-        }
-        Err(why) => {
-            say::note!("another function was to take over, and did not: {why}");
-            Answered::Done
-        }
-    }
+/// A neighbour goes on without this function; this is the socket to it.
+pub fn leave_to(neighbour: OwnedFd) {
+    let _ = LEFT.set(neighbour);
 }
 
 /// Whether this process has handed its links over.
@@ -103,8 +39,9 @@ pub fn is_given() -> bool {
 /// # Errors
 /// Where signals or the socket cannot be waited for.
 pub fn keep() -> Result<Option<u8>> {
-    let Some(heir) = HEIR.get() else { return Ok(None) };
-    if heir::place().is_some() {
+    let Some(heir) = HEIR.get().or(LEFT.get()) else { return Ok(None) };
+    // Nobody waits for one that was started to take over, unless it was asked for as such.
+    if HEIR.get().is_some() && heir::place().is_some() || heir::between().is_some() {
         return Ok(None);
     }
     // A copy of an end of a pipe would look as if somebody were there.
@@ -127,6 +64,9 @@ pub fn keep() -> Result<Option<u8>> {
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     let signals = SignalFd::with_flags(&set, flags).context("signalfd")?;
     let mut process = None;
+    if LEFT.get().is_some() {
+        return stay(heir, &signals).map(Some);
+    }
     loop {
         let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut fds =
@@ -143,6 +83,24 @@ pub fn keep() -> Result<Option<u8>> {
         {
             if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
                 pass_on(signal, process);
+            }
+        }
+    }
+}
+
+/// Until the chain ends of which this was a part, or somebody ends this process.
+fn stay(neighbour: &OwnedFd, signals: &SignalFd) -> Result<u8> {
+    loop {
+        let mut fds =
+            [neighbour.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        if fds[0].any().unwrap_or(false) {
+            return Ok(0);
+        }
+        if let Some(signal) = signals.read_signal().context("signalfd")? {
+            match signal.ssi_signo as i32 {
+                libc::SIGTSTP => drop(raise(Signal::SIGSTOP)),
+                number => return Ok(128 + number as u8),
             }
         }
     }
