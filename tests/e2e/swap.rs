@@ -13,21 +13,21 @@ const CLIENT: &str = "--right 10.0.0.2/24 --gateway 10.0.0.1";
 const SERVER: &str = "--left 10.0.1.2/24 --gateway 10.0.1.1";
 
 /// A name that nobody else on this machine has.
-fn name(kind: &str) -> String {
+pub fn name(kind: &str) -> String {
     format!("{kind}-{}-{}", std::process::id(), std::thread::current().name().unwrap_or("").len())
 }
 
-fn swaps() -> u32 {
+pub fn swaps() -> u32 {
     std::env::var("STDPKT_TESTS_SWAPS").ok().and_then(|word| word.parse().ok()).unwrap_or(3)
 }
 
 /// Whether a line was said.
-fn said(run: &Outcome, line: &str) {
+pub fn said(run: &Outcome, line: &str) {
     assert!(run.out.lines().any(|it| it == line), "{line}: {run:#?}");
 }
 
 /// Waits for `stdpkt ls NAME` to show links on both sides.
-const UNTIL_UP: &str = r#"up() { until [ "$(stdpkt ls $1 2>/dev/null | grep -c ring)" -ge 4 ]; do sleep 0.05; done; }"#;
+pub const UNTIL_UP: &str = r#"up() { until [ "$(stdpkt ls $1 2>/dev/null | grep -c ring)" -ge 4 ]; do sleep 0.05; done; }"#;
 
 #[test]
 fn a_router_is_swapped_under_pings_and_under_a_tcp_connection() {

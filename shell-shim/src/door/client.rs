@@ -102,12 +102,7 @@ impl Connection {
         self.send(request, &[], patience)
     }
 
-    fn send(
-        self,
-        request: &Request,
-        fds: &[BorrowedFd<'_>],
-        patience: Duration,
-    ) -> Result<Asked> {
+    fn send(self, request: &Request, fds: &[BorrowedFd<'_>], patience: Duration) -> Result<Asked> {
         let Connection { socket } = self;
         for which in [Timeout::Send, Timeout::Recv] {
             set_socket_timeout(&socket, which, Some(patience)).context("setsockopt")?;

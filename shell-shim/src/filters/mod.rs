@@ -119,8 +119,9 @@ pub fn run_within(
     let mut door = Door::open();
     heir::take_over(plans.iter(), door.as_mut(), || Err(Request::Inside.not_here()))?;
     let cables: Result<Vec<_>> = plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
-    let mut worker =
-        Worker { cables: cables?, signals, door, dir: dir.clone(), work, ending: None };
+    let cables = cables?;
+    heir::arrived();
+    let mut worker = Worker { cables, signals, door, dir: dir.clone(), work, ending: None };
     Switch::new(dir)?.run(&mut worker)
 }
 

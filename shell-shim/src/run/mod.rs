@@ -131,6 +131,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
+    heir::arrived();
     let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;

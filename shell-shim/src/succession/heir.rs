@@ -46,6 +46,8 @@ static DOORS: Mutex<Option<Doors>> = Mutex::new(None);
 static HANDED: Mutex<Vec<Handed>> = Mutex::new(Vec::new());
 /// The socket to the process that keeps our place in the shell's pipeline.
 static PLACE: OnceLock<OwnedFd> = OnceLock::new();
+/// The socket to `swap` or `insert`, which wait.
+static STARTER: Mutex<Option<OwnedFd>> = Mutex::new(None);
 static BETWEEN: OnceLock<Between> = OnceLock::new();
 
 /// Goes to the doors of those who have started this process to take over, if somebody
@@ -134,8 +136,16 @@ pub fn take_over<'a>(
         }
     }
     *lock(&HANDED) = links;
-    let _ = socket::send(&go.socket, &encode(&Reply::Done), &[]);
+    *lock(&STARTER) = Some(go.socket);
     Ok(())
+}
+
+/// All links that were taken over have their cables, and show whose they are: whoever
+/// started this process to take over goes on.
+pub fn arrived() {
+    if let Some(starter) = lock(&STARTER).take() {
+        let _ = socket::send(&starter, &encode(&Reply::Done), &[]);
+    }
 }
 
 /// Answers who is at the door until `swap` has answered.

@@ -21,7 +21,7 @@ use shmring::handover::Taking;
 use super::member::{Answered, Member, PATIENCE};
 use super::place;
 use crate::door::wire::{Reply, Request};
-use crate::door::{Call, Connection};
+use crate::door::{Call, Connection, socket};
 
 /// For an answer of the neighbour, which only has to note what it is asked for.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -81,7 +81,10 @@ fn go(
     }
     let answer = second.ask(&Request::Inherit { ring }, &[], ANSWER)?;
     let far = member.cables().nth(1 - near).into_iter();
-    cable::give(far, answer.socket, PATIENCE).map_err(anyhow::Error::msg)
+    let socket = cable::give(far, answer.socket, PATIENCE).map_err(anyhow::Error::msg)?;
+    // It says so when the link shows whose it is now, or is dead.
+    let _ = socket::receive(&socket, &mut [0; 16]);
+    Ok(socket)
 }
 
 /// Whether frames come to this cable by that ring.
@@ -147,6 +150,7 @@ pub fn inherit(call: Call, cable: &mut Cable) {
     match taken {
         Ok((links, socket)) => {
             links.into_iter().for_each(|link| cable.inherit(link));
+            let _ = socket::send(&socket, b"here", &[]);
             LEFT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(socket);
         }
         Err(why) => {

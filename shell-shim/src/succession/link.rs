@@ -30,7 +30,8 @@ pub fn at(word: &str) -> Result<Vec<Side>> {
     let own = |end: Option<&End>| end.is_some_and(|end| end.pid == Some(process.pid));
     let its = || links.iter().filter(|link| own(link.from.as_ref()) || own(link.to.as_ref()));
     let is_meant = |end: &Option<End>| {
-        own(end.as_ref()) && end.as_ref().is_some_and(|end| end.interface.as_deref() == Some(interface))
+        own(end.as_ref())
+            && end.as_ref().is_some_and(|end| end.interface.as_deref() == Some(interface))
     };
     let found = its().find(|link| is_meant(&link.from) || is_meant(&link.to));
     let Some(Link { from, to, .. }) = found else {
@@ -68,11 +69,17 @@ pub fn between(one: &str, other: &str) -> Result<Vec<Side>> {
         }
     }
     match found.len() {
-        0 => bail!("there is no link between {one} and {other}: `stdpkt ls --chains` shows who has one"),
+        0 => bail!(
+            "there is no link between {one} and {other}: `stdpkt ls --chains` shows who has one"
+        ),
         1 => Ok(found.remove(0).into()),
         _ => bail!(
             "{one} and {other} have several links: name one: {}",
-            found.iter().map(|[it, _]| format!("{one}:{}", it.label)).collect::<Vec<_>>().join(", ")
+            found
+                .iter()
+                .map(|[it, _]| format!("{one}:{}", it.label))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
     }
 }

@@ -37,7 +37,9 @@ impl Start<'_> {
     pub fn run(self, then: impl FnOnce(u32) -> Result<()>) -> Result<()> {
         let Start { name, command, timeout, from: (pid, interface), stdio } = self;
         let Some(door) = Door::open() else {
-            bail!("there is no door by which CMD could say that it is ready: see `-v` of stdpkt run")
+            bail!(
+                "there is no door by which CMD could say that it is ready: see `-v` of stdpkt run"
+            )
         };
         let (program, rest) = command.split_first().context("CMD: none given")?;
         let us = std::process::id();
@@ -87,8 +89,7 @@ impl Newcomer<'_> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let left = PollTimeout::try_from(left + Duration::from_millis(1));
-            let mut fds =
-                [door.as_fd(), end.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let mut fds = [door.as_fd(), end.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, left.unwrap_or(PollTimeout::MAX));
             let ended = fds[1].any().unwrap_or(false);
             for call in door.calls() {
