@@ -2,6 +2,7 @@
 
 mod between;
 mod handover;
+mod keep;
 mod plan;
 mod renew;
 mod upgrade;

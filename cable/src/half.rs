@@ -23,18 +23,21 @@ pub struct Joined {
     broken: bool,
     /// Of a link that came of a rendezvous: who is there, and the features both sides have.
     pub(crate) agreed: Option<(Peer, u64)>,
+    /// Another process has its descriptors, too.
+    pub(crate) is_kept: bool,
 }
 
 impl Joined {
     /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, held: None, broken: false, agreed: None }
+        Joined { tx, rx, held: None, broken: false, agreed: None, is_kept: false }
     }
 
     /// Of a link.
     pub fn link(link: Link) -> Joined {
         let agreed = Some((link.peer, link.features));
-        Joined { agreed, ..Joined::new(link.tx, link.rx.map(Receiver::new)) }
+        let rx = link.rx.map(Receiver::new);
+        Joined { agreed, ..Joined::new(link.tx, rx) }
     }
 
     /// Whether the neighbour wrote what it may not.
@@ -118,13 +121,7 @@ impl Receiver {
     ) -> Result<T, RecvError> {
         loop {
             match self.source.borrow() {
-                Ok(mut frame) => {
-                    let (done, result) = take(frame.bytes());
-                    if done {
-                        frame.release();
-                    }
-                    return Ok(result);
-                }
+                Ok(frame) => return Ok(frame.give(take)),
                 Err(RecvError::Empty) => return Err(RecvError::Empty),
                 Err(end) => self.advance(end)?,
             }
@@ -175,6 +172,11 @@ impl Receiver {
     /// Whether other sources come after the one that frames come from.
     pub(crate) fn has_next(&self) -> bool {
         !self.next.is_empty()
+    }
+
+    /// What frames come from in the end.
+    pub(crate) fn last(&mut self) -> &mut Rx {
+        self.next.back_mut().unwrap_or(&mut self.source)
     }
 
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {

@@ -7,7 +7,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use anyhow::{Result, anyhow, bail};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// A copy of the socket `number`, which has to be of `kind`.
@@ -40,4 +40,16 @@ pub fn socket(number: i32, kind: SocketType) -> Result<OwnedFd> {
         _ => {}
     }
     rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|errno| anyhow!("fd:{number}: {errno}"))
+}
+
+/// As [`socket`], and programs that this one starts do not get it any more.
+///
+/// # Errors
+/// As [`socket`].
+pub fn take(number: i32, kind: SocketType) -> Result<OwnedFd> {
+    let own = socket(number, kind)?;
+    // SAFETY: open, since it has just been duplicated.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl_setfd(inherited, FdFlags::CLOEXEC)?;
+    Ok(own)
 }

@@ -17,6 +17,7 @@ use crate::messages::MessageEdge;
 use crate::stream::StreamEdge;
 use crate::tap::Tap;
 use crate::unix::{self, Socket};
+use crate::vhost_user::VhostUser;
 
 /// What an edge is, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Format {
     Packet,
     /// As a TAP has them.
     Tap,
+    /// In the memory of a virtual machine.
+    VhostUser,
 }
 
 /// Where an edge is.
@@ -60,7 +63,7 @@ pub enum Place {
     Interface(String),
 }
 
-const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng or hex, or tap:NAME";
+const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng, hex, tap:NAME or vhost-user";
 const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N or stdio";
 
 impl EdgeSpec {
@@ -98,6 +101,9 @@ impl EdgeSpec {
                 &text[coding.name().len() + 1..],
                 coding.name()
             )),
+            (Format::VhostUser, Place::Datagrams { .. } | Place::Stdio) => Err(
+                "vhost-user needs a socket that passes memory on: vhost-user:unix:PATH".to_owned(),
+            ),
             _ => Ok(EdgeSpec { format, place }),
         }
     }
@@ -109,6 +115,9 @@ impl EdgeSpec {
     pub fn open(&self) -> Result<Box<dyn Edge>> {
         let what = self.to_string();
         match &self.place {
+            Place::Unix(path) if self.format == Format::VhostUser => {
+                Ok(Box::new(VhostUser::at(path)?))
+            }
             Place::Command => {
                 bail!("{what} needs a place ({PLACES}), or stdpkt join {what} -- CMD")
             }
@@ -134,7 +143,7 @@ impl EdgeSpec {
 
     fn socket_type(&self) -> SocketType {
         match self.format {
-            Format::Stream(_) => SocketType::STREAM,
+            Format::Stream(_) | Format::VhostUser => SocketType::STREAM,
             _ => SocketType::SEQPACKET,
         }
     }
@@ -145,6 +154,7 @@ impl EdgeSpec {
                 let (input, output) = unix::twice(socket)?;
                 Box::new(StreamEdge::new(what, coding, input, output)?)
             }
+            Format::VhostUser => Box::new(VhostUser::of_socket(what, socket)?),
             _ => Box::new(MessageEdge::new(what, socket, None)?),
         })
     }
@@ -196,7 +206,11 @@ fn format_of(name: &str) -> Option<Format> {
     let mut codings = framed.into_iter().chain(captures.map(Coding::Capture));
     match codings.find(|coding| coding.name() == name) {
         Some(coding) => Some(Format::Stream(coding)),
-        None => (name == "packet").then_some(Format::Packet),
+        None => match name {
+            "packet" => Some(Format::Packet),
+            "vhost-user" => Some(Format::VhostUser),
+            _ => None,
+        },
     }
 }
 
@@ -228,6 +242,7 @@ impl fmt::Display for EdgeSpec {
             Format::Stream(coding) => coding.name(),
             Format::Packet => "packet",
             Format::Tap => "tap",
+            Format::VhostUser => "vhost-user",
         })?;
         match &self.place {
             Place::Command => Ok(()),
@@ -253,6 +268,7 @@ mod tests {
             "packet:dgram:a:b",
             "vde:fd:3",
             "frames:stdio",
+            "vhost-user:unix:/tmp/vm",
         ] {
             assert!(EdgeSpec::looks_like(text), "{text}");
             assert_eq!(EdgeSpec::parse(text).unwrap().to_string(), text);

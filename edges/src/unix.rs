@@ -77,6 +77,12 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
     Ok(Socket::Listening(Listener { socket, path: path.to_owned(), what }))
 }
 
+/// Connects to `path` if somebody listens there.
+pub fn call(path: &Path, kind: SocketType) -> Option<OwnedFd> {
+    let (address, socket) = (address(path).ok()?, socket(kind).ok()?);
+    rustix::net::connect(&socket, &address).ok().map(|()| socket)
+}
+
 /// A socket that receives datagrams at `rx`, and `tx` to send to.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ fn a_tee_and_a_filter_come_and_go_under_pings_and_under_a_tcp_connection() {
         r#"{UNTIL_UP}
         stdpkt run --name {c} {CLIENT} -- sh -c '
             ping -q -i 0.01 -c {count} 10.0.0.1 > pinged; touch streaming
-            stdpkt perf client 10.0.0.1 --seconds $((1 + {n} / 5)) > streamed; echo stream $? >> pinged' \
+            stdpkt perf client 10.0.0.1 --seconds $((2 + {n})) > streamed; echo stream $? >> pinged' \
         | stdpkt run --name {s} {SERVER} -- stdpkt perf server 2> server & chain=$!
         until [ "$(stdpkt ls {c} 2>/dev/null | grep -c ring)" -ge 2 ]; do sleep 0.05; done
         change() {{ for i in $(seq {n}); do

@@ -32,7 +32,7 @@ pub fn insert(
     patience: Duration,
 ) -> Result<OwnedFd, String> {
     let until = Instant::now() + patience;
-    cable.can_lend()?;
+    cable.can_change()?;
     let lent = cable.lend();
     let offer = &cable.parts.offer;
     // What the two agreed on is what this side knows how to send.
@@ -66,12 +66,28 @@ pub fn insert(
 }
 
 impl Cable {
+    /// Whether its links can go to another process, and this cable go on with others.
+    ///
+    /// # Errors
+    /// A line for the user: why not.
+    pub fn can_change(&mut self) -> Result<(), String> {
+        self.can_lend()?;
+        match self.links.iter().any(|(_, joined)| joined.is_kept) {
+            false => Ok(()),
+            true => Err(format!(
+                "{}: the process that holds it (--restart, --idle) has its links, too, and goes on \
+                 with these",
+                self.what()
+            )),
+        }
+    }
+
     /// Whether the link with this ring ([`shmring::Tx::ring`]) can be held.
     ///
     /// # Errors
     /// A line for the user: why not.
     pub fn can_hold(&mut self, ring: u64) -> Result<(), String> {
-        self.can_lend()?;
+        self.can_change()?;
         let has = |joined: &Joined| joined.tx.as_ref().and_then(|tx| tx.ring()) == Some(ring);
         if self.links.iter().any(|(_, joined)| has(joined) && joined.rx.is_some()) {
             return Ok(());

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::after::After;
+use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
@@ -20,7 +21,7 @@ use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::succession::heir;
-use crate::succession::member::{self, Answered, Member};
+use crate::succession::member::{self, Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -45,6 +46,7 @@ pub struct Function {
     linger: Linger,
     /// Whether it is a switch, which its neighbours can do without.
     bridges: bool,
+    tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
@@ -71,8 +73,6 @@ enum Why {
     Hurried,
 }
 
-const SIGTERM: i32 = Signal::SIGTERM as i32;
-
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
@@ -91,6 +91,7 @@ impl Driver for Function {
 
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
+        self.tie.moved(busy);
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
@@ -139,8 +140,8 @@ impl Driver for Function {
                     return Ok(Some(0));
                 }
             }
-            // Whoever kept our place for the shell was killed.
-            PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
+            // Whoever keeps our place for the shell has got a signal, or was killed.
+            PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -156,6 +157,7 @@ impl Driver for Function {
         };
         let Err(error) = met else {
             jack.links_came()?;
+            self.tie.keep(jack.cables.iter_mut())?;
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -172,13 +174,9 @@ impl Driver for Function {
     }
 
     fn parted(&mut self) -> Result<()> {
-        self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
         self.far.iter_mut().try_for_each(Jack::links_ended)?;
-        if self.stage != Stage::Living {
-            return Ok(());
-        }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
-        let cut = cables().any(Cable::is_gone);
+        let cut = self.stage == Stage::Living && cables().any(Cable::is_gone);
         if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
@@ -195,12 +193,17 @@ impl Driver for Function {
             Stage::Living if cut => self.leave(self.status),
             _ => {}
         }
-        Ok(())
+        let leaves = matches!(self.stage, Stage::Leaving(_) | Stage::Closing(_));
+        if leaves && !self.jacks.iter().flat_map(|jack| &jack.cables).any(Cable::is_up) {
+            // There is nobody to see that, and the kernel may take tens of milliseconds.
+            return Ok(());
+        }
+        self.jacks.iter_mut().try_for_each(Jack::links_ended)
     }
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => self.after.deadline(),
+            Stage::Living => self.after.deadline().into_iter().chain(self.tie.deadline()).min(),
             Stage::Closing(_) => None,
             Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
@@ -217,6 +220,11 @@ impl Driver for Function {
             && let Some(argv) = self.after.due(Instant::now())
         {
             self.spawn(argv)?;
+        }
+        if self.stage == Stage::Living && self.tie.is_due() {
+            self.flush(Instant::now() + FLUSH);
+            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+            self.over = self.tie.sleeps(cables)?.then_some(0);
         }
         self.strike()
     }
@@ -260,7 +268,7 @@ impl Function {
         door: Option<Door>,
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
-        linger: Linger,
+        (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
         if !command.is_empty() {
@@ -280,6 +288,7 @@ impl Function {
             stage,
             linger,
             bridges: false,
+            tie,
             over,
         }
     }
@@ -331,7 +340,9 @@ impl Function {
 
     fn take_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next()? {
-            self.on_signal(signal)?;
+            if self.tie.is_new(signal) {
+                self.on_signal(signal)?;
+            }
         }
         Ok(())
     }

@@ -69,6 +69,11 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process is to take over from another one.
+pub fn takes_over() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// For those who cannot take over from anybody.
 ///
 /// # Errors
@@ -184,6 +189,16 @@ pub fn cable(mut plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
         handed.drain(..).partition(|link| Some(link.pipe) == pipe);
     *handed = others;
     Cable::adopt(plan, ours, dir)
+}
+
+/// A process holds this one, and keeps its place.
+pub fn be_held(place: OwnedFd) {
+    let _ = PLACE.set(place);
+}
+
+/// A link to be taken up, see [`cable()`].
+pub fn is_given(link: Handed) {
+    lock(&HANDED).push(link);
 }
 
 /// The socket to the process that keeps our place: readable when that is gone, with

@@ -17,7 +17,7 @@ use crate::run::values::seconds;
 #[command(after_help = r"Examples:
   stdpkt insert nat:right -- stdpkt tee trace.pcap
   stdpkt insert client server -- stdpkt wire --delay 20ms
-  stdpkt insert fw:left -- stdpkt run --name guard --bridge --left none --right none --setup 'nft -f rules.nft'")]
+  stdpkt insert fw:left -- stdpkt run --name guard --bridge --left none --right none --setup ./rules.sh")]
 pub struct InsertArgs {
     /// Give up when CMD is not set up after so long; nothing has changed then
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]

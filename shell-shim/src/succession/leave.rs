@@ -64,7 +64,7 @@ fn go(
         _ => bail!("its links have changed: try again"),
     };
     for cable in [one, other] {
-        cable.can_lend().map_err(anyhow::Error::msg)?;
+        cable.can_change().map_err(anyhow::Error::msg)?;
         let both_ways = |link: &mut cable::Joined| link.tx.is_some() && link.rx.is_some();
         if cable.links().count() != 1 || !cable.links().all(both_ways) {
             bail!("{}: its links are not one each way, of which one could be made", cable.label());

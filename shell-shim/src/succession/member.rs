@@ -14,6 +14,9 @@ use crate::door::{Call, socket};
 /// So long the new function may take for the links. It has nothing else to do.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// So long frames that are on their way out may take to get into links that change hands.
+pub const FLUSH: Duration = Duration::from_millis(100);
+
 /// Has links that can change hands.
 pub trait Member: Driver {
     /// Sends what is inside, as far as there is room before `until`, and takes nothing in;
@@ -123,8 +126,6 @@ fn check(member: &mut impl Member, pipes: &[(u64, u64)]) -> Result<()> {
 }
 
 fn hand_over(call: Call, member: &mut impl Member) -> Answered {
-    /// So long frames that are on their way out may take to get into the links.
-    const FLUSH: Duration = Duration::from_millis(100);
     let place: Vec<BorrowedFd<'_>> = heir::place().into_iter().collect();
     call.caller.tell(&heir::between().unwrap_or(Reply::Done), &place);
     // What is inside would be lost.
@@ -152,7 +153,7 @@ fn interface<'a>(member: &'a mut impl Member, label: &str) -> Result<(Reply, &'a
         1 => found.remove(0),
         _ => bail!("{label}: frames go one way by each of two FIFOs there, and stay together"),
     };
-    cable.can_lend().map_err(anyhow::Error::msg)?;
+    cable.can_change().map_err(anyhow::Error::msg)?;
     let Some(end) = cable.pipe() else { bail!("{label}: it is no pipe") };
     let reply =
         Reply::Interface { end: end.role().into(), vital: cable.is_vital(), pipe: end.id() };

@@ -39,11 +39,48 @@ pub fn is_given() -> bool {
 /// # Errors
 /// Where signals or the socket cannot be waited for.
 pub fn keep() -> Result<Option<u8>> {
-    let Some(heir) = HEIR.get().or(LEFT.get()) else { return Ok(None) };
-    // Nobody waits for one that was started to take over, unless it was asked for as such.
-    if HEIR.get().is_some() && heir::place().is_some() || heir::between().is_some() {
+    // Nobody waits for one that was put between two.
+    if heir::between().is_some() {
         return Ok(None);
     }
+    match (HEIR.get(), LEFT.get()) {
+        // Another one keeps it already.
+        (Some(_), _) if heir::place().is_some() => Ok(None),
+        (Some(heir), _) => keep_for(heir, None).map(Some),
+        (None, Some(neighbour)) => stay(neighbour).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Keeps it for the process at the other end of a socket, which is this one if that is known already.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_for(heir: &OwnedFd, mut process: Option<OwnedFd>) -> Result<u8> {
+    let signals = rest()?;
+    loop {
+        let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds =
+            [PollFd::new(heir.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), known)];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        if fds[0].any().unwrap_or(false)
+            && let Some(status) = hear(heir, &mut process)
+        {
+            return Ok(status);
+        }
+        // Signals wait until it is known who is to get them.
+        while let Some(process) = &process
+            && let Ok(Some(info)) = signals.read_signal()
+        {
+            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                pass_on(signal, process);
+            }
+        }
+    }
+}
+
+/// Lets go of standard input and output, and hears of signals from then on.
+fn rest() -> Result<SignalFd> {
     // A copy of an end of a pipe would look as if somebody were there.
     let nothing = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing).context("dup2")?;
@@ -62,34 +99,12 @@ pub fn keep() -> Result<Option<u8>> {
     }
     set.thread_block().context("sigprocmask")?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let signals = SignalFd::with_flags(&set, flags).context("signalfd")?;
-    let mut process = None;
-    if LEFT.get().is_some() {
-        return stay(heir, &signals).map(Some);
-    }
-    loop {
-        let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut fds =
-            [PollFd::new(heir.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), known)];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        if fds[0].any().unwrap_or(false)
-            && let Some(status) = hear(heir, &mut process)
-        {
-            return Ok(Some(status));
-        }
-        // Signals wait until it is known who is to get them.
-        while let Some(process) = &process
-            && let Ok(Some(info)) = signals.read_signal()
-        {
-            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                pass_on(signal, process);
-            }
-        }
-    }
+    SignalFd::with_flags(&set, flags).context("signalfd")
 }
 
 /// Until the chain ends of which this was a part, or somebody ends this process.
-fn stay(neighbour: &OwnedFd, signals: &SignalFd) -> Result<u8> {
+fn stay(neighbour: &OwnedFd) -> Result<u8> {
+    let signals = rest()?;
     loop {
         let mut fds =
             [neighbour.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -119,13 +134,18 @@ fn hear(heir: &OwnedFd, process: &mut Option<OwnedFd>) -> Option<u8> {
     let said = std::str::from_utf8(&bytes[..len]).unwrap_or_default();
     match said.split_once(' ') {
         Some(("pid", pid)) => {
-            let pid = pid.parse().ok().and_then(Pid::from_raw);
-            *process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            *process = self::process(pid);
             None
         }
         Some(("end", status)) => Some(status.parse().unwrap_or(KILLED)),
         _ => Some(KILLED),
     }
+}
+
+/// The process of that number.
+pub fn process(pid: &str) -> Option<OwnedFd> {
+    let pid = pid.parse().ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// As if it had been sent there. A stop takes both.
