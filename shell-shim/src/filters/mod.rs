@@ -22,8 +22,9 @@ use crate::door::wire::{Reply, Request};
 use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
+use crate::succession::answer;
 use crate::succession::heir;
-use crate::succession::member::{self, Answered, Member};
+use crate::succession::member::{Answered, Member};
 use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
 
@@ -194,10 +195,10 @@ impl<W: Work> Driver for Worker<'_, W> {
             }
             _ if number == DOOR => {
                 for call in self.door.as_mut().map(Door::calls).unwrap_or_default() {
-                    if !member::is_for_all(&call.request) {
+                    if !answer::is_for_all(&call.request) {
                         let result = self.work.asked(&call, &mut self.cables, &self.dir);
                         call.answer(result);
-                    } else if member::answer(call, self) == Answered::Gone {
+                    } else if answer::answer(call, self) == Answered::Gone {
                         return Ok(Some(0));
                     }
                 }

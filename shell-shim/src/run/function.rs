@@ -2,11 +2,13 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+mod part;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::LinkError;
@@ -20,8 +22,9 @@ use super::stop::Stop;
 use crate::door::wire::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
+use crate::succession::answer;
 use crate::succession::heir;
-use crate::succession::member::{self, Answered, FLUSH, Member};
+use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -234,31 +237,6 @@ impl Driver for Function {
     }
 }
 
-impl Member for Function {
-    fn flush(&mut self, until: Instant) -> bool {
-        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
-        true
-    }
-
-    fn can_hold(&self) -> Result<()> {
-        if self.stage == Stage::Living { Ok(()) } else { bail!("it is ending") }
-    }
-
-    fn can_leave(&self) -> Result<()> {
-        self.can_hold()?;
-        if self.running || !self.command.is_empty() {
-            bail!("it runs CMD, with which its connections would end: end that instead");
-        }
-        if !self.bridges {
-            bail!(
-                "it joins two networks, and its neighbours would not understand each other without \
-                 it: of stdpkt run only --bridge can be taken out"
-            );
-        }
-        Ok(())
-    }
-}
-
 impl Function {
     /// A function that nobody drives yet.
     pub fn new(
@@ -322,7 +300,7 @@ impl Function {
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
-            _ => return member::answer(call, self) == Answered::Gone,
+            _ => return answer::answer(call, self) == Answered::Gone,
         }
         false
     }

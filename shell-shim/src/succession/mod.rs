@@ -19,6 +19,7 @@
 //! lives on with another link ([`cable::insert`]). Whoever is put in has a pipe of its own on the
 //! side to that function, and a copy of its pipe on the other.
 
+pub mod answer;
 pub mod heir;
 pub mod insert;
 mod leave;
