@@ -19,7 +19,7 @@ use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
 use super::stop::Stop;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::succession::answer;

@@ -44,7 +44,7 @@ pub fn prepare() -> Result<Option<Held>> {
     let &[fd, count, status] = &numbers[..] else {
         bail!("{VARIABLE} is for stdpkt itself: unset it")
     };
-    let holder = inherited::take(fd as i32, SocketType::SEQPACKET).context(VARIABLE)?;
+    let holder = inherited::socket(fd as i32, SocketType::SEQPACKET).context(VARIABLE)?;
     let mut links = Vec::new();
     loop {
         let mut bytes = [0; LONGEST];

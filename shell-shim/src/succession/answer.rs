@@ -9,7 +9,7 @@ use shmring::PipeEnd;
 
 use super::member::{Answered, FLUSH, Member, PATIENCE};
 use super::{heir, leave, place};
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, socket};
 
 /// Whether all answer this request alike.

@@ -12,7 +12,7 @@ use shmring::handover::{Handed, Taking};
 use shmring::observe::Process;
 use shmring::{Role, RuntimeDir};
 
-use crate::door::wire::{End, Reply, Request, encode};
+use crate::door::messages::{End, Reply, Request, encode};
 use crate::door::{Asked, Connection, Door, connect, socket};
 
 /// Says to a process that it takes over: the process ids of the old function and of

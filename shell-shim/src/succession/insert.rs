@@ -9,7 +9,7 @@ use clap::Args;
 use super::link::{self, Side};
 use super::newcomer::Start;
 use crate::door;
-use crate::door::wire::{End, Reply, Request};
+use crate::door::messages::{End, Reply, Request};
 use crate::run::values::seconds;
 
 /// `stdpkt insert`.

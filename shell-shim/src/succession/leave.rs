@@ -20,7 +20,7 @@ use shmring::handover::Taking;
 
 use super::member::{Answered, Member, PATIENCE};
 use super::place;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, Connection, socket};
 
 /// For an answer of the neighbour, which only has to note what it is asked for.

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::heir::VARIABLE;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{Door, socket};
 
 /// What is to be started, and for whom.
@@ -113,7 +113,7 @@ impl Newcomer<'_> {
 
     /// From here on it is between CMD and the old function, who have timeouts.
     fn let_take_over(&mut self, ready: OwnedFd) -> Result<()> {
-        let _ = socket::send(&ready, &crate::door::wire::encode(&Reply::Done), &[]);
+        let _ = socket::send(&ready, &crate::door::messages::encode(&Reply::Done), &[]);
         // Nonblocking, as the door's sockets are.
         let _ = poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
         if socket::receive(&ready, &mut [0; 256]).is_ok_and(|(len, _)| len > 0) {

@@ -9,7 +9,7 @@ use shmring::observe::Process;
 
 use super::link::identity;
 use crate::door;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::ls::report::Report;
 use crate::name;
 use crate::run::values::seconds;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::newcomer::Start;
 use crate::door;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::name;
 use crate::run::values::seconds;
 
