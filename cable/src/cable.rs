@@ -165,7 +165,7 @@ impl Cable {
         &self.parts.offer.label
     }
 
-    /// See [`CablePlan::vital`].
+    /// Whether the function ends with its neighbours, see [`CablePlan::vital`].
     pub fn is_vital(&self) -> bool {
         self.parts.vital
     }
@@ -237,9 +237,15 @@ impl Cable {
         std::mem::take(&mut self.ended)
     }
 
-    /// The link that takes frames.
+    /// The half that takes frames, of [`Cable::way_out`].
     pub fn sender(&mut self) -> Option<&mut Sender> {
-        self.links().find_map(|joined| joined.tx.as_mut())
+        self.way_out()?.tx.as_mut()
+    }
+
+    /// The link that takes frames. Of several it is the newest: only when a link is about to
+    /// end does another one get the way back, whether that end was heard of yet or not.
+    pub fn way_out(&mut self) -> Option<&mut Joined> {
+        self.links.iter_mut().rev().map(|(_, joined)| joined).find(|joined| joined.tx.is_some())
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.
