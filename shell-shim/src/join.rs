@@ -36,7 +36,7 @@ const RING: usize = 1 << 20;
 pub struct JoinArgs {
     /// What is joined to the link: FORMAT, of CMD's standard input and output, or
     /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng, hex or vhost-user,
-    /// PLACE unix:PATH, dgram:RX:TX, fd:N or stdio. Two make a cable between them
+    /// PLACE unix:PATH, dgram:RX:TX, fd:N, fd:NAME or stdio. Two make a cable between them
     #[arg(value_name = "EDGE", value_parser = EdgeSpec::parse, num_args = 0..=2)]
     pub edges: Vec<EdgeSpec>,
 

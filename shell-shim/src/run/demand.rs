@@ -13,7 +13,7 @@ use shmring::RuntimeDir;
 use super::plan::Plug;
 use super::signals::Signals;
 use crate::door::Door;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::succession::heir;
 
 /// The cables of each interface, with the links that there are already.

@@ -44,7 +44,7 @@ pub fn prepare() -> Result<Option<Held>> {
     let &[fd, count, status] = &numbers[..] else {
         bail!("{VARIABLE} is for stdpkt itself: unset it")
     };
-    let holder = inherited::take(fd as i32, SocketType::SEQPACKET).context(VARIABLE)?;
+    let holder = inherited::socket(fd as i32, SocketType::SEQPACKET).context(VARIABLE)?;
     let mut links = Vec::new();
     loop {
         let mut bytes = [0; LONGEST];
@@ -183,7 +183,7 @@ impl Tie {
     pub fn sleeps<'a>(&mut self, cables: impl Iterator<Item = &'a mut Cable>) -> Result<bool> {
         self.moved = Instant::now();
         let mut cables: Vec<_> = cables.collect();
-        if let Err(why) = cables.iter().try_for_each(|cable| cable.can_lend()) {
+        if let Err(why) = cables.iter_mut().try_for_each(|cable| cable.can_lend()) {
             say::detail!("it stays awake: {why}");
             return Ok(false);
         }
