@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 
 use cable::{Joined, Sender};
-use frames::recorded;
 use shmring::SendError;
 
 use crate::Key;
@@ -24,7 +23,7 @@ const CSUM_OFFSET: usize = 8;
 const TCP_CHECKSUM: [u8; 2] = 16u16.to_le_bytes();
 
 pub(crate) struct Transmit {
-    /// Ways out; the first one is used.
+    /// Ways out; the newest one is used, see [`cable::Cable::way_out`].
     links: Vec<(Key, Sender)>,
     /// Those that are of no use any more, until their cables hear of it.
     ended: Vec<(Key, Sender, SendError)>,
@@ -87,7 +86,7 @@ impl Transmit {
             return -1;
         }
         loop {
-            let Some((_, tx)) = self.links.first_mut() else {
+            let Some((_, tx)) = self.links.last_mut() else {
                 if self.away || !self.was_up {
                     self.wanted = true;
                     return -1;
@@ -96,9 +95,6 @@ impl Transmit {
             };
             let sent = tx.put(len, |room| {
                 buffers.gather(room);
-                // LKL leaves there what was in its memory where buffers do not merge, and
-                // a function would hold the frame back for that long.
-                room.copy_from(recorded::AT.start, &[0; recorded::AT.end - recorded::AT.start]);
                 Ok::<_, ()>(len)
             });
             match sent {
@@ -118,7 +114,7 @@ impl Transmit {
                     return len as c_int;
                 }
                 Err(error) => {
-                    let (key, tx) = self.links.remove(0);
+                    let Some((key, tx)) = self.links.pop() else { continue };
                     self.ended.push((key, tx, error));
                     // Its cable looks for another neighbour.
                     control.ring();

@@ -2,9 +2,11 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+mod part;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
@@ -16,12 +18,15 @@ use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
+use super::stage::{Stage, Why};
 use super::stop::Stop;
 use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
+use crate::stack::next_hops;
+use crate::succession::answer;
 use crate::succession::heir;
-use crate::succession::place::{self, Answered};
+use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -44,31 +49,11 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    /// Whether it is a switch, which its neighbours can do without.
+    bridges: bool,
     tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
-}
-
-/// Where a function is in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Living,
-    /// CMD has to end, for this reason.
-    Stopping(Stop, Why),
-    /// CMD has ended or there is none; what it sent still leaves. The exit status.
-    Leaving(u8),
-    /// That has left, and edges in the place of neighbours hand over the rest of it.
-    Closing(u8),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Its link has ended: it may read what had arrived before.
-    LinkEnded,
-    /// A signal said so.
-    Told,
-    /// A second one: what it sent is not waited for.
-    Hurried,
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
@@ -151,11 +136,14 @@ impl Driver for Function {
         let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
             met?;
             let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
-            return far.map_or(Ok(()), Jack::links_came);
+            return far.map_or(Ok(()), |jack| jack.links_came().map(drop));
         };
         let Err(error) = met else {
-            jack.links_came()?;
+            if jack.links_came()? {
+                next_hops::ask_anew(&jack.name);
+            }
             self.tie.keep(jack.cables.iter_mut())?;
+            self.let_in();
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -213,6 +201,8 @@ impl Driver for Function {
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::on_time)?;
+        self.far.iter_mut().try_for_each(Jack::on_time)?;
         self.settle();
         if self.stage == Stage::Living
             && let Some(argv) = self.after.due(Instant::now())
@@ -220,7 +210,7 @@ impl Driver for Function {
             self.spawn(argv)?;
         }
         if self.stage == Stage::Living && self.tie.is_due() {
-            self.flush();
+            self.flush(Instant::now() + FLUSH);
             let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
             self.over = self.tie.sleeps(cables)?.then_some(0);
         }
@@ -244,9 +234,7 @@ impl Function {
         (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
-        if !command.is_empty() {
-            jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
-        }
+        jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
         Function {
             jacks,
             far,
@@ -260,9 +248,15 @@ impl Function {
             settling: None,
             stage,
             linger,
+            bridges: false,
             tie,
             over,
         }
+    }
+
+    /// Says that it is a switch.
+    pub fn bridging(self, bridges: bool) -> Function {
+        Function { bridges, ..self }
     }
 
     /// Its cables have links already.
@@ -270,7 +264,8 @@ impl Function {
     /// # Errors
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
-        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))?;
+        self.let_in();
         self.start_command()?;
         Ok(self)
     }
@@ -289,23 +284,9 @@ impl Function {
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
-            (request, _) => {
-                if matches!(request, Request::HandOver { .. }) {
-                    self.flush();
-                }
-                let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
-                return matches!(place::answer(call, cables), Answered::Gone);
-            }
+            _ => return answer::answer(call, self) == Answered::Gone,
         }
         false
-    }
-
-    /// Before others have the links: what is in the kernel would be lost.
-    fn flush(&mut self) {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
-        let until = Instant::now() + FLUSH;
-        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
     }
 
     fn move_frames(&mut self) -> bool {
@@ -326,6 +307,16 @@ impl Function {
             }
         }
         Ok(())
+    }
+
+    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
+    fn let_in(&mut self) {
+        let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
+        if held && self.jacks.iter().all(Jack::is_complete) {
+            let has_command = !self.command.is_empty();
+            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
+            self.jacks.iter_mut().for_each(|jack| jack.audience = next);
+        }
     }
 
     /// Starts CMD once frames get away on every interface: it finds a network that works.
@@ -351,7 +342,7 @@ impl Function {
         Ok(())
     }
 
-    /// Whether frames of a recording wait for CMD.
+    /// Whether frames wait for CMD.
     fn holds_back(&self) -> bool {
         self.jacks.iter().any(Jack::holds_back)
     }
