@@ -29,7 +29,8 @@ HIJACK=$1/lib/hijack/liblkl-hijack.so
 ip link set lo up
 ip address add 192.0.2.1/32 dev lo
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+server=''
+trap 'kill -9 $server 2>/dev/null; rm -rf "$dir"' EXIT
 cd "$dir" || exit
 mkfifo f1 f2
 export SHMRING_RUNTIME_DIR=$dir/run
