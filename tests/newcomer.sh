@@ -27,7 +27,7 @@ echo "== cargo run --release -- demo, without ping and iptables"
 user "cargo run -q --release -- demo" | tee "$root/bare"
 said "$root/bare" <<'END'
 iputils-ping
-from 8.8.8.8
+with 8.8.8.8:5202
 shm
 fifo
 END

@@ -37,6 +37,7 @@ gcc -Wall -Werror $(pkg-config --cflags --libs shmring) -o questions \
 ./questions | /in/answers
 END
 cat >"$root.in/all" <<'END'
+cd # captures are written
 sh -e /in/first
 for example in /usr/share/doc/stdpkt/examples/*.sh; do
     case $example in
