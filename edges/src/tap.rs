@@ -45,6 +45,11 @@ mod ioctl {
         request_code_write!(b'T', 202, size_of::<libc::c_int>()),
         libc::ifreq
     );
+    // TUNSETPERSIST takes its argument by value, too.
+    nix::ioctl_write_int_bad!(
+        set_persist,
+        request_code_write!(b'T', 203, size_of::<libc::c_int>())
+    );
     nix::ioctl_write_int_bad!(
         set_offload,
         request_code_write!(b'T', 208, size_of::<libc::c_uint>())
@@ -188,6 +193,20 @@ impl Tap {
             )
         })?;
         Ok(tap)
+    }
+
+    /// Leaves the interface to its network namespace, with which it goes: taking it down
+    /// waits for grace periods of the kernel, tens of milliseconds, and whoever
+    /// closes the last descriptor of an interface that is nobody's waits for them.
+    /// The kernel's own thread takes down what a namespace leaves behind.
+    ///
+    /// # Errors
+    /// When the kernel refuses; it is then gone once this is dropped, as before.
+    pub fn leave_to_namespace(&self) -> Result<()> {
+        // SAFETY: TUNSETPERSIST takes its flag by value.
+        unsafe { ioctl::set_persist(self.file.as_raw_fd(), 1) }
+            .with_context(|| format!("interface {}: persistence", self.name))?;
+        Ok(())
     }
 
     /// The interface's name.

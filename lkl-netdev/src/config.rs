@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use shmring::Channel;
+use shmring::board::{Identity, introduce, is_name};
+use shmring::layout::speak_for;
 
 /// How a device's links are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,10 @@ pub struct Config {
     pub linger: Duration,
     /// Name of the interface for `stdpkt ls`; the paths if empty.
     pub label: String,
+    /// What the process is called there; by its program if `None`.
+    pub name: Option<String>,
+    /// The function that this process is a part of: its links are shown as that one's.
+    pub inside: Option<u32>,
 }
 
 impl Default for Config {
@@ -25,6 +31,8 @@ impl Default for Config {
             ring: 1 << 20,
             linger: Duration::from_secs(5),
             label: String::new(),
+            name: None,
+            inside: None,
         }
     }
 }
@@ -44,6 +52,8 @@ impl Config {
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
     /// - `STDPKT_RING`: bytes of ring.
     /// - `STDPKT_LINGER`: milliseconds.
+    /// - `STDPKT_NAME`: what the process is called.
+    /// - `STDPKT_INSIDE`: the process id of `stdpkt run`, which sets it; it has a name.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -80,7 +90,34 @@ impl Config {
             };
             config.linger = Duration::from_millis(millis);
         }
+        match get("STDPKT_NAME") {
+            Some(value) if !is_name(&value) => {
+                return Err(wrong(
+                    "STDPKT_NAME",
+                    value,
+                    "1 to 32 letters, digits, `-`, `_` and `.` are possible, not digits only",
+                ));
+            }
+            name => config.name = name,
+        }
+        if let Some(value) = get("STDPKT_INSIDE") {
+            let Ok(pid) = value.parse() else {
+                return Err(wrong("STDPKT_INSIDE", value, "a process id is possible"));
+            };
+            config.inside = Some(pid);
+        }
         Ok(config)
+    }
+
+    /// Says who this process is, where it was told: before its first device is made.
+    pub fn introduce(&self) {
+        if let Some(pid) = self.inside {
+            return speak_for(pid);
+        }
+        let Some(name) = self.name.clone() else { return };
+        let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        introduce(Identity { name, command: line.trim_end().to_owned() });
     }
 }
 
@@ -99,13 +136,19 @@ mod tests {
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
         assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
+        assert_eq!(with("STDPKT_NAME", "fw").unwrap().name.as_deref(), Some("fw"));
+        assert_eq!(with("STDPKT_NAME", "").unwrap().name, None);
     }
 
     #[test]
     fn mistakes_name_the_variable() {
-        for (name, value) in
-            [("STDPKT_CHANNEL", "tcp"), ("STDPKT_RING", "9"), ("STDPKT_LINGER", "-1")]
-        {
+        for (name, value) in [
+            ("STDPKT_CHANNEL", "tcp"),
+            ("STDPKT_RING", "9"),
+            ("STDPKT_LINGER", "-1"),
+            ("STDPKT_NAME", "1"),
+            ("STDPKT_INSIDE", "me"),
+        ] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }
     }

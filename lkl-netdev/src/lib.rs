@@ -29,7 +29,6 @@ mod plugs;
 mod poller;
 mod receive;
 mod say;
-mod segment;
 mod sides;
 mod transmit;
 

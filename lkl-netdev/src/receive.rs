@@ -4,13 +4,12 @@ use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use cable::{Joined, Receiver};
-use frames::{ETHERNET_LEN, VNET_LEN};
+use frames::{ETHERNET_LEN, Piece, Pieces, VNET_LEN};
 use shmring::{Bytes, RecvError};
 
 use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
-use crate::segment::Segments;
 
 /// LKL never hands over more buffers at once...
 const MAX_BUFFERS: usize = 19;
@@ -49,7 +48,7 @@ pub(crate) struct Receive {
     backoff: Duration,
     /// A frame that is being delivered in pieces, and the link it came by: `links[turn]`
     /// while that is here.
-    segments: Option<(Key, Segments)>,
+    pieces: Option<(Key, Pieces)>,
     mergeable: bool,
     /// Frames since `poll` looked at what else there is.
     row: u32,
@@ -89,7 +88,7 @@ impl Receive {
             sleeping: false,
             retry: None,
             backoff: MIN_RETRY,
-            segments: None,
+            pieces: None,
             mergeable: offload & MERGEABLE != 0,
             row: 0,
             served: 0,
@@ -112,8 +111,8 @@ impl Receive {
     /// Takes it into use.
     pub fn take(&mut self, key: Key, joined: &mut Joined) {
         self.links.extend(joined.rx.take().map(|rx| (key, rx)));
-        let in_pieces = |segments: &&(Key, Segments)| segments.0 == key;
-        if self.segments.as_ref().is_some_and(|it| in_pieces(&it)) {
+        let in_pieces = |pieces: &&(Key, Pieces)| pieces.0 == key;
+        if self.pieces.as_ref().is_some_and(|it| in_pieces(&it)) {
             self.turn = self.links.len().saturating_sub(1);
         }
     }
@@ -185,15 +184,15 @@ impl Receive {
             self.turn %= self.links.len();
             let (key, rx) = &mut self.links[self.turn];
             // Of a frame whose link is elsewhere at the moment, or gone.
-            let others = self.segments.take_if(|(of, _)| of != key);
-            let (segments, mergeable) = (&mut self.segments, self.mergeable);
+            let others = self.pieces.take_if(|(of, _)| of != key);
+            let (under_way, mergeable) = (&mut self.pieces, self.mergeable);
             let received = rx.receive(|bytes| {
-                let mut pieces = segments.take().map(|(_, pieces)| pieces);
+                let mut pieces = under_way.take().map(|(_, pieces)| pieces);
                 let frame = deliver(bytes, buffers, &mut pieces, mergeable);
-                *segments = pieces.map(|pieces| (*key, pieces));
+                *under_way = pieces.map(|pieces| (*key, pieces));
                 (!matches!(frame, Frame::Later | Frame::Delivered(_, false)), frame)
             });
-            self.segments = self.segments.take().or(others);
+            self.pieces = self.pieces.take().or(others);
             match received {
                 Ok(Frame::Delivered(len, is_done)) => {
                     self.turn += usize::from(is_done);
@@ -216,7 +215,7 @@ impl Receive {
             self.turn -= 1;
         }
         let (key, rx) = self.links.remove(at);
-        self.segments.take_if(|(of, _)| *of == key);
+        self.pieces.take_if(|(of, _)| *of == key);
         self.ended.push((key, rx, error));
         // Its cable looks for another neighbour.
         control.ring();
@@ -280,30 +279,32 @@ impl Receive {
 fn deliver(
     bytes: Bytes<'_>,
     buffers: Buffers<'_>,
-    segments: &mut Option<Segments>,
+    pieces: &mut Option<Pieces>,
     mergeable: bool,
 ) -> Frame {
     let (len, room) = (bytes.len(), buffers.total());
     let is_frame = len >= VNET_LEN + ETHERNET_LEN;
-    if segments.is_none() {
+    if pieces.is_none() {
         // A frame that fits to the last byte is fine where buffers do not merge; where
         // they do, LKL takes it for a truncated one.
         if is_frame && (len < room || len == room && !mergeable) {
             buffers.scatter(0, bytes, 0, len);
             return Frame::Delivered(len, true);
         }
-        *segments = Segments::of(bytes);
+        *pieces = Pieces::of(len, |at, out| bytes.copy_to(at, out));
     }
-    let piece = segments.as_mut().and_then(|it| it.next(bytes, buffers, room.saturating_sub(1)));
+    let piece = pieces.as_mut().and_then(|it| it.next(room.saturating_sub(1)));
     let more_may_come = mergeable && buffers.count() < MAX_BUFFERS && room <= MAX_MERGE;
     match piece {
-        Some(written) => {
-            segments.take_if(|segments| segments.is_done());
-            Frame::Delivered(written, segments.is_none())
+        Some(Piece { headers, payload }) => {
+            buffers.scatter_slice(0, &headers);
+            buffers.scatter(headers.len(), bytes, payload.start, payload.len());
+            pieces.take_if(|pieces| pieces.is_done());
+            Frame::Delivered(headers.len() + payload.len(), pieces.is_none())
         }
         None if more_may_come && is_frame => Frame::Later,
         None => {
-            *segments = None;
+            *pieces = None;
             Frame::Refused
         }
     }

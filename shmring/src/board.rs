@@ -72,6 +72,16 @@ pub struct Identity {
     pub command: String,
 }
 
+/// Whether a process can be called that: 1 to [`NAME_LEN`] ASCII letters, digits, `-`, `_`
+/// and `.`, not `-` first, and not digits only, as process ids are.
+pub fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=NAME_LEN).contains(&text.len())
+        && text.chars().all(plain)
+        && !text.starts_with('-')
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 static IDENTITY: OnceLock<Identity> = OnceLock::new();
 
 /// Says who this process is, before its board is made. Said once.

@@ -52,6 +52,8 @@
 //! `tail`, `head` and each length are read once into private memory and checked
 //! there.
 
+use std::sync::OnceLock;
+
 #[cfg(not(loom))]
 use crate::sync::AtomicU8;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -87,7 +89,7 @@ pub(crate) struct SideBlock {
     pub stalls: AtomicU64,
     /// Times the side rang the other's doorbell.
     pub wakeups: AtomicU64,
-    /// Process id, as the side itself sees it.
+    /// Process id, as the side itself sees it, or that of which it is a part ([`speak_for`]).
     pub pid: AtomicU32,
     /// Bytes of `label` in use.
     pub label_len: AtomicU32,
@@ -95,11 +97,21 @@ pub(crate) struct SideBlock {
     pub label: [AtomicU64; LABEL_LEN / 8],
 }
 
+static SPEAKS_FOR: OnceLock<u32> = OnceLock::new();
+
+/// This process is a part of another one, which started it: the links that are made from now
+/// on are shown as that one's.
+pub fn speak_for(pid: u32) {
+    // A second time nothing changes: links have been shown.
+    let _ = SPEAKS_FOR.set(pid);
+}
+
 impl SideBlock {
     /// Says who this side is.
     pub fn identify(&self, label: &str) {
         self.label_len.store(store_text(label, &self.label) as u32, Ordering::Relaxed);
-        self.pid.store(std::process::id(), Ordering::Relaxed);
+        let pid = SPEAKS_FOR.get().copied().unwrap_or_else(std::process::id);
+        self.pid.store(pid, Ordering::Relaxed);
     }
 }
 

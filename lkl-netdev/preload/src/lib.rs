@@ -55,6 +55,7 @@ fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
         ));
     }
     let config = Config::from_env().map_err(|error| error.to_string())?;
+    config.introduce();
     let ends = match Ends::open(&name.to_string_lossy()) {
         Err(IfnameError::Foreign(error)) => {
             return next(name, offload).ok_or_else(|| error.to_string());

@@ -170,13 +170,9 @@ impl Driver for Function {
     }
 
     fn parted(&mut self) -> Result<()> {
-        self.jacks.iter_mut().try_for_each(Jack::links_ended)?;
         self.far.iter_mut().try_for_each(Jack::links_ended)?;
-        if self.stage != Stage::Living {
-            return Ok(());
-        }
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
-        let cut = cables().any(Cable::is_gone);
+        let cut = self.stage == Stage::Living && cables().any(Cable::is_gone);
         if cut {
             // What ended the neighbour may have been sent to us as well.
             self.take_signals()?;
@@ -193,7 +189,12 @@ impl Driver for Function {
             Stage::Living if cut => self.leave(self.status),
             _ => {}
         }
-        Ok(())
+        let leaves = matches!(self.stage, Stage::Leaving(_) | Stage::Closing(_));
+        if leaves && !self.jacks.iter().flat_map(|jack| &jack.cables).any(Cable::is_up) {
+            // There is nobody to see that, and the kernel may take tens of milliseconds.
+            return Ok(());
+        }
+        self.jacks.iter_mut().try_for_each(Jack::links_ended)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -97,6 +97,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let signals = Signals::new()?;
     let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
     let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
+    if existing.is_none() {
+        taps.iter().try_for_each(Tap::leave_to_namespace)?;
+    }
     netlink::configure(&network)?;
     if args.forward {
         sysctl::forward(args.netns.as_ref().map(|_| &network))?;
