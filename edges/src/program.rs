@@ -61,6 +61,11 @@ impl Program {
         Ok(Ok(Program { child, pidfd }))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// Its exit status if it has ended, 128 + n after signal n.
     ///
     /// # Errors

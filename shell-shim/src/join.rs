@@ -1,5 +1,6 @@
 //! `stdpkt join`: something that is no function at the end of a link.
 
+pub mod descendants;
 pub mod driver;
 
 use std::os::fd::AsFd;
@@ -20,6 +21,7 @@ use crate::filters::{left, offer, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
+use descendants::Descendants;
 use driver::{Course, Joint};
 
 /// Bytes of ring each way between two edges.
@@ -79,6 +81,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     };
     let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
     let dir = RuntimeDir::for_user()?;
+    let descendants = Descendants::adopt()?;
     // What can be refused is refused before CMD starts.
     let mut programs = Vec::new();
     let mut open = |spec: &EdgeSpec, out| match spec {
@@ -117,7 +120,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, programs).run(Switch::new(dir)?)
+    Joint::new(jacks, signals, programs, descendants).run(Switch::new(dir)?)
 }
 
 /// Starts a program for its standard input and output.

@@ -13,6 +13,7 @@
 pub mod addresses;
 pub mod backlog;
 pub mod keeper;
+pub mod lent;
 pub mod lkl;
 pub mod namespace;
 pub mod netlink;
