@@ -1,6 +1,8 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod between;
 mod handover;
+mod keep;
 mod plan;
 mod renew;
 mod upgrade;
@@ -19,6 +21,7 @@ use super::outlet::Outlet;
 use super::shown::Shown;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
+pub use between::insert;
 use frames::FEATURES;
 pub use handover::give;
 pub use plan::{CablePlan, Fallback};
@@ -40,6 +43,10 @@ pub struct Cable {
     resting: Option<PipeEnd>,
     /// What there is from the start, until it is taken into use.
     first: Vec<Joined>,
+    /// A link that goes on where another one ends, until it is taken into use.
+    bequeathed: Option<(u32, Link)>,
+    /// Until when links are held.
+    held_until: Option<Instant>,
     /// Serial numbers of links that are on their way to another process.
     lent: Vec<u32>,
     /// Links by serial number.
@@ -125,6 +132,8 @@ impl Cable {
             rendezvous: None,
             resting: None,
             first: Vec::new(),
+            bequeathed: None,
+            held_until: None,
             lent: Vec::new(),
             links: Vec::new(),
             serial: 0,
@@ -149,6 +158,16 @@ impl Cable {
     /// The pipe's name for people.
     pub fn what(&self) -> &str {
         &self.parts.what
+    }
+
+    /// The function's name for this end.
+    pub fn label(&self) -> &str {
+        &self.parts.offer.label
+    }
+
+    /// Whether the function ends with its neighbours, see [`CablePlan::vital`].
+    pub fn is_vital(&self) -> bool {
+        self.parts.vital
     }
 
     /// Whether the function has to end, since its neighbour on a `|` has ended and
@@ -218,9 +237,15 @@ impl Cable {
         std::mem::take(&mut self.ended)
     }
 
-    /// The link that takes frames.
+    /// The half that takes frames, of [`Cable::way_out`].
     pub fn sender(&mut self) -> Option<&mut Sender> {
-        self.links().find_map(|joined| joined.tx.as_mut())
+        self.way_out()?.tx.as_mut()
+    }
+
+    /// The link that takes frames. Of several it is the newest: only when a link is about to
+    /// end does another one get the way back, whether that end was heard of yet or not.
+    pub fn way_out(&mut self) -> Option<&mut Joined> {
+        self.links.iter_mut().rev().map(|(_, joined)| joined).find(|joined| joined.tx.is_some())
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.
@@ -230,7 +255,7 @@ impl Cable {
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
+        [self.look_at, self.held_until, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
@@ -275,10 +300,16 @@ impl Cable {
     pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
         self.notice.on_time(now, self.is_up());
+        if self.held_until.is_some_and(|until| now >= until) {
+            self.release();
+        }
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
         self.look_at = None;
+        if let Some((serial, link)) = self.bequeathed.take() {
+            return self.enter_on(serial, link, wake);
+        }
         if !self.first.is_empty() {
             let first = std::mem::take(&mut self.first);
             return first.into_iter().try_for_each(|joined| self.add(joined, wake));

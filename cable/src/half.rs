@@ -17,22 +17,27 @@ pub struct Joined {
     pub tx: Option<Sender>,
     /// Frames in.
     pub rx: Option<Receiver>,
+    /// Frames out, later: nothing is sent meanwhile.
+    pub(crate) held: Option<Sender>,
     /// The neighbour wrote what it may not.
     broken: bool,
     /// Of a link that came of a rendezvous: who is there, and the features both sides have.
     pub(crate) agreed: Option<(Peer, u64)>,
+    /// Another process has its descriptors, too.
+    pub(crate) is_kept: bool,
 }
 
 impl Joined {
     /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, broken: false, agreed: None }
+        Joined { tx, rx, held: None, broken: false, agreed: None, is_kept: false }
     }
 
     /// Of a link.
     pub fn link(link: Link) -> Joined {
         let agreed = Some((link.peer, link.features));
-        Joined { tx: link.tx, rx: link.rx.map(Receiver::new), broken: false, agreed }
+        let rx = link.rx.map(Receiver::new);
+        Joined { agreed, ..Joined::new(link.tx, rx) }
     }
 
     /// Whether the neighbour wrote what it may not.
@@ -67,7 +72,7 @@ impl Joined {
 
     /// Whether there is a half left.
     pub fn is_alive(&self) -> bool {
-        self.tx.is_some() || self.rx.is_some()
+        self.tx.is_some() || self.rx.is_some() || self.held.is_some()
     }
 }
 
@@ -116,13 +121,7 @@ impl Receiver {
     ) -> Result<T, RecvError> {
         loop {
             match self.source.borrow() {
-                Ok(mut frame) => {
-                    let (done, result) = take(frame.bytes());
-                    if done {
-                        frame.release();
-                    }
-                    return Ok(result);
-                }
+                Ok(frame) => return Ok(frame.give(take)),
                 Err(RecvError::Empty) => return Err(RecvError::Empty),
                 Err(end) => self.advance(end)?,
             }
@@ -132,6 +131,11 @@ impl Receiver {
     /// Whether frames come by a ring, where a look costs no system call.
     pub fn is_ring(&self) -> bool {
         matches!(self.source, Rx::Ring(_))
+    }
+
+    /// See [`Rx::ring`]: of the source that frames come from.
+    pub fn ring(&self) -> Option<u64> {
+        self.source.ring()
     }
 
     /// Whether there is a frame to be taken, now.
@@ -163,6 +167,16 @@ impl Receiver {
     /// The one source that there is.
     pub(crate) fn into_only(self) -> Result<Rx, Box<Receiver>> {
         if self.next.is_empty() { Ok(self.source) } else { Err(Box::new(self)) }
+    }
+
+    /// Whether other sources come after the one that frames come from.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// What frames come from in the end.
+    pub(crate) fn last(&mut self) -> &mut Rx {
+        self.next.back_mut().unwrap_or(&mut self.source)
     }
 
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {
@@ -199,7 +213,8 @@ impl Receiver {
 }
 
 impl AsFd for Receiver {
-    /// Of the last source: no more will come into those before it.
+    /// Of the last source. More may come into those before it only where they are
+    /// waited for already.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.next.back().unwrap_or(&self.source).as_fd()
     }

@@ -3,7 +3,7 @@
 pub mod codec;
 pub mod flow;
 mod guests;
-mod inherited;
+pub mod inherited;
 mod matching;
 pub mod messages;
 mod patience;
@@ -13,3 +13,4 @@ pub mod spec;
 pub mod stream;
 pub mod tap;
 pub mod unix;
+pub mod vhost_user;

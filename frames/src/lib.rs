@@ -15,7 +15,7 @@ mod vnet;
 
 pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
-pub use packets::{Packets, WireError};
+pub use packets::{PacketError, Packets};
 pub use pieces::{Piece, Pieces};
 pub use vnet::{VnetHeader, push_frame};
 

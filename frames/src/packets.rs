@@ -21,7 +21,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Why a frame has no form on a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub enum PacketError {
     /// Less than a virtio-net header and an Ethernet header.
     #[error("a frame of {0} bytes is shorter than its headers")]
     Short(usize),
@@ -56,13 +56,13 @@ impl Packets {
     /// Calls `emit` with each complete packet of a frame, in order.
     ///
     /// # Errors
-    /// [`WireError`], before the first packet: a frame is sent whole or not at all.
-    pub fn each(&mut self, frame: &[u8], mut emit: impl FnMut(&[u8])) -> Result<(), WireError> {
+    /// [`PacketError`], before the first packet: a frame is sent whole or not at all.
+    pub fn each(&mut self, frame: &[u8], mut emit: impl FnMut(&[u8])) -> Result<(), PacketError> {
         let Some((header, packet)) = frame.split_first_chunk::<VNET_LEN>() else {
-            return Err(WireError::Short(frame.len()));
+            return Err(PacketError::Short(frame.len()));
         };
         if packet.len() < ETHERNET_LEN {
-            return Err(WireError::Short(frame.len()));
+            return Err(PacketError::Short(frame.len()));
         }
         let header = VnetHeader::parse(header);
         match header.gso_type & !GSO_ECN {
@@ -72,19 +72,19 @@ impl Packets {
             }
             GSO_NONE => self.fill_checksum(&header, packet).map(|()| emit(&self.packet)),
             GSO_TCPV4 | GSO_TCPV6 => self.segment(&header, packet, emit),
-            _ => Err(WireError::GsoType(header.gso_type)),
+            _ => Err(PacketError::GsoType(header.gso_type)),
         }
     }
 
     /// The field at `csum_offset` holds the sum of the pseudo header; that of
     /// the rest is added and the complement stored. Works for TCP, UDP and all
     /// that has its checksum made the same way.
-    fn fill_checksum(&mut self, header: &VnetHeader, packet: &[u8]) -> Result<(), WireError> {
+    fn fill_checksum(&mut self, header: &VnetHeader, packet: &[u8]) -> Result<(), PacketError> {
         let start = usize::from(header.csum_start);
         let field = start + usize::from(header.csum_offset);
         if start < ETHERNET_LEN || field + 2 > packet.len() {
             let VnetHeader { csum_start: start, csum_offset: offset, .. } = *header;
-            return Err(WireError::Checksum { start, offset, len: packet.len() });
+            return Err(PacketError::Checksum { start, offset, len: packet.len() });
         }
         let sum = Sum16BitWords::new().add_slice(&packet[start..]);
         let sum = match header.csum_offset {
@@ -103,20 +103,20 @@ impl Packets {
         header: &VnetHeader,
         frame: &[u8],
         mut emit: impl FnMut(&[u8]),
-    ) -> Result<(), WireError> {
+    ) -> Result<(), PacketError> {
         let size = usize::from(header.gso_size);
         if size == 0 {
-            return Err(WireError::GsoSize);
+            return Err(PacketError::GsoSize);
         }
         let (at, end) = locate(header.gso_type & !GSO_ECN, frame)?;
         let payload = end - at.payload;
         let segments = payload.div_ceil(size).max(1);
         if segments * (at.payload + size.min(payload)) > MAX_BYTES {
-            return Err(WireError::Headers("of a packet with some payload in each segment"));
+            return Err(PacketError::Headers("of a packet with some payload in each segment"));
         }
         let longest = at.payload - at.ip + size.min(payload);
         if longest > usize::from(u16::MAX) {
-            return Err(WireError::Headers("of a packet that fits into 65535 bytes"));
+            return Err(PacketError::Headers("of a packet that fits into 65535 bytes"));
         }
         let (mut skipped, mut serial) = (0, 0u16);
         loop {
@@ -143,9 +143,9 @@ impl Packets {
 }
 
 /// Finds the headers of a TCP packet behind any VLAN tags, and its end.
-fn locate(gso_type: u8, frame: &[u8]) -> Result<(Tcp, usize), WireError> {
+fn locate(gso_type: u8, frame: &[u8]) -> Result<(Tcp, usize), PacketError> {
     let v6 = gso_type == GSO_TCPV6;
-    let wrong = WireError::Headers(if v6 { "TCP over IPv6" } else { "TCP over IPv4" });
+    let wrong = PacketError::Headers(if v6 { "TCP over IPv6" } else { "TCP over IPv4" });
     let sliced = SlicedPacket::from_ethernet(frame).map_err(|_| wrong)?;
     // All of them are subslices of the frame.
     let offset = |part: &[u8]| part.as_ptr() as usize - frame.as_ptr() as usize;

@@ -6,6 +6,18 @@ use shmring::Channel;
 use shmring::board::{Identity, introduce, is_name};
 use shmring::layout::speak_for;
 
+/// Whether the program's threads look at the rings while they wait, see
+/// [`take_over`](crate::take_over).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Where LKL allows for it.
+    On,
+    /// Never: LKL's poll threads are woken for each burst of frames.
+    Off,
+    /// As `On`, and a line says whether it does.
+    Tell,
+}
+
 /// How a device's links are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -13,6 +25,8 @@ pub struct Config {
     pub channel: Channel,
     /// Bytes of ring, rounded up to a power of two.
     pub ring: usize,
+    /// For the preloaded library; other programs call [`take_over`](crate::take_over).
+    pub look: Look,
     /// After the program: so long without an acknowledgement, and what connections still
     /// have to send is given up. Zero: at once.
     pub linger: Duration,
@@ -29,6 +43,7 @@ impl Default for Config {
         Config {
             channel: Channel::Shm,
             ring: 1 << 20,
+            look: Look::On,
             linger: Duration::from_secs(5),
             label: String::new(),
             name: None,
@@ -51,6 +66,7 @@ impl Config {
     ///
     /// - `STDPKT_CHANNEL`: `shm` or `fifo`.
     /// - `STDPKT_RING`: bytes of ring.
+    /// - `STDPKT_LOOK`: `on`, `off` or `tell`.
     /// - `STDPKT_LINGER`: milliseconds.
     /// - `STDPKT_NAME`: what the process is called.
     /// - `STDPKT_INSIDE`: the process id of `stdpkt run`, which sets it; it has a name.
@@ -70,6 +86,14 @@ impl Config {
                 "shm" => Channel::Shm,
                 "fifo" => Channel::Fifo,
                 _ => return Err(wrong("STDPKT_CHANNEL", value, "shm or fifo is possible")),
+            };
+        }
+        if let Some(value) = get("STDPKT_LOOK") {
+            config.look = match value.as_str() {
+                "on" => Look::On,
+                "off" => Look::Off,
+                "tell" => Look::Tell,
+                _ => return Err(wrong("STDPKT_LOOK", value, "on, off or tell is possible")),
             };
         }
         if let Some(value) = get("STDPKT_RING") {
@@ -133,6 +157,8 @@ mod tests {
     fn each_variable_counts() {
         assert_eq!(with("HOME", "/"), Ok(Config::default()));
         assert_eq!(with("STDPKT_CHANNEL", "fifo").unwrap().channel, Channel::Fifo);
+        assert_eq!(with("STDPKT_LOOK", "off").unwrap().look, Look::Off);
+        assert_eq!(with("STDPKT_LOOK", "tell").unwrap().look, Look::Tell);
         assert_eq!(with("STDPKT_RING", "65536").unwrap().ring, 65536);
         assert_eq!(with("STDPKT_RING", ""), Ok(Config::default()));
         assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
@@ -144,6 +170,7 @@ mod tests {
     fn mistakes_name_the_variable() {
         for (name, value) in [
             ("STDPKT_CHANNEL", "tcp"),
+            ("STDPKT_LOOK", "no"),
             ("STDPKT_RING", "9"),
             ("STDPKT_LINGER", "-1"),
             ("STDPKT_NAME", "1"),

@@ -10,6 +10,8 @@ use shmring::{Bytes, RecvError};
 use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
+use crate::duty::{Bell, Duty};
+use crate::whose;
 
 /// LKL never hands over more buffers at once...
 const MAX_BUFFERS: usize = 19;
@@ -26,8 +28,8 @@ const MAX_RETRY: Duration = Duration::from_millis(10);
 /// came before, an ARP request above all, would be lost on it.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// So many frames, and LKL's thread has to pass by `poll`: more than frames may be
-/// waiting there, and a neighbour that never stops sending would keep it away.
+/// So many frames, and who processes LKL's queue has to come back: more than frames may
+/// be waiting there, and a neighbour that never stops sending would keep it away.
 const ROW: u32 = 1024;
 
 pub(crate) struct Receive {
@@ -41,8 +43,8 @@ pub(crate) struct Receive {
     settled: bool,
     /// `rx` found nothing, and `poll` has not reported since that there is a frame.
     pub wanted: bool,
-    /// The poll thread sleeps: who finds the rings empty has to ask for a bell.
-    pub sleeping: bool,
+    /// What the poll thread does.
+    duty: Duty,
     /// When a frame that could not be delivered is tried again.
     retry: Option<Instant>,
     backoff: Duration,
@@ -50,12 +52,27 @@ pub(crate) struct Receive {
     /// while that is here.
     pieces: Option<(Key, Pieces)>,
     mergeable: bool,
+    /// The poll thread processes LKL's queue, and is to pass by `poll` from time to time.
+    out: bool,
     /// Frames since `poll` looked at what else there is.
     row: u32,
     /// Calls that delivered something.
     pub served: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// The bells of all rings are one.
+struct Rings<'a>(&'a mut [(Key, Receiver)]);
+
+impl Bell for Rings<'_> {
+    fn ask(&mut self) -> bool {
+        self.0.iter_mut().fold(true, |sleep, (_, rx)| rx.arm() && sleep)
+    }
+
+    fn take_back(&mut self) {
+        self.0.iter_mut().for_each(|(_, rx)| rx.disarm());
+    }
 }
 
 /// What became of a call of `rx`.
@@ -85,7 +102,8 @@ impl Receive {
             settles: None,
             settled: false,
             wanted: false,
-            sleeping: false,
+            duty: Duty::new(),
+            out: false,
             retry: None,
             backoff: MIN_RETRY,
             pieces: None,
@@ -127,13 +145,14 @@ impl Receive {
         if !self.settled && !self.settle(control) {
             return -1;
         }
-        if self.row >= ROW && !self.sleeping {
+        if self.row >= ROW && (self.out || whose::is_serving()) {
             self.wanted = true;
             return -1;
         }
         loop {
             match self.next(control, buffers) {
                 Served::Bytes(len) => {
+                    self.duty.found();
                     self.row += 1;
                     self.served += 1;
                     self.bytes += len as u64;
@@ -144,7 +163,7 @@ impl Receive {
                 Served::Nothing => {
                     self.retry = None;
                     // A frame may have come just before the bell was asked for.
-                    if self.sleeping && !self.arm() {
+                    if !self.duty.empty(&mut Rings(&mut self.links)) {
                         continue;
                     }
                     self.wanted = true;
@@ -173,7 +192,7 @@ impl Receive {
     fn call_at(&mut self, control: &Control, at: Instant) {
         self.retry = Some(at);
         self.wanted = true;
-        if self.sleeping {
+        if !self.duty.is_near() {
             control.ring();
         }
     }
@@ -249,10 +268,31 @@ impl Receive {
         full
     }
 
-    /// `poll` says that there are frames.
-    pub fn reported(&mut self) {
-        self.wanted = false;
-        self.retry = None;
+    /// Whether LKL is to be told that there are frames; it is the caller who tells it.
+    pub fn take_ready(&mut self, control: &Control) -> bool {
+        let ready = self.wanted && self.is_ready(control);
+        if ready {
+            self.wanted = false;
+            self.retry = None;
+        }
+        ready
+    }
+
+    /// Somebody who waits processes LKL's queue, and is to see in a while whether that is
+    /// over.
+    pub fn begin_row(&mut self) {
+        self.row = 0;
+    }
+
+    /// The poll thread leaves `poll` to process LKL's queue.
+    pub fn goes_out(&mut self) {
+        self.out = true;
+    }
+
+    /// It is in `poll` again. LKL may miss, on its way out of a queue, that its driver put
+    /// more buffers there: whether it is to look once more.
+    pub fn comes_back(&mut self, control: &Control) -> bool {
+        std::mem::take(&mut self.out) && !self.wanted && self.is_ready(control)
     }
 
     /// When to look again although no bell rang.
@@ -260,18 +300,31 @@ impl Receive {
         self.retry
     }
 
-    /// Asks for bells; `false` when there is a frame or an end to look at.
-    pub fn arm(&mut self) -> bool {
-        let mut sleep = true;
-        for (_, rx) in &mut self.links {
-            sleep &= rx.arm();
-        }
-        sleep
+    /// See [`Duty::doze`].
+    pub fn doze(&mut self) {
+        self.duty.doze();
     }
 
-    /// Nobody needs to ring any more.
-    pub fn disarm(&mut self) {
-        self.links.iter_mut().for_each(|(_, rx)| rx.disarm());
+    /// See [`Duty::sleep`].
+    pub fn sleep(&mut self) -> bool {
+        // With a time to try again, LKL need not be told before.
+        let wanted = self.wanted && self.retry.is_none();
+        self.duty.sleep(&mut Rings(&mut self.links), wanted)
+    }
+
+    /// See [`Duty::is_deaf`].
+    pub fn is_deaf(&self) -> bool {
+        self.duty.is_deaf()
+    }
+
+    /// See [`Duty::wake`].
+    pub fn wake(&mut self) {
+        self.duty.wake(&mut Rings(&mut self.links));
+    }
+
+    /// See [`Duty::left_alone`].
+    pub fn left_alone(&mut self) -> bool {
+        self.duty.left_alone(&mut Rings(&mut self.links))
     }
 }
 

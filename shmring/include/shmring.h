@@ -52,6 +52,7 @@ struct shmring_header {
     _Alignas(128) _Atomic uint32_t producer_waiting;
     _Alignas(128) struct shmring_side producer;
     _Alignas(128) struct shmring_side consumer;
+    _Alignas(128) _Atomic uint64_t taken; /* for who goes on with the consumer's end */
 };
 
 /* ---- The messages, over sockets that keep them apart. ---- */

@@ -169,11 +169,18 @@ const _: () = {
     assert!(size_of::<Slot>() == 192);
 };
 
-/// Takes the board of this process down for good, if there is one: somebody else does
-/// now what it did.
+/// Takes the board of this process down, if there is one: somebody else does now what it did.
 pub fn retire() {
     if let Some(board) = BOARD.get() {
         board.head().magic.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Puts it up again: this process does so again itself.
+pub fn resume() {
+    if let Some(board) = BOARD.get() {
+        // POST
+        board.head().magic.store(u64::from_ne_bytes(MAGIC), Ordering::Release);
     }
 }
 

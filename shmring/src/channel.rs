@@ -130,6 +130,12 @@ impl Tx {
         either!(Tx, self, half => half.max_frame())
     }
 
+    /// Inode of the ring's memory, if it is one: as [`observe`](crate::observe) sees it.
+    pub fn ring(&self) -> Option<u64> {
+        let Tx::Ring(producer) = self else { return None };
+        rustix::fs::fstat(producer.memory()).ok().map(|stat| stat.st_ino)
+    }
+
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
         match self {
@@ -222,12 +228,7 @@ impl Rx {
     /// [`RecvError`].
     #[inline]
     pub fn take<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> Result<T, RecvError> {
-        let mut frame = self.borrow()?;
-        let (done, result) = take(frame.bytes());
-        if done {
-            frame.release();
-        }
-        Ok(result)
+        Ok(self.borrow()?.give(take))
     }
 
     /// See [`Consumer::borrow`].
@@ -289,6 +290,12 @@ impl Rx {
         }
     }
 
+    /// As [`Tx::ring`].
+    pub fn ring(&self) -> Option<u64> {
+        let Rx::Ring(consumer) = self else { return None };
+        rustix::fs::fstat(consumer.memory()).ok().map(|stat| stat.st_ino)
+    }
+
     /// Counts a frame that was released without being delivered.
     pub fn count_drop(&mut self) {
         match self {
@@ -328,6 +335,21 @@ impl Borrowed<'_> {
             Borrowed::Ring(frame) => frame.bytes(),
             Borrowed::Stream(stream) => stream.frame(),
         }
+    }
+
+    /// Shows it to `take`, and gives its room back if that returns `true`.
+    #[inline]
+    pub fn give<T>(mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> T {
+        if let Borrowed::Ring(frame) = &self {
+            frame.begin();
+        }
+        let (done, result) = take(self.bytes());
+        match self {
+            _ if done => self.release(),
+            Borrowed::Ring(frame) => frame.leave(),
+            Borrowed::Stream(_) => {}
+        }
+        result
     }
 
     /// Gives the frame's room back.

@@ -11,8 +11,8 @@
 //! | 8 | 4 | `version`: [`VERSION`] | creator, once |
 //! | 12 | 4 | `max_frame`: longest frame in bytes | creator, once |
 //! | 16 | 8 | `capacity`: bytes of records, a power of two | creator, once |
-//! | 24 | 8 | `pipe_dev`: `st_dev` of the pipe that is the ring's address | creator, once |
-//! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | creator, once |
+//! | 24 | 8 | `pipe_dev`: `st_dev` of the pipe that is the ring's address | creator; who takes a side over |
+//! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | as above |
 //! | 128 | 8 | `tail`: bytes ever published | producer |
 //! | 136 | 4 | `producer_closed`: 1 after the last frame | producer |
 //! | 256 | 8 | `head`: bytes ever released | consumer |
@@ -21,6 +21,7 @@
 //! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
 //! | 640 | 80 | `producer`: side block, see below | producer |
 //! | 768 | 80 | `consumer`: side block, see below | consumer |
+//! | 896 | 8 | `taken`: begin of the record after the one that is being delivered; only where somebody keeps the link ([`handover`](crate::handover)) | consumer |
 //! | 4096 | `capacity` | records | producer |
 //!
 //! `head` and `tail` only grow; the byte at position `p` lies at
@@ -169,6 +170,11 @@ pub(crate) struct Header {
     #[cfg(not(loom))]
     pad5: [AtomicU8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
+    #[cfg(not(loom))]
+    pad6: [AtomicU8; 128 - size_of::<SideBlock>()],
+    /// Range: `head ..= tail`, else it says nothing. Writer: consumer; reader: the process
+    /// that goes on with its end.
+    pub taken: AtomicU64,
 }
 
 #[cfg(loom)]
@@ -200,6 +206,7 @@ impl Header {
             producer_waiting: AtomicU32::new(0),
             producer: side(),
             consumer: side(),
+            taken: AtomicU64::new(0),
         }
     }
 }
@@ -220,6 +227,7 @@ const _: () = {
     assert!(offset_of!(Header, producer_waiting) == 512);
     assert!(offset_of!(Header, producer) == 640);
     assert!(offset_of!(Header, consumer) == 768);
+    assert!(offset_of!(Header, taken) == 896);
     assert!(size_of::<Header>() <= HEADER_LEN);
     assert!(size_of::<SideBlock>() == 80);
 };

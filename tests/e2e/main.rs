@@ -7,6 +7,7 @@
 
 mod support;
 
+mod activation;
 mod channels;
 mod check;
 mod descriptors;
@@ -22,6 +23,7 @@ mod function_files;
 mod goodput;
 mod groups;
 mod idle;
+mod insert;
 mod isolation;
 mod kills;
 mod late;
@@ -48,3 +50,4 @@ mod talks;
 mod terminals;
 mod tutorial;
 mod unprivileged;
+mod vm;

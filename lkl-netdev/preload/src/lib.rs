@@ -13,6 +13,7 @@
 
 mod child;
 mod configuration;
+mod host;
 mod linger;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -62,6 +63,7 @@ fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
         }
         ends => ends.map_err(|error| error.to_string())?,
     };
+    host::take_over(config.look);
     let device = Netdev::new(ends, offload as u32, config).map_err(|error| format!("{error:#}"))?;
     Ok(device.into_raw())
 }

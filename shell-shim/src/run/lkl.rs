@@ -20,7 +20,7 @@ use super::args::{ChannelArg, RunArgs};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
 use super::stop::Stop;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::host::see_check;
 use crate::stack::keeper::Keeper;
