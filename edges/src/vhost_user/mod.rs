@@ -10,6 +10,7 @@ mod copy;
 mod device;
 mod memory;
 mod messages;
+mod neighbour;
 mod place;
 mod ring;
 mod vanished;
@@ -30,6 +31,7 @@ use crate::patience::Patience;
 use crate::unix::Listener;
 use channel::{Channel, End};
 use device::{Device, RECEIVE, TRANSMIT};
+use neighbour::Neighbour;
 use place::Place;
 use ring::Broken;
 
@@ -64,6 +66,7 @@ pub struct VhostUser {
     /// What the front end that is there owes, and until when.
     owes: Option<(Owed, Instant)>,
     device: Device,
+    neighbour: Neighbour,
     /// There is more to be read than was.
     unread: bool,
     /// Chains in the receive ring that were not enough for the next frame.
@@ -126,6 +129,7 @@ impl VhostUser {
             channel: None,
             owes: None,
             device: Device::new(),
+            neighbour: Neighbour::default(),
             unread: false,
             short: None,
             idle: false,
@@ -266,7 +270,8 @@ impl Edge for VhostUser {
         self.device.features().map_or(FEATURES, |features| features & FEATURES)
     }
 
-    fn plugged(&mut self, _features: u64) -> Result<()> {
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        self.neighbour.takes(features);
         self.was_plugged = true;
         if let Some(on_link) = &mut self.on_link {
             on_link(true);
@@ -292,7 +297,7 @@ impl Edge for VhostUser {
             self.device.rings[TRANSMIT].wake(memory);
         }
         self.idle = !some;
-        some
+        some || self.neighbour.has_packets()
     }
 
     fn has_room(&mut self) -> bool {
@@ -308,7 +313,8 @@ impl Edge for VhostUser {
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
-        match copy::send(&mut self.device, room) {
+        let VhostUser { neighbour, device, .. } = self;
+        match neighbour.fill(room, |room| copy::send(device, room)) {
             Ok(len) => len.ok_or(NotNow),
             Err(why) => {
                 self.broken(&why);

@@ -168,3 +168,26 @@ fn a_ring_goes_on_where_it_was() {
     assert!(front.sent().is_some());
     assert_eq!(front.used(1), 41);
 }
+
+#[test]
+fn a_neighbour_that_takes_no_segments_gets_packets() {
+    let mut front = FrontEnd::with(ALL);
+    front.edge.plugged(0).unwrap();
+    // 4000 bytes of TCP over IPv4, in segments of 1448.
+    let header = [1, 1, 54, 0, 168, 5, 34, 0, 16, 0, 0, 0];
+    let ethernet = [&[2; 12][..], &[8, 0]].concat();
+    let ip = [0x45, 0, 15, 200, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let tcp = [0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0];
+    let frame = [&header[..], &ethernet, &ip, &tcp, &[7; 4000]].concat();
+    front.write(BUFFERS, &frame);
+    front.describe(RINGS[1], 0, GUEST + BUFFERS, frame.len() as u32, 0, 0);
+    front.offer(1, 0);
+    let packets: Vec<_> = std::iter::from_fn(|| front.sent()).collect();
+    let lens: Vec<_> = packets.iter().map(Vec::len).collect();
+    assert_eq!(lens, [1448, 1448, 1104].map(|len| VNET_LEN + 54 + len));
+    assert!(packets.iter().all(|packet| packet[..VNET_LEN] == [0; VNET_LEN]));
+    // One that does gets the next as it is.
+    front.edge.plugged(FEATURES).unwrap();
+    front.offer(1, 0);
+    assert_eq!(front.sent(), Some(frame));
+}
