@@ -8,10 +8,12 @@ mod testpmd;
 use std::time::Duration;
 
 use guest::{machine, need_guests, said};
+use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
 use crate::support::procs::Process;
 use crate::support::scene::{Outcome, Scene};
+use crate::support::wait_until;
 
 /// A machine boots in 4 s, and in many times that on a busy host.
 const BOOT: Duration = Duration::from_secs(180);
@@ -136,5 +138,35 @@ fn a_machine_leases_its_address_to_another_behind_tee() {
     {
         assert!(outcome.out.contains(part), "{outcome:?}");
     }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn an_idle_machine_costs_nothing() {
+    need_guests!();
+    let scene = Scene::new();
+    let script = "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6\n".to_owned()
+        + &up("10.0.0.2")
+        + "find 10.0.0.1; sleep 1; echo idle; sleep 1000";
+    let vm = scene.start_sh(&format!(
+        "stdpkt run --right 10.0.0.1/24 -- sleep 1000 | exec stdpkt join --left vhost-user -- {}",
+        machine(&scene, "vm", &script)
+    ));
+    wait_until(BOOT, || match said(&scene, "vm") {
+        log if log.contains("idle") => Ok(()),
+        log => Err(log),
+    });
+    let joins = |it: &Process| it.name == "stdpkt" && it.args.iter().any(|arg| arg == "join");
+    let join = scene.processes().into_iter().find(joins).expect("join");
+    // Time on a processor, and how often (Documentation/scheduler/sched-stats.rst).
+    let spent = || std::fs::read_to_string(format!("/proc/{}/schedstat", join.pid)).expect("join");
+    let same = (0..5).any(|_| {
+        let before = spent();
+        std::thread::sleep(Duration::from_millis(500));
+        spent() == before
+    });
+    assert!(same, "it runs all the time");
+    vm.signal_group(Signal::TERM);
+    vm.end_within(BOOT);
     scene.assert_nothing_left();
 }
