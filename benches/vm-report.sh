@@ -161,7 +161,7 @@ testpmd() { # NAME VDEV MODE CORE
 }
 # run PATH: one sends, one receives, for some seconds.
 flood() {
-    rm -f s1 s2
+    rm -f s1 s2 ./*.pmd
     case $1 in
         stdpkt)
             stdpkt join vhost-user:unix:s1 vhost-user:unix:s2 2>err &
@@ -180,14 +180,19 @@ flood() {
             testpmd sender net_memif0,role=client,id=0,socket=s1,socket-abstract=no,rsize=11 txonly 0 &
             ;;
     esac
-    sleep 8
+    # Both have begun; then some seconds.
+    for _ in $(seq 150); do
+        grep -aqs Rx-pps receiver.pmd && grep -aqs Tx-pps sender.pmd && break
+        sleep 0.2
+    done
+    sleep 6
     kill $(jobs -p) 2>/dev/null
     # shellcheck disable=SC2009 # by the mark of this run
     for pid in $(ps -eo pid,args | grep -- "--file-prefix [r]eceiver$$\|--file-prefix [s]ender$$" | awk '{ print $1 }'); do kill "$pid"; done
     wait
 }
 echo
-echo "Frames of 64 bytes from one testpmd to another, million a second, best second of 8"
+echo "Frames of 64 bytes from one testpmd to another, million a second, best second of 6"
 echo
 echo "| path | received |"
 echo "|---|--:|"

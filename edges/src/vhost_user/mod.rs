@@ -10,6 +10,7 @@ mod copy;
 mod device;
 mod memory;
 mod messages;
+mod neighbour;
 mod place;
 mod ring;
 mod vanished;
@@ -30,6 +31,7 @@ use crate::patience::Patience;
 use crate::unix::Listener;
 use channel::{Channel, End};
 use device::{Device, RECEIVE, TRANSMIT};
+use neighbour::Neighbour;
 use place::Place;
 use ring::Broken;
 
@@ -64,6 +66,7 @@ pub struct VhostUser {
     /// What the front end that is there owes, and until when.
     owes: Option<(Owed, Instant)>,
     device: Device,
+    neighbour: Neighbour,
     /// There is more to be read than was.
     unread: bool,
     /// Chains in the receive ring that were not enough for the next frame.
@@ -126,6 +129,7 @@ impl VhostUser {
             channel: None,
             owes: None,
             device: Device::new(),
+            neighbour: Neighbour::default(),
             unread: false,
             short: None,
             idle: false,
@@ -266,7 +270,8 @@ impl Edge for VhostUser {
         self.device.features().map_or(FEATURES, |features| features & FEATURES)
     }
 
-    fn plugged(&mut self, _features: u64) -> Result<()> {
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        self.neighbour.takes(features);
         self.was_plugged = true;
         if let Some(on_link) = &mut self.on_link {
             on_link(true);
@@ -292,13 +297,14 @@ impl Edge for VhostUser {
             self.device.rings[TRANSMIT].wake(memory);
         }
         self.idle = !some;
-        some
+        some || self.neighbour.has_packets()
     }
 
     fn has_room(&mut self) -> bool {
         // Nobody there: what comes is lost, as on a cable without a machine.
         let Some(count) = self.available(RECEIVE) else { return true };
         if count > self.short.unwrap_or(0) {
+            self.short = None;
             self.patience.unblocked();
             return true;
         }
@@ -308,7 +314,8 @@ impl Edge for VhostUser {
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
-        match copy::send(&mut self.device, room) {
+        let VhostUser { neighbour, device, .. } = self;
+        match neighbour.fill(room, |room| copy::send(device, room)) {
             Ok(len) => len.ok_or(NotNow),
             Err(why) => {
                 self.broken(&why);
@@ -360,21 +367,28 @@ impl Edge for VhostUser {
         }
         self.publish(TRANSMIT);
         let Some(memory) = &self.device.memory else { return !self.patience.is_due() };
-        let mut sleep = Ok(!self.patience.is_due());
+        let mut sleep = !self.patience.is_due();
         let waits = [self.short, self.idle.then_some(0)];
-        for (ring, seen) in self.device.rings.iter_mut().zip(waits) {
-            if let (Some(seen), true) = (seen, ring.is_active()) {
-                let none = ring.sleep(memory, seen);
-                sleep = sleep.and_then(|sleep| Ok(sleep & none?));
+        for (number, seen) in waits.into_iter().enumerate() {
+            let ring = &mut self.device.rings[number];
+            let (Some(seen), true) = (seen, ring.is_active()) else { continue };
+            match ring.sleep(memory, seen) {
+                Ok(true) => {}
+                Ok(false) => {
+                    // There is something new, which is told once: nobody may want it.
+                    match number {
+                        RECEIVE => self.short = None,
+                        _ => self.idle = false,
+                    }
+                    sleep = false;
+                }
+                Err(why) => {
+                    self.broken(&why);
+                    return false;
+                }
             }
         }
-        match sleep {
-            Ok(sleep) => sleep,
-            Err(why) => {
-                self.broken(&why);
-                false
-            }
-        }
+        sleep
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {

@@ -86,6 +86,18 @@ fn a_frame_for_the_guest_fills_as_many_buffers_as_it_takes() {
 }
 
 #[test]
+fn room_that_nobody_needs_keeps_nobody_awake() {
+    let mut front = FrontEnd::with(ALL);
+    assert_eq!(front.give(&frame(60)), Err(NotTaken::NotNow));
+    assert!(!front.edge.has_frames() && front.edge.arm());
+    front.describe(RINGS[0], 0, GUEST + BUFFERS, 1500, WRITE, 0);
+    front.offer(0, 0);
+    assert!(!front.edge.arm(), "there is room now");
+    // The neighbour is gone, and with it the frame.
+    assert!(!front.edge.has_frames() && front.edge.arm());
+}
+
+#[test]
 fn an_old_driver_has_a_shorter_header_and_one_buffer() {
     let mut front = FrontEnd::with(1 << 1);
     assert_eq!(front.edge.features(), 2);
@@ -167,4 +179,27 @@ fn a_ring_goes_on_where_it_was() {
     front.offer(1, 0);
     assert!(front.sent().is_some());
     assert_eq!(front.used(1), 41);
+}
+
+#[test]
+fn a_neighbour_that_takes_no_segments_gets_packets() {
+    let mut front = FrontEnd::with(ALL);
+    front.edge.plugged(0).unwrap();
+    // 4000 bytes of TCP over IPv4, in segments of 1448.
+    let header = [1, 1, 54, 0, 168, 5, 34, 0, 16, 0, 0, 0];
+    let ethernet = [&[2; 12][..], &[8, 0]].concat();
+    let ip = [0x45, 0, 15, 200, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let tcp = [0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 1, 0, 0, 0, 0, 0];
+    let frame = [&header[..], &ethernet, &ip, &tcp, &[7; 4000]].concat();
+    front.write(BUFFERS, &frame);
+    front.describe(RINGS[1], 0, GUEST + BUFFERS, frame.len() as u32, 0, 0);
+    front.offer(1, 0);
+    let packets: Vec<_> = std::iter::from_fn(|| front.sent()).collect();
+    let lens: Vec<_> = packets.iter().map(Vec::len).collect();
+    assert_eq!(lens, [1448, 1448, 1104].map(|len| VNET_LEN + 54 + len));
+    assert!(packets.iter().all(|packet| packet[..VNET_LEN] == [0; VNET_LEN]));
+    // One that does gets the next as it is.
+    front.edge.plugged(FEATURES).unwrap();
+    front.offer(1, 0);
+    assert_eq!(front.sent(), Some(frame));
 }
