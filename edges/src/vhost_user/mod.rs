@@ -306,6 +306,9 @@ impl Edge for VhostUser {
         if count > self.short.unwrap_or(0) {
             self.short = None;
             self.patience.unblocked();
+            if let Some(memory) = &self.device.memory {
+                self.device.rings[RECEIVE].wake(memory);
+            }
             return true;
         }
         self.short = Some(count);

@@ -203,3 +203,19 @@ fn a_neighbour_that_takes_no_segments_gets_packets() {
     front.offer(1, 0);
     assert_eq!(front.sent(), Some(frame));
 }
+
+#[test]
+fn a_driver_without_event_index_is_asked_by_a_flag() {
+    let mut front = FrontEnd::with(ALL & !(1 << 29));
+    let flag = RINGS[0] + USED;
+    assert_eq!(front.give(&frame(60)), Err(NotTaken::NotNow));
+    assert!(!front.edge.has_frames() && front.edge.arm());
+    assert_eq!(front.word(flag), 0, "it has to ring");
+    front.describe(RINGS[0], 0, GUEST + BUFFERS, 1500, WRITE, 0);
+    front.offer(0, 0);
+    assert_eq!(front.give(&frame(60)), Ok(()));
+    assert_eq!(front.word(flag), 1, "it need not ring");
+    assert_eq!(front.give(&frame(60)), Err(NotTaken::NotNow));
+    assert!(!front.edge.has_frames() && front.edge.arm());
+    assert_eq!(front.word(flag), 0);
+}
