@@ -1,7 +1,7 @@
 #!/bin/sh
-# The Debian package: binary, library to preload, plugin of VDE, manual pages, completions, examples, and the
-# header for programs in C. Writes target/debian/stdpkt_*.deb and, where lintian is, says what
-# that finds. Needs cargo-deb (cargo install cargo-deb).
+# The Debian package: binary, library to preload, VDE's plugin, manual pages, completions,
+# examples, and the header for programs in C. Writes target/debian/stdpkt_*.deb and, where lintian
+# is, says what that finds. Needs cargo-deb (cargo install cargo-deb).
 # usage: ci/package.sh [PROFILE]   (release unless told; dev is there sooner, for a test)
 set -eu
 cd "$(dirname "$0")/.."
