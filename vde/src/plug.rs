@@ -119,6 +119,10 @@ impl Plug {
         }
         if received.is_none() && self.state == State::Ended {
             self.state = State::Over;
+            if let Some(error) = self.wire.failure.take() {
+                let name = &self.wire.jack.name;
+                say::error!("stdpkt://{name}: {error:#}");
+            }
             received = Some(0);
         }
         self.show();
@@ -197,10 +201,6 @@ impl Plug {
     }
 
     fn end(&mut self) {
-        if let Some(error) = &self.wire.failure {
-            let name = &self.wire.jack.name;
-            say::error!("stdpkt://{name}: {error:#}");
-        }
         self.state = State::Ended;
         self.wire.jack.close();
         self.wire.wake_at(None);
