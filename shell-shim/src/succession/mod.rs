@@ -28,4 +28,5 @@ pub mod member;
 mod newcomer;
 pub mod place;
 pub mod remove;
+mod state;
 pub mod swap;
