@@ -47,6 +47,7 @@ mod said;
 mod sizes;
 mod stories;
 mod swap;
+mod swap_kills;
 mod swap_state;
 mod talks;
 mod terminals;

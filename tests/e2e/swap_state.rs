@@ -63,3 +63,38 @@ fn state_that_cannot_be_carried_over_changes_nothing() {
     }
     scene.assert_nothing_left();
 }
+
+/// Two network namespaces stand for hosts, and what runs a command in one of them for ssh.
+#[test]
+fn a_function_goes_on_at_another_host() {
+    need_functions!("bash", "ping", "ip");
+    let scene = Scene::new();
+    let (c, s) = (name("hc"), name("hs"));
+    let run = scene
+        .start_in(
+            &["bash"],
+            &format!(
+                r#"
+                stdpkt run --name {c} --right 10.0.0.2/24 -- sh -c '
+                    until ping -q -c1 -W1 10.0.0.1; do :; done; touch up
+                    ping -D -O -i 0.01 -c 400 10.0.0.1 > pinged' | stdpkt run --name {s} --left 10.0.0.1/24 --setup "sysctl -qw net.ipv4.ip_default_ttl=55" & chain=$!
+                until [ -e up ]; do sleep 0.05; done
+                stdpkt swap --state 'sysctl -n net.ipv4.ip_default_ttl => cat > ttl' {s} -- \
+                    stdpkt join frames -- unshare --net stdpkt run --left 10.0.0.1/24,at=frames:stdio || exit
+                stdpkt ls --chains {c}; cat ttl
+                wait $chain; echo ended $?
+                tail -n 3 pinged; awk '/icmp_seq/ && /time=/ {{ gsub(/[][]/, "", $1); if (last && $1 - last > gap) gap = $1 - last; last = $1 }} END {{ print "longest gap", gap, "s" }}' pinged"#
+            ),
+        )
+        .end();
+    println!("{}", run.out);
+    said(&run, "55");
+    assert!(run.out.contains("frames unshare["), "{run:#?}");
+    assert!(
+        run.out.contains("400 packets transmitted, ") && run.out.contains("longest gap"),
+        "{run:#?}"
+    );
+    let lost = run.out.split(", ").find_map(|part| part.strip_suffix("% packet loss"));
+    assert!(lost.is_some_and(|lost| lost.parse::<f64>().is_ok_and(|lost| lost < 50.0)), "{run:#?}");
+    scene.assert_nothing_left();
+}

@@ -71,6 +71,10 @@ impl State {
 
 /// Whether a process that is about to take over can be entered.
 fn has_inside(pid: u32) -> Result<bool> {
+    // A join has no door yet, and no inside.
+    if !door::is_at(pid) {
+        return Ok(false);
+    }
     let process = shmring::observe::Process { pid, identity: Default::default() };
     match door::ask(&process, &Request::Inside, &[], Duration::from_secs(5)) {
         Ok(_) => Ok(true),
