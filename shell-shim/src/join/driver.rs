@@ -11,6 +11,7 @@ use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
+use super::descendants::Descendants;
 use crate::door::Door;
 use crate::run::signals::{Arrived, Signals};
 use crate::run::stop::Stop;
@@ -27,8 +28,8 @@ pub struct Course {
     pub ended: bool,
     /// Its name.
     pub what: String,
-    /// What goes through it.
-    pub flow: Rc<Flow>,
+    /// What goes through it, unless its frames go other ways.
+    pub flow: Option<Rc<Flow>>,
     /// Which of the jacks has the edge that reads what it writes.
     pub out: usize,
 }
@@ -39,6 +40,7 @@ pub struct Joint {
     signals: Signals,
     door: Option<Door>,
     programs: Vec<Course>,
+    descendants: Descendants,
     /// They are ours, not the user's: how they end when told to is nobody's business,
     /// and of themselves they end for a reason that this tells.
     why: Option<Box<dyn FnMut() -> String>>,
@@ -68,7 +70,8 @@ enum Stage {
 const SIGNALS: u32 = 0;
 const DOOR: u32 = 1;
 const PLACE: u32 = 2;
-const PROGRAMS: u32 = 3;
+const DESCENDANTS: u32 = 3;
+const PROGRAMS: u32 = 4;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
@@ -87,10 +90,15 @@ impl Joint {
     }
 
     /// A joint that nobody drives yet.
-    pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Course>) -> Joint {
+    pub fn new(
+        jacks: Vec<Jack<Box<dyn Edge>>>,
+        signals: Signals,
+        programs: Vec<Course>,
+        descendants: Descendants,
+    ) -> Joint {
         let (why, status, decided_by) = (None, 0, None);
         let (door, stage) = (Door::open(), Stage::Living);
-        Joint { jacks, signals, door, programs, why, status, decided_by, stage }
+        Joint { jacks, signals, door, programs, descendants, why, status, decided_by, stage }
     }
 
     /// The programs are ours, not the user's. `why` they ended of themselves.
@@ -103,6 +111,7 @@ impl Joint {
     /// # Errors
     /// One line that names the edge or link.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
+        self.descendants.listen()?;
         let status = switch.run(&mut self)?;
         self.tell_of_idle();
         self.jacks.iter_mut().for_each(Jack::close);
@@ -113,6 +122,15 @@ impl Joint {
     fn tell_of_idle(&self) {
         let by = self.decided_by.filter(|_| self.why.is_none());
         let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
+            return;
+        };
+        let Some(flow) = flow else {
+            if self.status == 1 && self.jacks.iter().all(|jack| jack.sent() == 0) {
+                say::note!(
+                    "{what} ended before its card joined, see what it said above: it has to be QEMU 5.1 or later, \
+                     with virtio-net (qemu-system-x86_64 -device help)"
+                );
+            }
             return;
         };
         match (self.status, flow.given(), flow.returned()) {
@@ -131,6 +149,9 @@ impl Joint {
     fn program_ended(&mut self, number: usize, status: u8) {
         if std::mem::replace(&mut self.programs[number].ended, true) {
             return; // a pidfd tells that it is reaped, too
+        }
+        if self.programs.iter().all(|it| it.ended) {
+            self.descendants.end();
         }
         // It may have written something since the last look.
         self.jacks.iter_mut().for_each(Jack::woken);
@@ -246,6 +267,7 @@ impl Driver for Joint {
         if let Some(place) = heir::place() {
             watch(PLACE, place, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         }
+        watch(DESCENDANTS, self.descendants.as_fd(), EpollFlags::EPOLLIN)?;
         for (number, course) in (PROGRAMS..).zip(&self.programs) {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             watch(number, course.program.as_fd(), flags)?;
@@ -272,6 +294,10 @@ impl Driver for Joint {
                 let refusal = call.request.not_here();
                 call.answer(Err(refusal));
             }),
+            DESCENDANTS => {
+                let programs: Vec<i32> = self.programs.iter().map(|it| it.program.id()).collect();
+                self.descendants.bury(&programs);
+            }
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
             number => {
                 let number = (number - PROGRAMS) as usize;
@@ -306,7 +332,8 @@ impl Driver for Joint {
             Stage::Waiting(stop) => Some(stop.at()),
         };
         let living = matches!(self.stage, Stage::Living) && self.why.is_none();
-        let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
+        let flows =
+            self.programs.iter().filter(|_| living).filter_map(|it| it.flow.as_ref()?.deadline());
         self.jacks.iter().filter_map(Jack::deadline).chain(stage).chain(flows).min()
     }
 
@@ -314,7 +341,9 @@ impl Driver for Joint {
         self.jacks.iter_mut().try_for_each(Jack::on_time)?;
         match &mut self.stage {
             Stage::Living if self.why.is_none() => {
-                self.programs.iter().for_each(|course| course.flow.tell(&course.what));
+                for Course { what, flow, .. } in &self.programs {
+                    flow.iter().for_each(|flow| flow.tell(what));
+                }
             }
             Stage::Waiting(stop) => {
                 if let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32)) {
