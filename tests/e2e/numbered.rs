@@ -6,7 +6,7 @@
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
-use crate::swap::{name, swaps};
+use crate::swap::{end, name, swaps};
 
 /// A datagram each half millisecond until there is a file `changed`, then their number.
 const SEND: &str = "
@@ -63,8 +63,7 @@ fn numbered(scene: &Scene, [c, r, s]: [&str; 3], change: &str) -> Outcome {
     std::fs::write(scene.path("send.py"), SEND).expect("scene");
     std::fs::write(scene.path("receive.py"), RECEIVE).expect("scene");
     let n = swaps();
-    scene
-        .start_in(
+    end(scene.start_in(
             &["bash"],
             &format!(
                 r#"
@@ -76,8 +75,7 @@ fn numbered(scene: &Scene, [c, r, s]: [&str; 3], change: &str) -> Outcome {
                 for i in $(seq {n}); do {change}; done; touch changed
                 wait $chain; cat counts"#
             ),
-        )
-        .end()
+        ))
 }
 
 fn lost(run: &Outcome) -> u64 {

@@ -5,15 +5,14 @@
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
-use crate::swap::{name, swaps};
+use crate::swap::{end, name, swaps};
 
 /// Runs `change`, which names `$name` and `$router`, and kills somebody meanwhile; a line each
 /// time: who was killed, how many functions have the name, and whether all has ended in time.
 fn killed(scene: &Scene, change: &str) -> Outcome {
     let n = swaps();
     let name = name("sk");
-    scene
-        .start_in(
+    end(scene.start_in(
             &["bash"],
             &format!(
                 r#"
@@ -44,8 +43,7 @@ fn killed(scene: &Scene, change: &str) -> Outcome {
                     echo "killed $who: owners $owners, hangs $changed $ended"
                 done 2>/dev/null; wait"#
             ),
-        )
-        .end()
+        ))
 }
 
 fn check(run: &Outcome) {
