@@ -1,6 +1,6 @@
 #!/bin/bash
 # lkl-report.sh DIR: netperf between two LKL functions, DIR an LKL's tools/lkl.
-# Over shm (rings), fifo (the same frames through pipes, length-framed), tap (LKL's
+# Over shm (rings), bells (rings with STDPKT_LOOK=off: who waits does not look), fifo (the same frames through pipes, length-framed), tap (LKL's
 # own TAP device on a bridge) and veth (no LKL, the host's stack). A markdown table.
 #
 # ROUNDS, SECONDS_EACH, SIZES, CHANNELS change what is measured; LINKS is how many
@@ -10,7 +10,7 @@
 set -u
 ROUNDS=${ROUNDS:-5} EACH=${SECONDS_EACH:-1} LINKS=${LINKS:-1000}
 SIZES=${SIZES:-64 128 256 512 1024 2048 4096 8192 16384 32768 65507}
-CHANNELS=${CHANNELS:-shm fifo tap veth}
+CHANNELS=${CHANNELS:-shm bells fifo tap veth}
 SETTINGS=${SETTINGS:-1500:0x8883 65500:0x883 65500:0x8883}
 CPUS=${CPUS-$([ "$(nproc)" = 1 ] || echo 0 1)}
 
@@ -64,13 +64,19 @@ lkl() { # CONFIG LIMIT PROGRAM...
 client() { echo "netperf -4 -H 10.7.0.1 -L 10.7.0.2 -p 12865 -P 0 -t $1 -l $EACH -- $2"; }
 SERVER="netserver -D -f -4 -L 10.7.0.1 -p 12865"
 
+# rings CHANNEL: what a function is told for it.
+rings() {
+    export STDPKT_CHANNEL=${1/bells/shm} STDPKT_LOOK=on
+    [ "$1" != bells ] || STDPKT_LOOK=off
+}
+
 # measure CHANNEL MTU OFFLOAD TEST OPTIONS: netperf's figure, 0 if it has none.
 measure() {
     local channel=$1 limit=$((EACH + 10)) server tries=0 columns=5
     [ "$4" = TCP_STREAM ] || columns=6
     case $channel in
-    shm | fifo)
-        export STDPKT_CHANNEL=$channel
+    shm | bells | fifo)
+        rings "$channel"
         config a pipe 'f1|f2' 1 "$2" "$3"
         config b pipe 'f2|f1' 2 "$2" "$3"
         ;;
@@ -136,7 +142,7 @@ row() { # MTU OFFLOAD TEST OPTIONS NAME
 
 # The time from a function's start to its first echo reply.
 starts() { # CHANNEL
-    export STDPKT_CHANNEL=$1
+    rings "$1"
     config a pipe 'f1|f2' 1 1500 0x8883
     config b pipe 'f2|f1' 2 1500 0x8883
     lkl a 600 sleep 600 &

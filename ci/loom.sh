@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 # --release because loom runs each model tens of thousands of times; a target
 # directory of its own because the flags would rebuild everything otherwise.
 RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS="${1:-2}" \
-    cargo test -p shmring --lib --release --target-dir target/loom "${2:-model::}" -- --nocapture
+    cargo test -p stdpkt-shmring --lib --release --target-dir target/loom "${2:-model::}" -- --nocapture

@@ -21,14 +21,14 @@ run() {
     case $2 in
     loom:*)
         RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 timeout "$1" \
-            cargo test -q -p shmring --lib --release --target-dir ../loom "$name" $3
+            cargo test -q -p stdpkt-shmring --lib --release --target-dir ../loom "$name" $3
         ;;
     search:*)
-        timeout "$1" cargo test -q -p shmring --lib --release --target-dir ../std $3 \
+        timeout "$1" cargo test -q -p stdpkt-shmring --lib --release --target-dir ../std $3 \
             "search::$name" -- --include-ignored
         ;;
-    lib:*) timeout "$1" cargo test -q -p shmring --lib --target-dir ../std "$name" $3 ;;
-    *) timeout "$1" cargo test -q -p shmring --test "${2%%:*}" --target-dir ../std "$name" $3 ;;
+    lib:*) timeout "$1" cargo test -q -p stdpkt-shmring --lib --target-dir ../std "$name" $3 ;;
+    *) timeout "$1" cargo test -q -p stdpkt-shmring --test "${2%%:*}" --target-dir ../std "$name" $3 ;;
     esac </dev/null >../log 2>&1
 }
 

@@ -8,5 +8,5 @@ cd "$(dirname "$0")/.."
 count=${1:-10000000}
 # Building takes longer than running.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none
-STDPKT_MUTATIONS=$count cargo test --locked --release -p frames --test mutations
+STDPKT_MUTATIONS=$count cargo test --locked --release -p stdpkt-frames --test mutations
 STDPKT_ROUNDS=$count cargo test --locked --release -p shell-shim --lib mutated_frames_do_no_harm

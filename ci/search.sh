@@ -8,4 +8,4 @@ case "${1-}" in
 four) set -- ;;
 *) set -- --skip search::four_ ;;
 esac
-cargo test --locked --release -p shmring --lib search:: -- --include-ignored --nocapture "$@"
+cargo test --locked --release -p stdpkt-shmring --lib search:: -- --include-ignored --nocapture "$@"

@@ -10,7 +10,7 @@ pub fn of(include: &Path) -> Option<Result<String, String>> {
         bindgen::Builder::default()
             .header_contents("wrapper.h", "#include <lkl_host.h>")
             .clang_arg(format!("-I{}", include.display()))
-            .allowlist_type("lkl_netdev|lkl_dev_net_ops|lkl_netdev_args")
+            .allowlist_type("lkl_netdev|lkl_dev_net_ops|lkl_netdev_args|lkl_host_operations")
             .allowlist_function("lkl_netdev_(add|remove|free|pipe_create)")
             .allowlist_var("LKL_DEV_NET_POLL_.*")
             .derive_debug(false)

@@ -1,52 +1,79 @@
 #!/bin/bash
-# The package in a fresh Debian 12: installed there, and then, as an ordinary user, the
-# README's chain, `stdpkt check`, the examples (but that with the real network), a manual page.
-# usage: tests/package.sh DEB   (as root; needs debootstrap and a mirror)
+# The package in a system of its own: installed there, and then, as an ordinary user, the
+# README's chain, `stdpkt check`, a manual page, a program in C with the header, the examples
+# and each block of the tutorial (but those with LKL and with the real network); and removed.
+# usage: tests/package.sh [--here] DEB   (as root)
+# In a bare Debian 12, which needs debootstrap and a mirror; with --here on this machine's
+# system, laid under a layer that is gone afterwards, and without examples and tutorial, which
+# other tests run here.
 set -euo pipefail
-deb=$(realpath "$1")
-# The mirror that this machine uses.
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n1)
-packages=iputils-ping,iptables,iproute2,nftables,curl,python3,socat,tcpdump,dnsmasq-base,busybox,procps,libpcap0.8
+cd "$(dirname "$0")/.."
+. tests/fresh.sh
+here=
+[ "$1" != --here ] || { here=1 && shift; }
+export here
 root=$(mktemp -d)
-chmod 755 "$root" # it becomes /, and users are to see it
-trap 'rm -rf --one-file-system "$root"' EXIT
-debootstrap --variant=minbase --include="$packages" bookworm "$root" "$mirror" >"$root.log" 2>&1 ||
-    { tail -n5 "$root.log"; exit 1; }
-rm "$root.log"
-cp "$deb" "$root/stdpkt.deb"
-chroot "$root" dpkg -i /stdpkt.deb || chroot "$root" apt-get -y -q -f install
-chroot "$root" useradd -m user
-cat >"$root/home/user/first" <<'END'
+trap 'rm -rf --one-file-system "$root" "$root".*' EXIT
+mkdir "$root.in"
+cp "$1" "$root.in/stdpkt.deb"
+cargo build -q --locked -p stdpkt-shmring --example answers
+cp target/debug/examples/answers "$root.in/" # the neighbour of the program in C
+# The tutorial, block by block; what one sees stands in between.
+awk '/^```sh$/ { n++; file = sprintf("%s/lesson-%02d", dir, n); next }
+     /^```sh / { file = ""; next } /^```/ { file = ""; next } file { print > file }' \
+    dir="$root.in" docs/tutorial.md
+cat >"$root.in/first" <<'END'
 set -e
+cd
 stdpkt check | tail -n1
 stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \
 | stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
       --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
 | stdpkt run --left 8.8.8.8/24
+zcat /usr/share/man/man1/stdpkt-run.1.gz | grep -q gateway && echo "a page of the manual"
+bash -c '. /usr/share/bash-completion/completions/stdpkt; complete -p stdpkt'
+gcc -Wall -Werror $(pkg-config --cflags --libs shmring) -o questions \
+    /usr/share/doc/stdpkt/examples/questions.c
+./questions | /in/answers
+END
+cat >"$root.in/all" <<'END'
+cd # captures are written
+sh -e /in/first
 for example in /usr/share/doc/stdpkt/examples/*.sh; do
     case $example in
     */trace-uplink.sh) ;;
     *) echo "== $example" && timeout 100 "$example" </dev/null 2>&1 || true ;;
     esac
 done
-zcat /usr/share/man/man1/stdpkt-run.1.gz | grep -c gateway
+for lesson in /in/lesson-*; do
+    echo "== $lesson" && timeout 100 bash "$lesson" </dev/null 2>&1 || true
+done
 END
-# Not a chroot, which forbids user namespaces: the fresh system is the root of a mount
-# namespace, as after booting it.
-unshare -m --propagation private sh -euc '
-    root=$1
-    mount --bind "$root" "$root" && cd "$root" && mkdir -p old
-    mount -t proc proc proc && mount -t tmpfs tmpfs tmp
-    mkdir -p dev/net && mknod -m 666 dev/net/tun c 10 200 # as udev makes it
-    pivot_root . old && cd / && umount -l old
-    export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-    exec su user -c "sh ~/first"
-' sh "$root" </dev/null 2>&1 | tee "$root/said"
-while read -r words; do
-    grep -q -e "$words" "$root/said" || { echo "nobody said: $words"; exit 1; }
-done <<'END'
+# shellcheck disable=SC2016
+script='
+    if [ -n "$1" ]; then dpkg -i --force-depends /in/stdpkt.deb
+    else dpkg -i /in/stdpkt.deb || apt-get -y -q -f install; fi
+    useradd -m newcomer
+    su newcomer -c "sh /in/$2"
+    dpkg -r stdpkt
+    left=$(find /usr /etc -xdev -name "*stdpkt*" -newer /in/stdpkt.deb)
+    [ -z "$left" ] || { echo "dpkg -r leaves $left"; exit 1; }
+    echo "nothing is left"
+'
+if [ -z "$here" ]; then
+    fresh "$root" iputils-ping,iptables,iproute2,nftables,curl,python3,socat,tcpdump,dnsmasq-base,busybox,procps,libpcap0.8,gcc,libc6-dev,pkgconf
+fi
+binds="$root.in:/in" inside "$root" sh -euc "$script" sh "$here" "$([ "$here" ] && echo first || echo all)" \
+    </dev/null 2>&1 | tee "$root.said"
+said "$root.said" <<'END'
 functions can run here
 3 received
+a page of the manual
+stdpkt$
+three: THREE
+nothing is left
+END
+[ -n "$here" ] || said "$root.said" <<'END'
 from the outside:
 over 10.0.13.3
 this is server

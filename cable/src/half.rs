@@ -21,18 +21,21 @@ pub struct Joined {
     broken: bool,
     /// Of a link that came of a rendezvous: who is there, and the features both sides have.
     pub(crate) agreed: Option<(Peer, u64)>,
+    /// Another process has its descriptors, too.
+    pub(crate) is_kept: bool,
 }
 
 impl Joined {
     /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, broken: false, agreed: None }
+        Joined { tx, rx, broken: false, agreed: None, is_kept: false }
     }
 
     /// Of a link.
     pub fn link(link: Link) -> Joined {
         let agreed = Some((link.peer, link.features));
-        Joined { tx: link.tx, rx: link.rx.map(Receiver::new), broken: false, agreed }
+        let rx = link.rx.map(Receiver::new);
+        Joined { agreed, ..Joined::new(link.tx, rx) }
     }
 
     /// Whether the neighbour wrote what it may not.
@@ -116,13 +119,7 @@ impl Receiver {
     ) -> Result<T, RecvError> {
         loop {
             match self.source.borrow() {
-                Ok(mut frame) => {
-                    let (done, result) = take(frame.bytes());
-                    if done {
-                        frame.release();
-                    }
-                    return Ok(result);
-                }
+                Ok(frame) => return Ok(frame.give(take)),
                 Err(RecvError::Empty) => return Err(RecvError::Empty),
                 Err(end) => self.advance(end)?,
             }
@@ -163,6 +160,11 @@ impl Receiver {
     /// The one source that there is.
     pub(crate) fn into_only(self) -> Result<Rx, Box<Receiver>> {
         if self.next.is_empty() { Ok(self.source) } else { Err(Box::new(self)) }
+    }
+
+    /// What frames come from in the end.
+    pub(crate) fn last(&mut self) -> &mut Rx {
+        self.next.back_mut().unwrap_or(&mut self.source)
     }
 
     pub(crate) fn sources(&mut self) -> impl Iterator<Item = &mut Rx> {

@@ -13,7 +13,7 @@ use shmring::{ByteStream, BytesMut, SendError, StreamOut};
 
 use super::bytes;
 use frames::capture::{Encoder, Format};
-use frames::{MAX_FRAME, Packets, WireError};
+use frames::{MAX_FRAME, PacketError, Packets};
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -206,12 +206,12 @@ impl StreamOut for StreamTx {
 pub struct Malformed {
     count: u64,
     /// What was wrong with the first.
-    first: Option<WireError>,
+    first: Option<PacketError>,
 }
 
 impl Malformed {
     /// One more.
-    pub fn count(&mut self, error: WireError) {
+    pub fn count(&mut self, error: PacketError) {
         self.count += 1;
         self.first.get_or_insert(error);
     }

@@ -3,7 +3,7 @@
 pub mod codec;
 pub mod flow;
 mod guests;
-mod inherited;
+pub mod inherited;
 pub mod messages;
 mod patience;
 pub mod program;
@@ -11,3 +11,4 @@ pub mod spec;
 pub mod stream;
 pub mod tap;
 pub mod unix;
+pub mod vhost_user;

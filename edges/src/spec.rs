@@ -16,7 +16,8 @@ use crate::inherited;
 use crate::messages::MessageEdge;
 use crate::stream::StreamEdge;
 use crate::tap::Tap;
-use crate::unix::{self, Socket};
+use crate::unix::{self, Listener, Socket};
+use crate::vhost_user::VhostUser;
 
 /// What an edge is, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Format {
     Packet,
     /// As a TAP has them.
     Tap,
+    /// In the memory of a virtual machine.
+    VhostUser,
 }
 
 /// Where an edge is.
@@ -56,12 +59,14 @@ pub enum Place {
     },
     /// A socket that was passed, by number.
     Fd(i32),
+    /// One that a service manager has passed, by the name that it has there.
+    Passed(String),
     /// An interface of the host.
     Interface(String),
 }
 
-const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng or hex, or tap:NAME";
-const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N or stdio";
+const FORMATS: &str = "frames, qemu, vde, packet, pcap, pcapng, hex, tap:NAME or vhost-user";
+const PLACES: &str = "unix:PATH, dgram:RX:TX, fd:N, fd:NAME or stdio";
 
 impl EdgeSpec {
     /// Whether a text begins as an edge does, and not as a path.
@@ -98,6 +103,9 @@ impl EdgeSpec {
                 &text[coding.name().len() + 1..],
                 coding.name()
             )),
+            (Format::VhostUser, Place::Datagrams { .. } | Place::Stdio) => Err(
+                "vhost-user needs a socket that passes memory on: vhost-user:unix:PATH".to_owned(),
+            ),
             _ => Ok(EdgeSpec { format, place }),
         }
     }
@@ -109,34 +117,51 @@ impl EdgeSpec {
     pub fn open(&self) -> Result<Box<dyn Edge>> {
         let what = self.to_string();
         match &self.place {
+            Place::Unix(path) if self.format == Format::VhostUser => {
+                Ok(Box::new(VhostUser::at(path)?))
+            }
             Place::Command => {
                 bail!("{what} needs a place ({PLACES}), or stdpkt join {what} -- CMD")
             }
             Place::Stdio => self.of_stdio(&what),
             Place::Unix(path) => match unix::meet(path, self.socket_type())? {
                 Socket::Connected(socket) => self.of_socket(&what, socket),
-                Socket::Listening(listener) => Ok(match self.format {
-                    Format::Stream(coding) => Box::new(StreamEdge::listen(coding, listener)?),
-                    _ => Box::new(MessageEdge::listen(listener)?),
-                }),
+                Socket::Listening(listener) => self.of_listener(listener),
             },
             Place::Datagrams { rx, tx } => {
                 let (socket, to) = unix::datagrams(rx, tx)?;
                 Ok(Box::new(MessageEdge::new(&what, socket, Some(to))?))
             }
             Place::Interface(name) => Ok(Box::new(Tap::attach(name)?)),
-            Place::Fd(number) => {
-                let socket = inherited::socket(*number, self.socket_type())?;
-                self.of_socket(&what, socket)
-            }
+            Place::Fd(number) => self.of_passed(&what, *number),
+            Place::Passed(name) => self.of_passed(&what, inherited::number(name)?),
         }
     }
 
     fn socket_type(&self) -> SocketType {
         match self.format {
-            Format::Stream(_) => SocketType::STREAM,
+            Format::Stream(_) | Format::VhostUser => SocketType::STREAM,
             _ => SocketType::SEQPACKET,
         }
+    }
+
+    /// Of a socket that was passed: of who is at its other end, or of who connects.
+    fn of_passed(&self, what: &str, number: i32) -> Result<Box<dyn Edge>> {
+        let socket = inherited::socket(number, self.socket_type())?;
+        match rustix::net::sockopt::socket_acceptconn(&socket) {
+            Ok(true) if self.format == Format::VhostUser => {
+                bail!("{what} listens: name its path instead, as vhost-user:unix:PATH")
+            }
+            Ok(true) => self.of_listener(Listener::passed(what, socket)?),
+            _ => self.of_socket(what, socket),
+        }
+    }
+
+    fn of_listener(&self, listener: Listener) -> Result<Box<dyn Edge>> {
+        Ok(match self.format {
+            Format::Stream(coding) => Box::new(StreamEdge::listen(coding, listener)?),
+            _ => Box::new(MessageEdge::listen(listener)?),
+        })
     }
 
     fn of_socket(&self, what: &str, socket: OwnedFd) -> Result<Box<dyn Edge>> {
@@ -145,6 +170,7 @@ impl EdgeSpec {
                 let (input, output) = unix::twice(socket)?;
                 Box::new(StreamEdge::new(what, coding, input, output)?)
             }
+            Format::VhostUser => Box::new(VhostUser::of_socket(what, socket)?),
             _ => Box::new(MessageEdge::new(what, socket, None)?),
         })
     }
@@ -196,7 +222,11 @@ fn format_of(name: &str) -> Option<Format> {
     let mut codings = framed.into_iter().chain(captures.map(Coding::Capture));
     match codings.find(|coding| coding.name() == name) {
         Some(coding) => Some(Format::Stream(coding)),
-        None => (name == "packet").then_some(Format::Packet),
+        None => match name {
+            "packet" => Some(Format::Packet),
+            "vhost-user" => Some(Format::VhostUser),
+            _ => None,
+        },
     }
 }
 
@@ -212,12 +242,11 @@ fn place_of(text: &str) -> Result<Place, String> {
             let (rx, tx) = rest.split_once(':').ok_or("dgram needs two paths, dgram:RX:TX")?;
             Ok(Place::Datagrams { rx: path(rx)?, tx: path(tx)? })
         }
-        Some(("fd", number)) => number
-            .parse()
-            .ok()
-            .filter(|number| *number >= 0)
-            .map(Place::Fd)
-            .ok_or_else(|| format!("fd:{number}: write the number of a descriptor, as in fd:3")),
+        Some(("fd", word)) => match word.parse() {
+            Ok(number @ 0..) => Ok(Place::Fd(number)),
+            Err(_) if !word.is_empty() && !word.contains(':') => Ok(Place::Passed(word.to_owned())),
+            _ => Err(format!("fd:{word}: write the number of a descriptor, as in fd:3")),
+        },
         _ => Err(format!("`{text}` is no place for frames, take {PLACES}")),
     }
 }
@@ -228,6 +257,7 @@ impl fmt::Display for EdgeSpec {
             Format::Stream(coding) => coding.name(),
             Format::Packet => "packet",
             Format::Tap => "tap",
+            Format::VhostUser => "vhost-user",
         })?;
         match &self.place {
             Place::Command => Ok(()),
@@ -235,6 +265,7 @@ impl fmt::Display for EdgeSpec {
             Place::Unix(path) => write!(f, ":unix:{}", path.display()),
             Place::Datagrams { rx, tx } => write!(f, ":dgram:{}:{}", rx.display(), tx.display()),
             Place::Fd(number) => write!(f, ":fd:{number}"),
+            Place::Passed(name) => write!(f, ":fd:{name}"),
             Place::Interface(name) => write!(f, ":{name}"),
         }
     }
@@ -252,7 +283,9 @@ mod tests {
             "qemu:unix:/tmp/s",
             "packet:dgram:a:b",
             "vde:fd:3",
+            "frames:fd:web",
             "frames:stdio",
+            "vhost-user:unix:/tmp/vm",
         ] {
             assert!(EdgeSpec::looks_like(text), "{text}");
             assert_eq!(EdgeSpec::parse(text).unwrap().to_string(), text);
@@ -272,7 +305,7 @@ mod tests {
             ("packet", "packet needs a socket"),
             ("qemu:dgram:a:b", "packet:dgram:a:b, not qemu"),
             ("packet:dgram:a", "two paths"),
-            ("vde:fd:x", "fd:3"),
+            ("vde:fd:", "fd:3"),
             ("vde:fd:-1", "fd:3"),
         ] {
             let error = EdgeSpec::parse(text).unwrap_err();

@@ -17,10 +17,11 @@ pub enum Socket {
     Listening(Listener),
 }
 
-/// A listening socket with a path, which goes with it.
+/// A listening socket.
 pub struct Listener {
     socket: OwnedFd,
-    path: PathBuf,
+    /// Goes with it, unless it is somebody else's.
+    path: Option<PathBuf>,
     what: String,
 }
 
@@ -74,7 +75,13 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
         errno => anyhow!("{what}: bind: {errno}"),
     })?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
-    Ok(Socket::Listening(Listener { socket, path: path.to_owned(), what }))
+    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what }))
+}
+
+/// Connects to `path` if somebody listens there.
+pub fn call(path: &Path, kind: SocketType) -> Option<OwnedFd> {
+    let (address, socket) = (address(path).ok()?, socket(kind).ok()?);
+    rustix::net::connect(&socket, &address).ok().map(|()| socket)
 }
 
 /// A socket that receives datagrams at `rx`, and `tx` to send to.
@@ -125,6 +132,15 @@ fn is_socket(path: &Path) -> bool {
 }
 
 impl Listener {
+    /// One that was passed to this process.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    pub fn passed(what: &str, socket: OwnedFd) -> Result<Listener> {
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| anyhow!("{what}: {errno}"))?;
+        Ok(Listener { socket, path: None, what: what.to_owned() })
+    }
+
     /// The place, for people.
     pub fn what(&self) -> &str {
         &self.what
@@ -153,6 +169,8 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = rustix::fs::unlink(&self.path);
+        if let Some(path) = &self.path {
+            let _ = rustix::fs::unlink(path);
+        }
     }
 }

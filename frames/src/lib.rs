@@ -8,12 +8,15 @@ mod ethernet;
 pub mod flow;
 mod framing;
 mod packets;
+mod pieces;
 pub mod recorded;
+mod tcp;
 mod vnet;
 
 pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
-pub use packets::{Packets, WireError};
+pub use packets::{PacketError, Packets};
+pub use pieces::{Piece, Pieces};
 pub use vnet::{VnetHeader, push_frame};
 
 /// Bytes of the virtio-net header before each Ethernet frame

@@ -9,20 +9,19 @@
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
+use crate::tcp::{Part, TCP_CHECKSUM, Tcp, put_sum};
 use crate::vnet::{GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
 use crate::{ETHERNET_LEN, VNET_LEN};
 
 /// Offset of the checksum in a UDP header, which has no zero: `0xffff` stands for it.
 const UDP_CHECKSUM: u16 = 6;
-const TCP_FIN_PSH: u8 = 0x01 | 0x08;
-const TCP_CWR: u8 = 0x80;
 /// Bytes of all segments of a frame: a byte in each of 65 535 needs a quarter of it,
 /// long headers before each would need gigabytes.
 const MAX_BYTES: usize = 16 << 20;
 
 /// Why a frame has no form on a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
+pub enum PacketError {
     /// Less than a virtio-net header and an Ethernet header.
     #[error("a frame of {0} bytes is shorter than its headers")]
     Short(usize),
@@ -53,28 +52,17 @@ pub struct Packets {
     packet: Vec<u8>,
 }
 
-/// Where things are in a TCP packet, from the Ethernet header on.
-struct Tcp {
-    /// IP header.
-    ip: usize,
-    v6: bool,
-    /// TCP header.
-    tcp: usize,
-    payload: usize,
-    end: usize,
-}
-
 impl Packets {
     /// Calls `emit` with each complete packet of a frame, in order.
     ///
     /// # Errors
-    /// [`WireError`], before the first packet: a frame is sent whole or not at all.
-    pub fn each(&mut self, frame: &[u8], mut emit: impl FnMut(&[u8])) -> Result<(), WireError> {
+    /// [`PacketError`], before the first packet: a frame is sent whole or not at all.
+    pub fn each(&mut self, frame: &[u8], mut emit: impl FnMut(&[u8])) -> Result<(), PacketError> {
         let Some((header, packet)) = frame.split_first_chunk::<VNET_LEN>() else {
-            return Err(WireError::Short(frame.len()));
+            return Err(PacketError::Short(frame.len()));
         };
         if packet.len() < ETHERNET_LEN {
-            return Err(WireError::Short(frame.len()));
+            return Err(PacketError::Short(frame.len()));
         }
         let header = VnetHeader::parse(header);
         match header.gso_type & !GSO_ECN {
@@ -84,19 +72,19 @@ impl Packets {
             }
             GSO_NONE => self.fill_checksum(&header, packet).map(|()| emit(&self.packet)),
             GSO_TCPV4 | GSO_TCPV6 => self.segment(&header, packet, emit),
-            _ => Err(WireError::GsoType(header.gso_type)),
+            _ => Err(PacketError::GsoType(header.gso_type)),
         }
     }
 
     /// The field at `csum_offset` holds the sum of the pseudo header; that of
     /// the rest is added and the complement stored. Works for TCP, UDP and all
     /// that has its checksum made the same way.
-    fn fill_checksum(&mut self, header: &VnetHeader, packet: &[u8]) -> Result<(), WireError> {
+    fn fill_checksum(&mut self, header: &VnetHeader, packet: &[u8]) -> Result<(), PacketError> {
         let start = usize::from(header.csum_start);
         let field = start + usize::from(header.csum_offset);
         if start < ETHERNET_LEN || field + 2 > packet.len() {
             let VnetHeader { csum_start: start, csum_offset: offset, .. } = *header;
-            return Err(WireError::Checksum { start, offset, len: packet.len() });
+            return Err(PacketError::Checksum { start, offset, len: packet.len() });
         }
         let sum = Sum16BitWords::new().add_slice(&packet[start..]);
         let sum = match header.csum_offset {
@@ -115,42 +103,49 @@ impl Packets {
         header: &VnetHeader,
         frame: &[u8],
         mut emit: impl FnMut(&[u8]),
-    ) -> Result<(), WireError> {
+    ) -> Result<(), PacketError> {
         let size = usize::from(header.gso_size);
         if size == 0 {
-            return Err(WireError::GsoSize);
+            return Err(PacketError::GsoSize);
         }
-        let at = locate(header.gso_type & !GSO_ECN, frame)?;
-        let segments = (at.end - at.payload).div_ceil(size).max(1);
-        if segments * (at.payload + size.min(at.end - at.payload)) > MAX_BYTES {
-            return Err(WireError::Headers("of a packet with some payload in each segment"));
+        let (at, end) = locate(header.gso_type & !GSO_ECN, frame)?;
+        let payload = end - at.payload;
+        let segments = payload.div_ceil(size).max(1);
+        if segments * (at.payload + size.min(payload)) > MAX_BYTES {
+            return Err(PacketError::Headers("of a packet with some payload in each segment"));
         }
-        let longest = at.payload - at.ip + size.min(at.end - at.payload);
+        let longest = at.payload - at.ip + size.min(payload);
         if longest > usize::from(u16::MAX) {
-            return Err(WireError::Headers("of a packet that fits into 65535 bytes"));
+            return Err(PacketError::Headers("of a packet that fits into 65535 bytes"));
         }
-        let mut from = at.payload;
-        let mut index: u16 = 0;
+        let (mut skipped, mut serial) = (0, 0u16);
         loop {
-            let to = at.end.min(from + size);
+            let len = size.min(payload - skipped);
+            let from = at.payload + skipped;
             self.packet.clear();
             self.packet.extend_from_slice(&frame[..at.payload]);
-            self.packet.extend_from_slice(&frame[from..to]);
-            finish_segment(&mut self.packet, &at, index, from - at.payload, to == at.end);
+            self.packet.extend_from_slice(&frame[from..from + len]);
+            let part = Part { skipped, len, is_last: skipped + len == payload, serial };
+            at.adapt(&mut self.packet, part);
+            let field = at.tcp + TCP_CHECKSUM;
+            put_sum(&mut self.packet, field, 0);
+            let sum = at.pseudo_header(&self.packet, self.packet.len() - at.tcp);
+            let sum = sum.add_slice(&self.packet[at.tcp..]).ones_complement();
+            put_sum(&mut self.packet, field, sum);
             emit(&self.packet);
-            if to == at.end {
+            if part.is_last {
                 return Ok(());
             }
-            from = to;
-            index = index.wrapping_add(1);
+            skipped += len;
+            serial = serial.wrapping_add(1);
         }
     }
 }
 
-/// Finds the headers of a TCP packet behind any VLAN tags.
-fn locate(gso_type: u8, frame: &[u8]) -> Result<Tcp, WireError> {
+/// Finds the headers of a TCP packet behind any VLAN tags, and its end.
+fn locate(gso_type: u8, frame: &[u8]) -> Result<(Tcp, usize), PacketError> {
     let v6 = gso_type == GSO_TCPV6;
-    let wrong = WireError::Headers(if v6 { "TCP over IPv6" } else { "TCP over IPv4" });
+    let wrong = PacketError::Headers(if v6 { "TCP over IPv6" } else { "TCP over IPv4" });
     let sliced = SlicedPacket::from_ethernet(frame).map_err(|_| wrong)?;
     // All of them are subslices of the frame.
     let offset = |part: &[u8]| part.as_ptr() as usize - frame.as_ptr() as usize;
@@ -164,53 +159,8 @@ fn locate(gso_type: u8, frame: &[u8]) -> Result<Tcp, WireError> {
     }
     let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return Err(wrong) };
     let payload = offset(tcp.payload());
-    Ok(Tcp { ip, v6, tcp: offset(tcp.slice()), payload, end: payload + tcp.payload().len() })
-}
-
-/// Adapts the copied headers to one segment.
-fn finish_segment(packet: &mut [u8], at: &Tcp, index: u16, skipped: usize, last: bool) {
-    let put = |packet: &mut [u8], at: usize, value: u16| {
-        packet[at..at + 2].copy_from_slice(&value.to_be_bytes());
-    };
-    let get = |packet: &[u8], at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-    let len = (packet.len() - at.ip) as u16;
-    if at.v6 {
-        put(packet, at.ip + 4, len - 40);
-    } else {
-        put(packet, at.ip + 2, len);
-        let id = get(packet, at.ip + 4).wrapping_add(index);
-        put(packet, at.ip + 4, id);
-        put(packet, at.ip + 10, 0);
-        let header = usize::from(packet[at.ip] & 0x0f) * 4;
-        let sum = Sum16BitWords::new().add_slice(&packet[at.ip..at.ip + header]);
-        put_sum(packet, at.ip + 10, sum.ones_complement());
-    }
-    let seq = at.tcp + 4;
-    let value = packet[seq..].first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-    let value = value.wrapping_add(skipped as u32);
-    packet[seq..seq + 4].copy_from_slice(&value.to_be_bytes());
-    if !last {
-        packet[at.tcp + 13] &= !TCP_FIN_PSH;
-    }
-    if index > 0 {
-        packet[at.tcp + 13] &= !TCP_CWR;
-    }
-    put(packet, at.tcp + 16, 0);
-    let addresses =
-        if at.v6 { &packet[at.ip + 8..at.ip + 40] } else { &packet[at.ip + 12..at.ip + 20] };
-    let tcp_len = (packet.len() - at.tcp) as u16;
-    let sum = Sum16BitWords::new()
-        .add_slice(addresses)
-        .add_2bytes([0, etherparse::IpNumber::TCP.0])
-        .add_2bytes(tcp_len.to_be_bytes())
-        .add_slice(&packet[at.tcp..]);
-    put_sum(packet, at.tcp + 16, sum.ones_complement());
-}
-
-/// The crate sums words in the machine's byte order, which works out (RFC 1071)
-/// if the sum is stored in that order, too.
-fn put_sum(packet: &mut [u8], at: usize, sum: u16) {
-    packet[at..at + 2].copy_from_slice(&sum.to_ne_bytes());
+    let at = Tcp { ip, v6, tcp: offset(tcp.slice()), payload };
+    Ok((at, payload + tcp.payload().len()))
 }
 
 #[cfg(test)]

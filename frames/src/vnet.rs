@@ -4,8 +4,10 @@ use crate::VNET_LEN;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`.
 pub(crate) const NEEDS_CSUM: u8 = 1;
-/// `VIRTIO_NET_HDR_F_DATA_VALID` and `VIRTIO_NET_HDR_F_RSC_INFO`.
-const OTHER_FLAGS: u8 = 2 | 4;
+/// `VIRTIO_NET_HDR_F_DATA_VALID`.
+pub(crate) const DATA_VALID: u8 = 2;
+/// That and `VIRTIO_NET_HDR_F_RSC_INFO`.
+const OTHER_FLAGS: u8 = DATA_VALID | 4;
 /// `VIRTIO_NET_HDR_GSO_*`; [`GSO_ECN`] is a flag beside the type.
 pub(crate) const GSO_NONE: u8 = 0;
 pub(crate) const GSO_TCPV4: u8 = 1;

@@ -1,13 +1,13 @@
 //! Damaged captures and frames through decoder and segmenter: no panic, no unbounded
 //! memory, no endless loop.
 //!
-//! `STDPKT_MUTATIONS=10000000 cargo test --release -p frames --test mutations` changes
+//! `STDPKT_MUTATIONS=10000000 cargo test --release -p stdpkt-frames --test mutations` changes
 //! so many bytes and makes so many frames; without it, fewer.
 
 use std::time::Duration;
 
 use frames::capture::{Decoder, Encoder, Format};
-use frames::{MAX_FRAME, Packets, VNET_LEN};
+use frames::{MAX_FRAME, Packets, Pieces, VNET_LEN};
 
 /// How much is damaged unless `STDPKT_MUTATIONS` says.
 const USUAL: u64 = 100_000;
@@ -157,11 +157,31 @@ fn damaged_captures() {
     assert!(peak() < LIMIT, "{} bytes", peak());
 }
 
+/// Cuts a frame into pieces for so much room: each fits, and in a row their payloads are
+/// the end of the frame. Whether it could be cut.
+fn cut(frame: &[u8], room: usize) -> bool {
+    let copy = |at: usize, out: &mut [u8]| {
+        let there = frame.get(at..).unwrap_or_default();
+        let n = out.len().min(there.len());
+        out[..n].copy_from_slice(&there[..n]);
+        n
+    };
+    let Some(mut pieces) = Pieces::of(frame.len(), copy) else { return false };
+    let mut at = None;
+    while !pieces.is_done() {
+        let piece = pieces.next(room).expect("room for headers and some payload");
+        assert!(!piece.payload.is_empty() && piece.headers.len() + piece.payload.len() <= room);
+        assert!(at.is_none_or(|at| at == piece.payload.start));
+        at = Some(piece.payload.end);
+    }
+    at.is_none_or(|at| at == frame.len())
+}
+
 #[test]
 fn damaged_frames() {
     let mut dice = Dice(0xf4a3);
     let mut packets = Packets::default();
-    let (mut whole, mut refused) = (0u64, 0u64);
+    let (mut whole, mut refused, mut in_pieces) = (0u64, 0u64, 0u64);
     let seeds: Vec<Vec<u8>> =
         [(false, 0), (false, 3000), (true, 3000), (false, 60_000), (true, 60_000)]
             .map(|(six, payload)| {
@@ -192,7 +212,8 @@ fn damaged_frames() {
             Err(_) => refused += 1,
         }
         assert!(bytes <= 16 << 20, "{bytes} bytes of {:02x?}", &frame[..90.min(frame.len())]);
+        in_pieces += u64::from(cut(&frame, 800 + dice.roll(2000)));
     }
-    assert!(whole > 0 && refused > 0);
+    assert!(whole > 0 && refused > 0 && in_pieces > 0);
     assert!(peak() < LIMIT, "{} bytes", peak());
 }

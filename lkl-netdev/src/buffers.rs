@@ -73,6 +73,20 @@ impl Buffers<'_> {
         }
     }
 
+    /// Copies bytes from `at` on to `out`, as many as there are.
+    pub fn peek(&self, at: usize, out: &mut [u8]) {
+        let (mut skip, mut done) = (at, 0);
+        for (base, len) in self.iter().filter(|(base, len)| !base.is_null() && *len > 0) {
+            // SAFETY: valid for `len` bytes and nobody else's during the call, see `new`.
+            let buffer = unsafe { std::slice::from_raw_parts(base, len) };
+            let begin = skip.min(len);
+            skip -= begin;
+            let n = (len - begin).min(out.len() - done);
+            out[done..done + n].copy_from_slice(&buffer[begin..begin + n]);
+            done += n;
+        }
+    }
+
     /// Copies `bytes` to byte `at` of the buffers.
     pub fn scatter_slice(&self, at: usize, bytes: &[u8]) {
         self.scatter(at, Bytes::of_slice(bytes), 0, bytes.len());
@@ -97,6 +111,9 @@ mod tests {
         assert_eq!((buffers.count(), buffers.total()), (4, 9));
         buffers.scatter_slice(1, b"abcde");
         buffers.scatter_slice(8, b"zzz");
+        let mut peeked = [b'?'; 4];
+        buffers.peek(6, &mut peeked);
+        assert_eq!(&peeked, b"\0\0z?");
         assert_eq!(parts, [b"\0a".to_vec(), vec![], b"bcd".to_vec(), b"e\0\0z".to_vec()]);
     }
 

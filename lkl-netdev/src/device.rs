@@ -9,6 +9,7 @@ use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::control::Control;
 use crate::ifname::Ends;
+use crate::look;
 use crate::plugs::Plugs;
 use crate::poller::Poller;
 use crate::receive::Receive;
@@ -60,6 +61,11 @@ impl Device {
     /// Waits until there is something to do.
     pub fn poll(&self) -> c_int {
         lock(&self.poller).poll(&self.sides)
+    }
+
+    /// `poll` is not called any more: when this returns, nobody else uses the device.
+    pub fn leave(&self) {
+        look::leave(&self.sides);
     }
 
     /// Makes `poll` end.

@@ -116,7 +116,11 @@ unsafe extern "C" fn poll(nd: *mut lkl_sys::Netdev) -> c_int {
     // SAFETY: LKL passes its device.
     let device = unsafe { device(nd) };
     // A negative answer would be retried at once, for ever.
-    guarded(POLL_HUP, || device.poll())
+    let mask = guarded(POLL_HUP, || device.poll());
+    if mask & POLL_HUP != 0 {
+        guarded((), || device.leave());
+    }
+    mask
 }
 
 unsafe extern "C" fn poll_hup(nd: *mut lkl_sys::Netdev) {

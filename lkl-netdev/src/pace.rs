@@ -1,39 +1,37 @@
-//! How long the poll thread looks for frames before it sleeps.
+//! How long a poll thread looks for frames before it sleeps, see [`Patience`].
 //!
 //! A wake-up costs tens of microseconds in a virtual machine, and a ring that
 //! is never full makes a sender of small writes pay one for each. So a thread
 //! whose last sleep was short looks for a while, and gives way between looks:
-//! the application that the last frames woke is often on the same core, and has
-//! to run before an answer can come. A thread that usually waits for longer
-//! sleeps at once: an idle device uses no time at all.
+//! who it waits for may be on the same core, and has to run before an answer can
+//! come. A thread that usually waits for longer sleeps at once: an idle device uses
+//! no time at all.
 //!
 //! Where little is sent either way, as with requests and answers, the cores have
-//! nothing better to do, and the look is a longer one. In a stream it would cost
-//! the application more than it brings.
+//! nothing better to do, and a poll thread's look is a longer one. In a stream it would
+//! cost the application more than it brings.
 //!
-//! A pipe cannot be looked at without a system call. For it the look is only a
-//! pause that lets frames gather, which was found to help; a longer one does not.
+//! A pipe cannot be looked at without a system call. For it a poll thread's look is only
+//! a pause that lets frames gather, which was found to help; a longer one does not.
 
 use std::time::{Duration, Instant};
 
+use crate::look::{self, Others};
+use crate::patience::Patience;
 use crate::sides::{Sides, lock};
 
-/// Longest look in a stream.
+/// Longest look of a poll thread in a stream.
 const LOOK: Duration = Duration::from_micros(50);
-/// Longest look where little is sent.
+/// Longest look of a poll thread where little is sent.
 const LONG_LOOK: Duration = Duration::from_micros(400);
-/// After a shorter sleep than this, a look would have been worth it.
-const SHORT: Duration = Duration::from_micros(400);
-/// Below this, a look finds nothing.
-const LEAST: Duration = Duration::from_micros(2);
-
 /// Little is sent when fewer bytes than this move between two looks...
 const LITTLE: u64 = 2048;
 /// ...so many times in a row: in a stream, acknowledgements come alone, too.
 const CALM: u32 = 32;
 
+/// A poll thread's.
 pub(crate) struct Pace {
-    budget: Duration,
+    patience: Patience,
     /// Bytes both ways at the last look.
     moved: u64,
     /// Looks in a row between which little was sent, up to [`CALM`].
@@ -42,19 +40,20 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub fn new() -> Pace {
-        Pace { budget: Duration::ZERO, moved: 0, calm: 0 }
+        Pace { patience: Patience::new(LOOK), moved: 0, calm: 0 }
     }
 
-    /// Looks for frames for a moment; `true` when there are some.
+    /// Looks for frames for a moment; `false` when there are none, and nobody else looks.
     pub fn linger(&mut self, sides: &Sides) -> bool {
-        if self.budget.is_zero() {
+        let budget = self.patience.budget();
+        if budget.is_zero() {
             return false;
         }
         let budget = match self.is_calm(sides) {
-            true if self.budget == LOOK => LONG_LOOK,
-            _ => self.budget,
+            true if budget == LOOK => LONG_LOOK,
+            _ => budget,
         };
-        let start = Instant::now();
+        let mut start = Instant::now();
         loop {
             {
                 let mut rx = lock(&sides.rx);
@@ -62,8 +61,16 @@ impl Pace {
                     return true;
                 }
             }
-            if start.elapsed() >= budget || sides.control.is_removed() {
-                return false;
+            if lock(&sides.tx).is_ready() {
+                return true;
+            }
+            match look::for_others(sides) {
+                Others::Served => start = Instant::now(),
+                Others::Nothing if start.elapsed() >= budget || sides.control.is_removed() => {
+                    return false;
+                }
+                Others::Nothing => {}
+                Others::Looked => return true,
             }
             rustix::thread::sched_yield();
         }
@@ -81,14 +88,8 @@ impl Pace {
         rings && self.calm == CALM
     }
 
-    /// Learns from how long `sleep` took.
+    /// See [`Patience::slept`].
     pub fn slept<T>(&mut self, sleep: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = sleep();
-        self.budget = if start.elapsed() < SHORT { LOOK } else { self.budget / 2 };
-        if self.budget < LEAST {
-            self.budget = Duration::ZERO;
-        }
-        result
+        self.patience.slept(sleep)
     }
 }

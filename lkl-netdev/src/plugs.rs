@@ -58,8 +58,6 @@ pub(crate) struct Plugs {
     dir: RuntimeDir,
     /// Features that a neighbour should have, until one was found without.
     features: u64,
-    /// Somebody waits for room and there may be some.
-    tx_ready: bool,
     /// Whether links may have ended.
     look: bool,
 }
@@ -92,15 +90,8 @@ impl Plugs {
         let dir = RuntimeDir::for_user()?;
         let plan = |end| plan(end, offer.clone());
         let cables: Result<_> = ends.into_iter().map(|end| Cable::new(plan(end), &dir)).collect();
-        let plugs = Plugs {
-            name: name.to_owned(),
-            epoll,
-            cables: cables?,
-            dir,
-            features,
-            tx_ready: false,
-            look: false,
-        };
+        let plugs =
+            Plugs { name: name.to_owned(), epoll, cables: cables?, dir, features, look: false };
         watch(&plugs.epoll, control.as_fd(), Source::Control, EventFlags::IN)?;
         (0..plugs.cables.len()).try_for_each(|at| plugs.watch_rendezvous(at))?;
         Ok(plugs)
@@ -109,11 +100,6 @@ impl Plugs {
     fn watch_rendezvous(&self, cable: usize) -> Result<()> {
         let Some(rendezvous) = self.cables[cable].rendezvous() else { return Ok(()) };
         watch(&self.epoll, rendezvous.as_fd(), Source::Rendezvous { cable }, EventFlags::IN)
-    }
-
-    /// Whether `tx` is to be called, if it waits for room.
-    pub fn take_tx_ready(&mut self) -> bool {
-        std::mem::take(&mut self.tx_ready)
     }
 
     /// When [`Plugs::on_time`] wants to be called.
@@ -144,7 +130,6 @@ impl Plugs {
                     if let Err(error) = woken {
                         say(&self.name, format_args!("epoll_wait: {error}"));
                     }
-                    self.tx_ready |= half == Half::Tx;
                 }
             }
         }
@@ -200,7 +185,6 @@ impl Plugs {
         if let Some(both) = self.cables[at].take_plugged() {
             self.compare_offloads(both);
         }
-        self.tx_ready = true;
     }
 
     fn give_up(&mut self, at: usize, error: &anyhow::Error) {
@@ -232,7 +216,6 @@ impl Plugs {
             tx.take((at, serial), joined);
         }
         tx.away = false;
-        self.tx_ready |= std::mem::take(&mut tx.missed);
         result
     }
 

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use lkl_sys::{POLL_HUP, POLL_RX, POLL_TX};
 
+use crate::guest::fiber;
+use crate::look::{self, TICK};
 use crate::pace::Pace;
 use crate::plugs::Plugs;
 use crate::say::say;
@@ -14,26 +16,44 @@ use crate::sides::{Sides, lock};
 /// LKL's driver can lose the race with its device over the last buffer.
 const STUCK: Duration = Duration::from_millis(20);
 
-/// `poll` reports room once more after this long: the same race, the other
-/// queue. A driver that lost it does not tell its device again, ever.
-const SECOND_LOOK: Duration = Duration::from_millis(1);
-
 pub(crate) struct Poller {
     /// For people.
     name: String,
     plugs: Plugs,
-    /// When to report room once more.
-    second_look: Option<Instant>,
+    /// Room was reported, and is to be once more: LKL may miss, on its way out of a
+    /// queue, what its driver puts there, and is not told again.
+    tx_again: bool,
+    /// Who looks, as last seen.
+    looks: u64,
+    /// `poll` was called before.
+    begun: bool,
     pace: Pace,
 }
 
 impl Poller {
     pub fn new(name: &str, plugs: Plugs) -> Poller {
-        Poller { name: name.to_owned(), plugs, second_look: None, pace: Pace::new() }
+        Poller {
+            name: name.to_owned(),
+            plugs,
+            tx_again: false,
+            looks: 0,
+            begun: false,
+            pace: Pace::new(),
+        }
     }
 
     /// Waits until there is something to do. LKL's poll thread.
     pub fn poll(&mut self, sides: &Sides) -> c_int {
+        if !std::mem::replace(&mut self.begun, true) {
+            look::join(sides);
+        }
+        // What LKL made ready while it processed a queue.
+        fiber::run_all();
+        let tx_again = std::mem::take(&mut self.tx_again);
+        let rx_again = lock(&sides.rx).comes_back(&sides.control);
+        if tx_again || rx_again {
+            return if rx_again { POLL_RX } else { 0 } | if tx_again { POLL_TX } else { 0 };
+        }
         loop {
             if sides.control.is_removed() {
                 return POLL_HUP;
@@ -43,60 +63,78 @@ impl Poller {
                 self.glance(sides);
             }
             self.plugs.sweep(sides);
-            let mut mask = 0;
-            if self.plugs.take_tx_ready() && lock(&sides.tx).take_wanted() {
-                mask |= POLL_TX;
-                self.second_look = Some(Instant::now() + SECOND_LOOK);
-            } else if self.second_look.is_some_and(|at| Instant::now() >= at) {
-                mask |= POLL_TX;
-                self.second_look = None;
-            }
-            {
-                let mut rx = lock(&sides.rx);
-                if rx.wanted && rx.is_ready(&sides.control) {
-                    rx.reported();
-                    mask |= POLL_RX;
-                }
-            }
+            let mask = self.report(sides);
             if mask != 0 {
                 return mask;
             }
-            if self.pace.linger(sides) {
+            let result = if self.may_doze(sides) {
+                lock(&sides.rx).doze();
+                self.rest(sides, Some(TICK))
+            } else if self.pace.linger(sides) {
                 continue;
-            }
-            if let Some(mask) = self.sleep(sides) {
+            } else {
+                self.sleep(sides)
+            };
+            if let Some(mask) = result {
                 return mask;
             }
         }
     }
 
+    /// Somebody looks, so that no bell is needed. What a pipe holds is not looked at.
+    fn may_doze(&mut self, sides: &Sides) -> bool {
+        look::others_look(&mut self.looks) && lock(&sides.rx).is_rings()
+    }
+
+    /// What LKL is to do: it does so when this has returned.
+    fn report(&mut self, sides: &Sides) -> c_int {
+        let mut mask = 0;
+        if lock(&sides.tx).take_ready() {
+            self.tx_again = true;
+            mask |= POLL_TX;
+        }
+        let mut rx = lock(&sides.rx);
+        if rx.take_ready(&sides.control) {
+            rx.goes_out();
+            mask |= POLL_RX;
+        }
+        mask
+    }
+
     /// Sleeps until a bell, a neighbour, a hang-up or a deadline.
     fn sleep(&mut self, sides: &Sides) -> Option<c_int> {
-        let (served, timeout);
-        {
+        let limit = {
             let mut rx = lock(&sides.rx);
-            let pending = !rx.arm();
-            served = rx.served;
-            match rx.retry() {
-                Some(at) => timeout = Some(at),
-                None if pending && rx.wanted => {
-                    rx.disarm();
-                    return None;
-                }
-                None => timeout = pending.then(|| Instant::now() + STUCK),
+            if !rx.sleep() {
+                return None;
             }
-            rx.sleeping = true;
-        }
-        let until = self.plugs.deadline().into_iter().chain(timeout).chain(self.second_look).min();
-        let Poller { plugs, pace, .. } = self;
-        let result = pace.slept(|| plugs.wait(until));
-        let stuck = {
-            let mut rx = lock(&sides.rx);
-            rx.sleeping = false;
-            rx.disarm();
-            let idle = result.as_ref().is_ok_and(Vec::is_empty);
-            idle && !rx.wanted && rx.served == served && rx.is_ready(&sides.control)
+            rx.is_deaf().then_some(STUCK)
         };
+        if !lock(&sides.tx).sleep() {
+            wake(sides);
+            return None;
+        }
+        let served = lock(&sides.rx).served;
+        let result = self.rest(sides, limit);
+        let mut rx = lock(&sides.rx);
+        match limit.is_some() && !rx.wanted && rx.served == served && rx.is_ready(&sides.control) {
+            true => Some(POLL_RX),
+            false => result,
+        }
+    }
+
+    /// Sleeps, for so long at most; a mask where that fails.
+    fn rest(&mut self, sides: &Sides, limit: Option<Duration>) -> Option<c_int> {
+        let retry = lock(&sides.rx).retry();
+        let limit_at = limit.map(|limit| Instant::now() + limit);
+        let until = [self.plugs.deadline(), retry, limit_at].into_iter().flatten().min();
+        let Poller { plugs, pace, .. } = self;
+        // A doze says nothing about how soon frames come.
+        let result = match limit == Some(TICK) {
+            true => plugs.wait(until),
+            false => pace.slept(|| plugs.wait(until)),
+        };
+        wake(sides);
         match result {
             Ok(events) => plugs.on_events(sides, &events),
             Err(rustix::io::Errno::INTR) => {}
@@ -107,7 +145,7 @@ impl Poller {
             }
         }
         plugs.on_time(sides);
-        stuck.then_some(POLL_RX)
+        None
     }
 
     /// Takes note of what happened, without waiting for it.
@@ -117,4 +155,9 @@ impl Poller {
         self.plugs.on_events(sides, &events);
         self.plugs.on_time(sides);
     }
+}
+
+fn wake(sides: &Sides) {
+    lock(&sides.rx).wake();
+    lock(&sides.tx).comes_near();
 }

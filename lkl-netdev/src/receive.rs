@@ -4,13 +4,14 @@ use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use cable::{Joined, Receiver};
-use frames::{ETHERNET_LEN, VNET_LEN};
+use frames::{ETHERNET_LEN, Piece, Pieces, VNET_LEN};
 use shmring::{Bytes, RecvError};
 
 use crate::Key;
 use crate::buffers::Buffers;
 use crate::control::Control;
-use crate::segment::Segments;
+use crate::duty::{Bell, Duty};
+use crate::whose;
 
 /// LKL never hands over more buffers at once...
 const MAX_BUFFERS: usize = 19;
@@ -27,8 +28,8 @@ const MAX_RETRY: Duration = Duration::from_millis(10);
 /// came before, an ARP request above all, would be lost on it.
 const SETTLE: Duration = Duration::from_millis(10);
 
-/// So many frames, and LKL's thread has to pass by `poll`: more than frames may be
-/// waiting there, and a neighbour that never stops sending would keep it away.
+/// So many frames, and who processes LKL's queue has to come back: more than frames may
+/// be waiting there, and a neighbour that never stops sending would keep it away.
 const ROW: u32 = 1024;
 
 pub(crate) struct Receive {
@@ -42,21 +43,36 @@ pub(crate) struct Receive {
     settled: bool,
     /// `rx` found nothing, and `poll` has not reported since that there is a frame.
     pub wanted: bool,
-    /// The poll thread sleeps: who finds the rings empty has to ask for a bell.
-    pub sleeping: bool,
+    /// What the poll thread does.
+    duty: Duty,
     /// When a frame that could not be delivered is tried again.
     retry: Option<Instant>,
     backoff: Duration,
     /// A frame that is being delivered in pieces, and the link it came by: `links[turn]`
     /// while that is here.
-    segments: Option<(Key, Segments)>,
+    pieces: Option<(Key, Pieces)>,
     mergeable: bool,
+    /// The poll thread processes LKL's queue, and is to pass by `poll` from time to time.
+    out: bool,
     /// Frames since `poll` looked at what else there is.
     row: u32,
     /// Calls that delivered something.
     pub served: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// The bells of all rings are one.
+struct Rings<'a>(&'a mut [(Key, Receiver)]);
+
+impl Bell for Rings<'_> {
+    fn ask(&mut self) -> bool {
+        self.0.iter_mut().fold(true, |sleep, (_, rx)| rx.arm() && sleep)
+    }
+
+    fn take_back(&mut self) {
+        self.0.iter_mut().for_each(|(_, rx)| rx.disarm());
+    }
 }
 
 /// What became of a call of `rx`.
@@ -86,10 +102,11 @@ impl Receive {
             settles: None,
             settled: false,
             wanted: false,
-            sleeping: false,
+            duty: Duty::new(),
+            out: false,
             retry: None,
             backoff: MIN_RETRY,
-            segments: None,
+            pieces: None,
             mergeable: offload & MERGEABLE != 0,
             row: 0,
             served: 0,
@@ -112,8 +129,8 @@ impl Receive {
     /// Takes it into use.
     pub fn take(&mut self, key: Key, joined: &mut Joined) {
         self.links.extend(joined.rx.take().map(|rx| (key, rx)));
-        let in_pieces = |segments: &&(Key, Segments)| segments.0 == key;
-        if self.segments.as_ref().is_some_and(|it| in_pieces(&it)) {
+        let in_pieces = |pieces: &&(Key, Pieces)| pieces.0 == key;
+        if self.pieces.as_ref().is_some_and(|it| in_pieces(&it)) {
             self.turn = self.links.len().saturating_sub(1);
         }
     }
@@ -128,13 +145,14 @@ impl Receive {
         if !self.settled && !self.settle(control) {
             return -1;
         }
-        if self.row >= ROW && !self.sleeping {
+        if self.row >= ROW && (self.out || whose::is_serving()) {
             self.wanted = true;
             return -1;
         }
         loop {
             match self.next(control, buffers) {
                 Served::Bytes(len) => {
+                    self.duty.found();
                     self.row += 1;
                     self.served += 1;
                     self.bytes += len as u64;
@@ -145,7 +163,7 @@ impl Receive {
                 Served::Nothing => {
                     self.retry = None;
                     // A frame may have come just before the bell was asked for.
-                    if self.sleeping && !self.arm() {
+                    if !self.duty.empty(&mut Rings(&mut self.links)) {
                         continue;
                     }
                     self.wanted = true;
@@ -174,7 +192,7 @@ impl Receive {
     fn call_at(&mut self, control: &Control, at: Instant) {
         self.retry = Some(at);
         self.wanted = true;
-        if self.sleeping {
+        if !self.duty.is_near() {
             control.ring();
         }
     }
@@ -185,15 +203,15 @@ impl Receive {
             self.turn %= self.links.len();
             let (key, rx) = &mut self.links[self.turn];
             // Of a frame whose link is elsewhere at the moment, or gone.
-            let others = self.segments.take_if(|(of, _)| of != key);
-            let (segments, mergeable) = (&mut self.segments, self.mergeable);
+            let others = self.pieces.take_if(|(of, _)| of != key);
+            let (under_way, mergeable) = (&mut self.pieces, self.mergeable);
             let received = rx.receive(|bytes| {
-                let mut pieces = segments.take().map(|(_, pieces)| pieces);
+                let mut pieces = under_way.take().map(|(_, pieces)| pieces);
                 let frame = deliver(bytes, buffers, &mut pieces, mergeable);
-                *segments = pieces.map(|pieces| (*key, pieces));
+                *under_way = pieces.map(|pieces| (*key, pieces));
                 (!matches!(frame, Frame::Later | Frame::Delivered(_, false)), frame)
             });
-            self.segments = self.segments.take().or(others);
+            self.pieces = self.pieces.take().or(others);
             match received {
                 Ok(Frame::Delivered(len, is_done)) => {
                     self.turn += usize::from(is_done);
@@ -216,7 +234,7 @@ impl Receive {
             self.turn -= 1;
         }
         let (key, rx) = self.links.remove(at);
-        self.segments.take_if(|(of, _)| *of == key);
+        self.pieces.take_if(|(of, _)| *of == key);
         self.ended.push((key, rx, error));
         // Its cable looks for another neighbour.
         control.ring();
@@ -250,10 +268,31 @@ impl Receive {
         full
     }
 
-    /// `poll` says that there are frames.
-    pub fn reported(&mut self) {
-        self.wanted = false;
-        self.retry = None;
+    /// Whether LKL is to be told that there are frames; it is the caller who tells it.
+    pub fn take_ready(&mut self, control: &Control) -> bool {
+        let ready = self.wanted && self.is_ready(control);
+        if ready {
+            self.wanted = false;
+            self.retry = None;
+        }
+        ready
+    }
+
+    /// Somebody who waits processes LKL's queue, and is to see in a while whether that is
+    /// over.
+    pub fn begin_row(&mut self) {
+        self.row = 0;
+    }
+
+    /// The poll thread leaves `poll` to process LKL's queue.
+    pub fn goes_out(&mut self) {
+        self.out = true;
+    }
+
+    /// It is in `poll` again. LKL may miss, on its way out of a queue, that its driver put
+    /// more buffers there: whether it is to look once more.
+    pub fn comes_back(&mut self, control: &Control) -> bool {
+        std::mem::take(&mut self.out) && !self.wanted && self.is_ready(control)
     }
 
     /// When to look again although no bell rang.
@@ -261,18 +300,31 @@ impl Receive {
         self.retry
     }
 
-    /// Asks for bells; `false` when there is a frame or an end to look at.
-    pub fn arm(&mut self) -> bool {
-        let mut sleep = true;
-        for (_, rx) in &mut self.links {
-            sleep &= rx.arm();
-        }
-        sleep
+    /// See [`Duty::doze`].
+    pub fn doze(&mut self) {
+        self.duty.doze();
     }
 
-    /// Nobody needs to ring any more.
-    pub fn disarm(&mut self) {
-        self.links.iter_mut().for_each(|(_, rx)| rx.disarm());
+    /// See [`Duty::sleep`].
+    pub fn sleep(&mut self) -> bool {
+        // With a time to try again, LKL need not be told before.
+        let wanted = self.wanted && self.retry.is_none();
+        self.duty.sleep(&mut Rings(&mut self.links), wanted)
+    }
+
+    /// See [`Duty::is_deaf`].
+    pub fn is_deaf(&self) -> bool {
+        self.duty.is_deaf()
+    }
+
+    /// See [`Duty::wake`].
+    pub fn wake(&mut self) {
+        self.duty.wake(&mut Rings(&mut self.links));
+    }
+
+    /// See [`Duty::left_alone`].
+    pub fn left_alone(&mut self) -> bool {
+        self.duty.left_alone(&mut Rings(&mut self.links))
     }
 }
 
@@ -280,30 +332,32 @@ impl Receive {
 fn deliver(
     bytes: Bytes<'_>,
     buffers: Buffers<'_>,
-    segments: &mut Option<Segments>,
+    pieces: &mut Option<Pieces>,
     mergeable: bool,
 ) -> Frame {
     let (len, room) = (bytes.len(), buffers.total());
     let is_frame = len >= VNET_LEN + ETHERNET_LEN;
-    if segments.is_none() {
+    if pieces.is_none() {
         // A frame that fits to the last byte is fine where buffers do not merge; where
         // they do, LKL takes it for a truncated one.
         if is_frame && (len < room || len == room && !mergeable) {
             buffers.scatter(0, bytes, 0, len);
             return Frame::Delivered(len, true);
         }
-        *segments = Segments::of(bytes);
+        *pieces = Pieces::of(len, |at, out| bytes.copy_to(at, out));
     }
-    let piece = segments.as_mut().and_then(|it| it.next(bytes, buffers, room.saturating_sub(1)));
+    let piece = pieces.as_mut().and_then(|it| it.next(room.saturating_sub(1)));
     let more_may_come = mergeable && buffers.count() < MAX_BUFFERS && room <= MAX_MERGE;
     match piece {
-        Some(written) => {
-            segments.take_if(|segments| segments.is_done());
-            Frame::Delivered(written, segments.is_none())
+        Some(Piece { headers, payload }) => {
+            buffers.scatter_slice(0, &headers);
+            buffers.scatter(headers.len(), bytes, payload.start, payload.len());
+            pieces.take_if(|pieces| pieces.is_done());
+            Frame::Delivered(headers.len() + payload.len(), pieces.is_none())
         }
         None if more_may_come && is_frame => Frame::Later,
         None => {
-            *segments = None;
+            *pieces = None;
             Frame::Refused
         }
     }

@@ -25,6 +25,12 @@ fn ours() -> Vec<(String, usize)> {
     layout!(NetOps as lkl_dev_net_ops: tx, rx, poll, poll_hup, free);
     layout!(NetdevArgs as lkl_netdev_args: mac, offload);
     layout!(Iovec as iovec: iov_base, iov_len);
+    layout!(HostOperations as lkl_host_operations:
+        virtio_devices, print, panic, sem_alloc, sem_free, sem_up, sem_down, mutex_alloc,
+        mutex_free, mutex_lock, mutex_unlock, thread_create, thread_detach, thread_exit,
+        thread_join, thread_self, thread_equal, tls_alloc, tls_free, tls_set, tls_get,
+        mem_alloc, mem_free, page_alloc, page_free, time, timer_alloc, timer_set_oneshot,
+        timer_free, ioremap, iomem_access, gettid, jmp_buf_set, jmp_buf_longjmp, memcpy, pci_ops);
     all
 }
 
@@ -97,6 +103,14 @@ const HEADER: &str = "
         void (*poll_hup)(struct lkl_netdev *);
         void (*free)(struct lkl_netdev *);
     };
+    struct lkl_host_operations {
+        void *virtio_devices, *print, *panic, *sem_alloc, *sem_free, *sem_up, *sem_down,
+             *mutex_alloc, *mutex_free, *mutex_lock, *mutex_unlock, *thread_create,
+             *thread_detach, *thread_exit, *thread_join, *thread_self, *thread_equal,
+             *tls_alloc, *tls_free, *tls_set, *tls_get, *mem_alloc, *mem_free, *page_alloc,
+             *page_free, *time, *timer_alloc, *timer_set_oneshot, *timer_free, *ioremap,
+             *iomem_access, *gettid, *jmp_buf_set, *jmp_buf_longjmp, *memcpy, *pci_ops;
+    };
     #define LKL_DEV_NET_POLL_RX 1
     #define LKL_DEV_NET_POLL_TX 2
     #define LKL_DEV_NET_POLL_HUP 4
@@ -129,6 +143,8 @@ fn another_version_is_told_by_its_first_difference() {
         ("int (*tx)", "void *priv; int (*tx)", "lkl_dev_net_ops::tx: 8, and 0 here"),
         ("void *mac;", "void *mac; int mtu;", "lkl_netdev_args::offload: 12, and 8 here"),
         ("POLL_HUP 4", "POLL_HUP 8", "LKL_DEV_NET_POLL_HUP: not as here"),
+        ("*sem_down,", "*sem_down, *sem_try,", "lkl_host_operations::mutex_alloc: 64, and 56 here"),
+        ("*memcpy, *pci_ops", "*pci_ops", "lkl_host_operations::memcpy: not in"),
         ("struct lkl_netdev_args {", "struct lkl_args {", "lkl_netdev_args::mac: not in"),
     ];
     for (from, to, what) in other_versions {

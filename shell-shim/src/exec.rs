@@ -21,7 +21,7 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::door::ask;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::name::find;
 use crate::run::signals::Signals;
 use crate::stack::keeper::{not_started, search_path};

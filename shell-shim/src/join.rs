@@ -35,8 +35,8 @@ const RING: usize = 1 << 20;
   stdpkt join tap:tap0")]
 pub struct JoinArgs {
     /// What is joined to the link: FORMAT, of CMD's standard input and output, or
-    /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng or hex, PLACE unix:PATH,
-    /// dgram:RX:TX, fd:N or stdio. Two make a cable between them
+    /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng, hex or vhost-user,
+    /// PLACE unix:PATH, dgram:RX:TX, fd:N, fd:NAME or stdio. Two make a cable between them
     #[arg(value_name = "EDGE", value_parser = EdgeSpec::parse, num_args = 0..=2)]
     pub edges: Vec<EdgeSpec>,
 

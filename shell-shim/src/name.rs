@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use shmring::board::{Identity, NAME_LEN, introduce};
+use shmring::board::{Identity, NAME_LEN, introduce, is_name};
 use shmring::observe;
 
 /// `--name` and `--verbose`: what everything with links takes.
@@ -22,12 +22,7 @@ pub struct NameArg {
 
 /// A name that is no process id, and that a shell takes as it is.
 fn parse(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !(1..=NAME_LEN).contains(&text.len())
-        || !text.chars().all(plain)
-        || text.starts_with('-')
-        || text.bytes().all(|byte| byte.is_ascii_digit())
-    {
+    if !is_name(text) {
         return Err(format!(
             "a name has 1 to {NAME_LEN} letters, digits, `-`, `_` and `.`, and not digits only, as fw or web-1"
         ));

@@ -1,7 +1,7 @@
 /* One side of a pair, as questions.rs, without Rust: asks, and prints the answers.
  *
  *     cc -I shmring/include -o target/questions shmring/examples/questions.c
- *     target/questions | cargo run -p shmring --example answers
+ *     target/questions | cargo run -p stdpkt-shmring --example answers
  *
  * It writes the pipe and takes the rings that the reader makes. The messages are in
  * src/handshake.rs. */
@@ -35,13 +35,13 @@ static void rest(int socket, int doorbell) {
 }
 
 int main(void) {
-    /* We show ourselves on the pipe by a lock, at the place that our door is called by. */
+    /* We show ourselves on the pipe by a lock, at the place that our gate is called by. */
     uint64_t nonce;
     sure(getrandom(&nonce, sizeof nonce, 0), "getrandom");
     nonce = (uint64_t)getpid() << 40 | (nonce >> 24 & ~UINT64_C(3));
     const int pipe = sure(open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC), "stdout");
     const int knocks = sure(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
-    struct sockaddr_un name = shmring_door(nonce);
+    struct sockaddr_un name = shmring_gate(nonce);
     sure(bind(knocks, (void *)&name, offsetof(struct sockaddr_un, sun_path) + 25), "bind");
     struct flock us = {.l_type = F_WRLCK, .l_start = (off_t)nonce, .l_len = SHMRING_WRITER};
     sure(fcntl(pipe, F_OFD_SETLK, &us), "lock");
@@ -55,7 +55,7 @@ int main(void) {
     sure(fcntl(pipe, F_OFD_GETLK, &seen), "lock");
     if (seen.l_type == F_RDLCK && seen.l_len == SHMRING_READER) {
         sure(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), "socketpair");
-        name = shmring_door((uint64_t)seen.l_start);
+        name = shmring_gate((uint64_t)seen.l_start);
         sure(shmring_send(knocks, &name, &knock, sizeof knock, &pair[1], 1), "knock");
         close(pair[1]);
         link = pair[0];

@@ -52,6 +52,7 @@ struct shmring_header {
     _Alignas(128) _Atomic uint32_t producer_waiting;
     _Alignas(128) struct shmring_side producer;
     _Alignas(128) struct shmring_side consumer;
+    _Alignas(128) _Atomic uint64_t taken; /* for who goes on with the consumer's end */
 };
 
 /* ---- The messages, over sockets that keep them apart. ---- */
@@ -88,7 +89,7 @@ struct shmring_knock {
 /* Most descriptors with a message: the pipe, the doorbell, two rings. */
 #define SHMRING_FDS 4
 
-/* Sends a message with `count` descriptors, to a door where `to` is one: as sendmsg(2). */
+/* Sends a message with `count` descriptors, to a gate where `to` is one: as sendmsg(2). */
 static inline ssize_t shmring_send(int socket, const struct sockaddr_un *to, const void *bytes,
                                    size_t len, const int *fds, size_t count) {
     char control[CMSG_SPACE(SHMRING_FDS * sizeof(int))] = {0};
@@ -124,8 +125,8 @@ static inline ssize_t shmring_receive(int socket, void *bytes, size_t len, int f
     return got;
 }
 
-/* The door of the holder with this nonce: a zero, which makes it abstract, and 24 letters. */
-static inline struct sockaddr_un shmring_door(uint64_t nonce) {
+/* The gate of the holder with this nonce: a zero, which makes it abstract, and 24 letters. */
+static inline struct sockaddr_un shmring_gate(uint64_t nonce) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     snprintf(name.sun_path + 1, 25, "shmring/%016llx", (unsigned long long)nonce);
     return name;

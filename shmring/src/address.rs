@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::LinkError;
-use crate::rendezvous::door::Post;
+use crate::rendezvous::gate::Post;
 use crate::role::Role;
 
 /// A descriptor of a pipe, a FIFO or a Unix socket, and what it is.

@@ -72,6 +72,16 @@ pub struct Identity {
     pub command: String,
 }
 
+/// Whether a process can be called that: 1 to [`NAME_LEN`] ASCII letters, digits, `-`, `_`
+/// and `.`, not `-` first, and not digits only, as process ids are.
+pub fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=NAME_LEN).contains(&text.len())
+        && text.chars().all(plain)
+        && !text.starts_with('-')
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 static IDENTITY: OnceLock<Identity> = OnceLock::new();
 
 /// Says who this process is, before its board is made. Said once.
@@ -159,11 +169,18 @@ const _: () = {
     assert!(size_of::<Slot>() == 192);
 };
 
-/// Takes the board of this process down for good, if there is one: somebody else does
-/// now what it did.
+/// Takes the board of this process down, if there is one: somebody else does now what it did.
 pub fn retire() {
     if let Some(board) = BOARD.get() {
         board.head().magic.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Puts it up again: this process does so again itself.
+pub fn resume() {
+    if let Some(board) = BOARD.get() {
+        // POST
+        board.head().magic.store(u64::from_ne_bytes(MAGIC), Ordering::Release);
     }
 }
 

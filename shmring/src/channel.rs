@@ -222,12 +222,7 @@ impl Rx {
     /// [`RecvError`].
     #[inline]
     pub fn take<T>(&mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> Result<T, RecvError> {
-        let mut frame = self.borrow()?;
-        let (done, result) = take(frame.bytes());
-        if done {
-            frame.release();
-        }
-        Ok(result)
+        Ok(self.borrow()?.give(take))
     }
 
     /// See [`Consumer::borrow`].
@@ -328,6 +323,21 @@ impl Borrowed<'_> {
             Borrowed::Ring(frame) => frame.bytes(),
             Borrowed::Stream(stream) => stream.frame(),
         }
+    }
+
+    /// Shows it to `take`, and gives its room back if that returns `true`.
+    #[inline]
+    pub fn give<T>(mut self, take: impl FnOnce(Bytes<'_>) -> (bool, T)) -> T {
+        if let Borrowed::Ring(frame) = &self {
+            frame.begin();
+        }
+        let (done, result) = take(self.bytes());
+        match self {
+            _ if done => self.release(),
+            Borrowed::Ring(frame) => frame.leave(),
+            Borrowed::Stream(_) => {}
+        }
+        result
     }
 
     /// Gives the frame's room back.

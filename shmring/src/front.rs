@@ -21,7 +21,8 @@ use crate::slot::Bytes;
 /// `std::io::stdin()` or `std::io::stdout()`.
 ///
 /// The link has frames both ways if both sides come here, whichever end of the
-/// pipe each holds. Nothing is written into the pipe.
+/// pipe each holds. Nothing is written into the pipe. It waits as long as somebody holds
+/// the other end, even one that does not know of rings and only reads.
 ///
 /// # Errors
 /// [`LinkError`]: what is there is no pipe, its other end is gone or carries

@@ -24,8 +24,17 @@
 //! the giver, after which the links are its own.
 //!
 //! What was reserved and not staged is lost. Everything else is delivered once, in order.
+//!
+//! # Of a process that may be killed
+//!
+//! [`Kept`] is a side of a link as descriptors and nothing else, which a process can keep for
+//! another one: after its death it is made a link again ([`Kept::adopt`]) for the next. There is no
+//! record then; the indices come from the memory. A consumer that is kept writes down
+//! there what it takes before it delivers it, so that nothing is delivered twice; what it was delivering
+//! when it was killed may be lost, and so is what was staged and not published.
 
 mod give;
+mod keep;
 mod record;
 mod take;
 
@@ -41,8 +50,9 @@ use crate::handshake::Channel;
 use crate::link::Link;
 use crate::peer;
 use crate::region::{Geometry, Region, RegionError};
-use crate::ring::{Consumer, Producer};
+use crate::ring::{CLOSED, Consumer, Producer};
 pub use give::{Giving, Outcome};
+pub use keep::Kept;
 use record::{HalfRecord, Record};
 pub use take::Taking;
 
@@ -82,11 +92,11 @@ impl Handed {
         };
         if let Some(Tx::Ring(tx)) = &mut self.link.tx {
             let indices = tx.rest()?;
-            record.tx = Some(HalfRecord { capacity: tx.capacity(), indices });
+            record.tx = Some(HalfRecord { capacity: tx.capacity(), indices: Some(indices) });
         }
         if let Some(Rx::Ring(rx)) = &mut self.link.rx {
             let indices = rx.rest()?;
-            record.rx = Some(HalfRecord { capacity: rx.capacity(), indices });
+            record.rx = Some(HalfRecord { capacity: rx.capacity(), indices: Some(indices) });
         }
         Ok(record)
     }
@@ -102,16 +112,14 @@ impl Handed {
 
     /// What goes along with the record.
     fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let (tx, rx) = match (&self.link.tx, &self.link.rx) {
-            (Some(Tx::Ring(tx)), Some(Rx::Ring(rx))) => (Some(tx), Some(rx)),
-            (Some(Tx::Ring(tx)), _) => (Some(tx), None),
-            (_, Some(Rx::Ring(rx))) => (None, Some(rx)),
-            _ => (None, None),
-        };
-        let shared = tx.map(Producer::link_fds).or(rx.map(Consumer::link_fds));
-        let shared = shared.map(|it| [it.socket.as_fd(), it.ringer.as_fd(), it.hearing.as_fd()]);
-        let memory = tx.map(Producer::memory).into_iter().chain(rx.map(Consumer::memory));
-        shared.into_iter().flatten().chain(memory).collect()
+        fds(self.link.tx.as_ref(), self.link.rx.as_ref())
+    }
+
+    /// Touches it no more, and does not close it: whoever keeps it ([`Kept`]) has it now.
+    pub fn let_go(mut self) {
+        if self.record().is_ok() {
+            self.leave();
+        }
     }
 
     /// Makes a link again of what came.
@@ -140,21 +148,24 @@ impl Handed {
         };
         let tx = record.tx.as_ref().map(|half| {
             let (region, waiter) = end(half)?;
-            Producer::resume(region, waiter, max_frame, Some(half.indices)).map_err(broken)
+            open(Producer::resume(region, waiter, max_frame, half.indices))
         });
         let rx = record.rx.as_ref().map(|half| {
             let (region, waiter) = end(half)?;
-            Consumer::resume(region, waiter, max_frame, Some(half.indices)).map_err(broken)
+            open(Consumer::resume(region, waiter, max_frame, half.indices))
         });
         let (tx, rx) = match (tx.transpose(), rx.transpose()) {
-            (Ok(tx), Ok(rx)) => (tx, rx),
+            (Ok(tx), Ok(rx)) => (tx.flatten(), rx.flatten()),
             (tx, rx) => {
                 // They are the giver's still: a drop would close them.
-                let error = tx.map(|tx| tx.map(Producer::leave)).err();
-                let error = error.or(rx.map(|rx| rx.map(Consumer::leave)).err());
+                let error = tx.map(|tx| tx.flatten().map(Producer::leave)).err();
+                let error = error.or(rx.map(|rx| rx.flatten().map(Consumer::leave)).err());
                 return Err(error.unwrap_or(broken("")));
             }
         };
+        if tx.is_none() && rx.is_none() {
+            return Err(broken(CLOSED));
+        }
         let link = Link {
             tx: tx.map(Tx::Ring),
             rx: rx.map(Rx::Ring),
@@ -185,6 +196,24 @@ impl Handed {
             rx.identify(label);
         }
     }
+}
+
+/// One half, if its last owner has not closed it: the other one may be open.
+fn open<T>(half: Result<T, &'static str>) -> Result<Option<T>, HandoverError> {
+    match half {
+        Err(CLOSED) => Ok(None),
+        half => half.map(Some).map_err(HandoverError::Broken),
+    }
+}
+
+/// The descriptors of a side of a link.
+fn fds<'a>(tx: Option<&'a Tx>, rx: Option<&'a Rx>) -> Vec<BorrowedFd<'a>> {
+    let tx = tx.and_then(|tx| if let Tx::Ring(tx) = tx { Some(tx) } else { None });
+    let rx = rx.and_then(|rx| if let Rx::Ring(rx) = rx { Some(rx) } else { None });
+    let shared = tx.map(Producer::link_fds).or(rx.map(Consumer::link_fds));
+    let shared = shared.map(|it| [it.socket.as_fd(), it.ringer.as_fd(), it.hearing.as_fd()]);
+    let memory = tx.map(Producer::memory).into_iter().chain(rx.map(Consumer::memory));
+    shared.into_iter().flatten().chain(memory).collect()
 }
 
 /// Why links did not change hands.

@@ -1,6 +1,6 @@
 //! The messages by which two holders of a pipe agree on a link.
 //!
-//! Who finds the other knocks: a datagram to its door, with one end of a
+//! Who finds the other knocks: a datagram to its gate, with one end of a
 //! `SOCK_SEQPACKET` socket pair. Over that the two go on. The *maker* makes the
 //! rings: the reader of the pipe. The *greeter* is its writer. Where neither has a
 //! role, the one with the lower nonce makes. Integers are little-endian.
@@ -248,10 +248,10 @@ impl Message {
     }
 }
 
-/// What arrives at a door.
+/// What arrives at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Knock {
-    /// The sender's door.
+    /// The sender's gate.
     pub nonce: u64,
     /// What it is at the pipe.
     pub role: Role,

@@ -99,6 +99,22 @@ fn children(pid: u32) -> Vec<u32> {
     lists.flat_map(pids).collect()
 }
 
+/// The parent of a process.
+pub fn parent(pid: u32) -> Option<u32> {
+    status(pid, "PPid:")?.trim().parse().ok()
+}
+
+/// The id by which a process knows itself, in the pid namespace that it is in.
+pub(crate) fn own_id(pid: u32) -> Option<u32> {
+    status(pid, "NSpid:")?.split_whitespace().last()?.parse().ok()
+}
+
+/// A line of `/proc/PID/status`, without its name.
+fn status(pid: u32, name: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+}
+
 /// What a process executes.
 pub fn exe(pid: u32) -> Option<(u64, u64)> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|meta| (meta.dev(), meta.ino()))

@@ -21,6 +21,7 @@
 //! | 512 | 4 | `producer_waiting`: 1 while the producer sleeps | set by the producer, cleared by either |
 //! | 640 | 80 | `producer`: side block, see below | producer |
 //! | 768 | 80 | `consumer`: side block, see below | consumer |
+//! | 896 | 8 | `taken`: begin of the record after the one that is being delivered; only where somebody keeps the link ([`handover`](crate::handover)) | consumer |
 //! | 4096 | `capacity` | records | producer |
 //!
 //! `head` and `tail` only grow; the byte at position `p` lies at
@@ -51,6 +52,8 @@
 //! a socket have an inode each, so they could not be compared);
 //! `tail`, `head` and each length are read once into private memory and checked
 //! there.
+
+use std::sync::OnceLock;
 
 #[cfg(not(loom))]
 use crate::sync::AtomicU8;
@@ -87,7 +90,7 @@ pub(crate) struct SideBlock {
     pub stalls: AtomicU64,
     /// Times the side rang the other's doorbell.
     pub wakeups: AtomicU64,
-    /// Process id, as the side itself sees it.
+    /// Process id, as the side itself sees it, or that of which it is a part ([`speak_for`]).
     pub pid: AtomicU32,
     /// Bytes of `label` in use.
     pub label_len: AtomicU32,
@@ -95,11 +98,21 @@ pub(crate) struct SideBlock {
     pub label: [AtomicU64; LABEL_LEN / 8],
 }
 
+static SPEAKS_FOR: OnceLock<u32> = OnceLock::new();
+
+/// This process is a part of another one, which started it: the links that are made from now
+/// on are shown as that one's.
+pub fn speak_for(pid: u32) {
+    // A second time nothing changes: links have been shown.
+    let _ = SPEAKS_FOR.set(pid);
+}
+
 impl SideBlock {
     /// Says who this side is.
     pub fn identify(&self, label: &str) {
         self.label_len.store(store_text(label, &self.label) as u32, Ordering::Relaxed);
-        self.pid.store(std::process::id(), Ordering::Relaxed);
+        let pid = SPEAKS_FOR.get().copied().unwrap_or_else(std::process::id);
+        self.pid.store(pid, Ordering::Relaxed);
     }
 }
 
@@ -157,6 +170,11 @@ pub(crate) struct Header {
     #[cfg(not(loom))]
     pad5: [AtomicU8; 128 - size_of::<SideBlock>()],
     pub consumer: SideBlock,
+    #[cfg(not(loom))]
+    pad6: [AtomicU8; 128 - size_of::<SideBlock>()],
+    /// Range: `head ..= tail`, else it says nothing. Writer: consumer; reader: the process
+    /// that goes on with its end.
+    pub taken: AtomicU64,
 }
 
 #[cfg(loom)]
@@ -188,6 +206,7 @@ impl Header {
             producer_waiting: AtomicU32::new(0),
             producer: side(),
             consumer: side(),
+            taken: AtomicU64::new(0),
         }
     }
 }
@@ -208,6 +227,7 @@ const _: () = {
     assert!(offset_of!(Header, producer_waiting) == 512);
     assert!(offset_of!(Header, producer) == 640);
     assert!(offset_of!(Header, consumer) == 768);
+    assert!(offset_of!(Header, taken) == 896);
     assert!(size_of::<Header>() <= HEADER_LEN);
     assert!(size_of::<SideBlock>() == 80);
 };

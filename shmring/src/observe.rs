@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::iter::successors;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::SealFlags;
 
 use crate::board::{self, ENTRIES, Form, Head, Identity, Posting, Slot, Way};
+use crate::holders::{own_id, parent};
 use crate::layout::{HEADER_LEN, Header, MAGIC, SideBlock, VERSION, load_text};
 use crate::region::{MEMFD_NAME, is_tmpfs};
 use crate::ring::Counters;
@@ -122,9 +124,7 @@ pub fn look() -> std::io::Result<Sight> {
     for (holders, view) in rings.into_values() {
         sight.rings.extend(view.map(|mut view| {
             for side in [&mut view.producer, &mut view.consumer] {
-                if !holders.contains(&side.pid) {
-                    side.pid = 0;
-                }
+                side.pid = process_of(side.pid, &holders);
             }
             view
         }));
@@ -142,6 +142,23 @@ pub fn look() -> std::io::Result<Sight> {
     sight.processes.sort_by_key(|process| process.pid);
     sight.posts.sort_by_key(|post| post.pid);
     Ok(sight)
+}
+
+/// Which process a side means that calls itself `pid`, among those that hold its ring: 0 if
+/// none. It may speak for a process that started it, see [`layout::speak_for`], and it may
+/// be in a pid namespace where it has another id.
+fn process_of(pid: u32, holders: &[u32]) -> u32 {
+    /// So far is CMD from its function: the keeper is in between.
+    const FAR: usize = 2;
+    let above = |&holder: &u32| successors(parent(holder), |&it| parent(it)).take(FAR);
+    if holders.contains(&pid) || pid != 0 && holders.iter().flat_map(above).any(|it| it == pid) {
+        return pid;
+    }
+    let mut same = holders.iter().filter(|&&holder| own_id(holder) == Some(pid));
+    match (same.next(), same.next()) {
+        (Some(&one), None) => one,
+        _ => 0,
+    }
 }
 
 /// Opens without waiting: who names a file of its own like a ring may make it a FIFO.

@@ -1,7 +1,7 @@
 //! Two holders of a pipe find each other.
 //!
 //! Each publishes itself on the pipe ([`adverts`]), looks who else is there and
-//! knocks at his door ([`door`]), whoever came first. What they then decide is in
+//! knocks at his gate ([`gate`]), whoever came first. What they then decide is in
 //! [`meeting`]; here is what has descriptors, system calls and a clock. Everything is an
 //! event, but for the waits of [`clock`]: they bound what somebody stopped or hostile
 //! can keep from others. Where the pipe is itself a Unix socket, the writer sends
@@ -10,7 +10,7 @@
 pub(crate) mod adverts;
 mod clock;
 mod common;
-pub(crate) mod door;
+pub(crate) mod gate;
 mod greeter;
 mod maker;
 mod meeting;
@@ -40,7 +40,7 @@ use crate::runtime_dir::RuntimeDir;
 use adverts::Advert;
 use clock::{Alarm, Clock};
 use common::Common;
-use door::PathDoor;
+use gate::PathGate;
 use meeting::{Action, Channel, Meeting};
 use strangers::Strangers;
 use talk::Talk;
@@ -55,7 +55,7 @@ pub struct Rendezvous {
     common: Common,
     meeting: Meeting,
     talks: BTreeMap<Channel, Talk>,
-    path_door: Option<PathDoor>,
+    path_gate: Option<PathGate>,
     /// The link that has what no other can have, as far as it lives.
     claimed: Weak<LinkFds>,
     /// Where its neighbour's answer will come.
@@ -117,8 +117,8 @@ const ROUNDS: usize = 16;
 /// Tokens of the epoll instance; those of conversations begin at [`TALKS`]. What
 /// happened in a conversation is heard before who knocks.
 const PIPE: u64 = 0;
-const DOOR: u64 = 1;
-const PATH_DOOR: u64 = 2;
+const GATE: u64 = 1;
+const PATH_GATE: u64 = 2;
 const TIMER: u64 = 3;
 const ANSWER: u64 = 4;
 const TALKS: u64 = 16;
@@ -151,7 +151,7 @@ impl Rendezvous {
             meeting: if common.end.is_socket() { Meeting::of_two(me) } else { Meeting::new(me) },
             common,
             talks: BTreeMap::new(),
-            path_door: None,
+            path_gate: None,
             claimed: Weak::new(),
             asked: None,
             clock: Clock::default(),
@@ -171,22 +171,22 @@ impl Rendezvous {
         Ok(rendezvous)
     }
 
-    /// Opens the doors and publishes them.
+    /// Opens the gates and publishes them.
     fn begin(&mut self) -> Result<(), LinkError> {
         let Common { end, dir, .. } = &mut self.common;
         let (what, role) = (end.what().to_owned(), end.role());
         let Some(post) = end.post_mut() else { return Ok(()) };
         // Only a second way: who cannot have it can do without.
-        self.path_door = post.path_door(dir).ok().flatten();
+        self.path_gate = post.path_gate(dir).ok().flatten();
         post.publish(role).map_err(|errno| match errno {
             Errno::AGAIN => LinkError::Protocol { what, why: "it locks the whole pipe" },
             errno => LinkError::System { what, call: "fcntl(F_OFD_SETLK)", errno },
         })?;
         if let Some(post) = self.common.end.post() {
-            self.common.add(post, DOOR, EventFlags::IN)?;
+            self.common.add(post, GATE, EventFlags::IN)?;
         }
-        if let Some(door) = &self.path_door {
-            self.common.add(&door.socket, PATH_DOOR, EventFlags::IN)?;
+        if let Some(gate) = &self.path_gate {
+            self.common.add(&gate.socket, PATH_GATE, EventFlags::IN)?;
         }
         Ok(())
     }
@@ -311,7 +311,7 @@ impl Rendezvous {
             PIPE if self.common.end.role() == Role::Reader => self.receive_socket(),
             // The socket that is the pipe hung up, or carries what nobody expects.
             PIPE => Err(self.common.gone()),
-            DOOR | PATH_DOOR => self.on_door(token),
+            GATE | PATH_GATE => self.on_gate(token),
             TIMER => self.on_alarm(),
             ANSWER => {
                 self.on_answer();
@@ -329,7 +329,7 @@ impl Rendezvous {
             self.stopped = false;
             if self.common.end.is_anonymous() {
                 // No other neighbour comes to a `|` from elsewhere.
-                self.close_path_door();
+                self.close_path_gate();
             }
         } else if self.stopped && self.talks.values().all(|talk| talk.made.is_none()) {
             self.common.events.push_back(Event::Retracted);
@@ -359,9 +359,9 @@ impl Rendezvous {
         self.clock.arm(&self.common)
     }
 
-    fn close_path_door(&mut self) {
-        if let Some(door) = self.path_door.take() {
-            self.common.remove(&door.socket);
+    fn close_path_gate(&mut self) {
+        if let Some(gate) = self.path_gate.take() {
+            self.common.remove(&gate.socket);
         }
     }
 

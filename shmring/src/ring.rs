@@ -33,7 +33,7 @@ use crate::slot::{Bytes, BytesMut};
 use crate::spin::Spin;
 use crate::sync::{Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use resume::Indices;
+pub(crate) use resume::{CLOSED, Indices};
 
 /// How far ahead of the record being looked at the next ones are fetched, in
 /// bytes: further than what a neighbour's cache line takes to arrive.
@@ -385,6 +385,8 @@ pub struct Consumer {
     frames_at_wait: u64,
     /// Another process has this end: its drop closes nothing.
     left: bool,
+    /// Somebody goes on with this end if this process is killed.
+    kept: bool,
 }
 
 impl Consumer {
@@ -402,6 +404,7 @@ impl Consumer {
             counters: Counters::default(),
             frames_at_wait: 0,
             left: false,
+            kept: false,
         }
     }
 
@@ -666,6 +669,23 @@ impl<'a> Frame<'a> {
     /// The frame itself.
     pub fn bytes(&self) -> Bytes<'a> {
         self.bytes
+    }
+
+    /// It is about to be delivered: where this end is kept by somebody
+    /// ([`handover`](crate::handover)), that one does not deliver it once more.
+    #[inline]
+    pub fn begin(&self) {
+        if self.consumer.kept {
+            self.consumer.takes(self.next);
+        }
+    }
+
+    /// It was not delivered after all, and stays the next one.
+    #[inline]
+    pub fn leave(self) {
+        if self.consumer.kept {
+            self.consumer.takes(self.consumer.head);
+        }
     }
 
     /// Gives the frame's room back.

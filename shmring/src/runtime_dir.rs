@@ -1,4 +1,4 @@
-//! A directory for doors that are paths.
+//! A directory for gates that are paths.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 
 use crate::error::LinkError;
 
-/// A door that is being made has another name, for no longer than this.
+/// A gate that is being made has another name, for no longer than this.
 const MAKING: Duration = Duration::from_secs(60);
 
 /// A place where neighbours can meet that come from different network namespaces: a
@@ -65,7 +65,7 @@ impl RuntimeDir {
     /// to somebody else or lets others in.
     pub fn at(path: &Path) -> Result<RuntimeDir, LinkError> {
         let refuse = |why: &str| refusal(path, why);
-        // sockaddr_un has room for 108 bytes (unix(7)); a door takes up to 17.
+        // sockaddr_un has room for 108 bytes (unix(7)); a gate takes up to 17.
         if path.as_os_str().len() > 90 {
             return Err(refuse("its path is longer than 90 bytes"));
         }
@@ -98,7 +98,7 @@ impl RuntimeDir {
         self.sweep_up_to(usize::MAX);
     }
 
-    /// The same, looking at so many doors.
+    /// The same, looking at so many gates.
     pub(crate) fn sweep_up_to(&self, most: usize) {
         let entries = self.path.as_ref().and_then(|path| std::fs::read_dir(path).ok());
         for entry in entries.into_iter().flatten().flatten().take(most) {
@@ -112,22 +112,22 @@ impl RuntimeDir {
         }
     }
 
-    /// Takes the door of one that seems to be dead away, if it is.
+    /// Takes the gate of one that seems to be dead away, if it is.
     pub(crate) fn bury(&self, nonce: u64) {
-        if let Some(path) = self.door(nonce)
+        if let Some(path) = self.gate(nonce)
             && is_dead(&path)
         {
             let _ = rustix::fs::unlink(&path);
         }
     }
 
-    /// The door of the process with this nonce.
-    pub(crate) fn door(&self, nonce: u64) -> Option<PathBuf> {
+    /// The gate of the process with this nonce.
+    pub(crate) fn gate(&self, nonce: u64) -> Option<PathBuf> {
         Some(self.path.as_ref()?.join(format!("{nonce:x}")))
     }
 }
 
-/// Whether nobody is behind a door that is there.
+/// Whether nobody is behind a gate that is there.
 fn is_dead(path: &Path) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);

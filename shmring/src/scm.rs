@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_names_the_door_that_it_came_from() {
+    fn a_datagram_names_the_gate_that_it_came_from() {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
         let socket = |name: &str| {
             let flags = SocketFlags::CLOEXEC;

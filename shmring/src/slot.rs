@@ -23,9 +23,11 @@ pub struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
+    /// Bytes at an address, such as those of a virtual machine's memory.
+    ///
     /// # Safety
-    /// `ptr` is valid for reads of `len` bytes during `'a`.
-    pub(crate) unsafe fn new(ptr: *const u8, len: usize) -> Self {
+    /// `ptr` is valid for reads of `len` bytes during `'a`. Others may write them.
+    pub unsafe fn new(ptr: *const u8, len: usize) -> Self {
         Bytes { ptr, len, _ring: PhantomData }
     }
 
@@ -44,6 +46,14 @@ impl<'a> Bytes<'a> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// At most `len` of the bytes, from `offset` on.
+    #[inline]
+    pub fn part(&self, offset: usize, len: usize) -> Bytes<'a> {
+        let offset = offset.min(self.len);
+        let len = len.min(self.len - offset);
+        Bytes { ptr: self.ptr.wrapping_add(offset), len, _ring: PhantomData }
     }
 
     /// Where the bytes are, for system calls and foreign code.
@@ -96,9 +106,12 @@ pub struct BytesMut<'a> {
 }
 
 impl<'a> BytesMut<'a> {
+    /// Room at an address, such as in a virtual machine's memory.
+    ///
     /// # Safety
-    /// `ptr` is valid for reads and writes of `len` bytes during `'a`.
-    pub(crate) unsafe fn new(ptr: *mut u8, len: usize) -> Self {
+    /// `ptr` is valid for reads and writes of `len` bytes during `'a`, and no reference
+    /// to them exists. Others may write them.
+    pub unsafe fn new(ptr: *mut u8, len: usize) -> Self {
         BytesMut { ptr, len, _ring: PhantomData }
     }
 
@@ -135,7 +148,8 @@ impl<'a> BytesMut<'a> {
         n
     }
 
-    /// Copies a frame of another ring to `offset`: the one copy of a pass-through.
+    /// Copies a frame of another ring, or of a virtual machine, to `offset`: the one
+    /// copy of a pass-through.
     pub fn copy_from_bytes(&mut self, offset: usize, from: Bytes<'_>) -> usize {
         let n = from.len.min(self.len.saturating_sub(offset));
         // SAFETY: both ranges are mapped and long enough. They do not overlap:

@@ -2,7 +2,7 @@
 //! order, then sees the end; a replacement attaches to the same FIFO.
 //!
 //! ```text
-//! cargo test --release -p shmring --test crash -- --rounds 10000
+//! cargo test --release -p stdpkt-shmring --test crash -- --rounds 10000
 //! ```
 //!
 //! In each round a child (this program again) is the neighbour, by turns as

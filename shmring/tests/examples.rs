@@ -11,7 +11,7 @@ fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test");
     let programs = test.parent().and_then(Path::parent).expect("target/PROFILE");
     let path = programs.join("examples").join(name);
-    assert!(path.exists(), "{name} is not built: cargo build -p shmring --examples");
+    assert!(path.exists(), "{name} is not built: cargo build -p stdpkt-shmring --examples");
     path
 }
 

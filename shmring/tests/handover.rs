@@ -4,7 +4,7 @@
 //! has ended.
 //!
 //! ```text
-//! cargo test --release -p shmring --test handover -- --rounds 1000
+//! cargo test --release -p stdpkt-shmring --test handover -- --rounds 1000
 //! ```
 //!
 //! In each round this process is the neighbour. Children (this program again) hand the

@@ -2,7 +2,7 @@
 //! number and a checksum. A second of each kind by default; for a long run:
 //!
 //! ```text
-//! cargo test --release -p shmring --test soak -- --seconds 600 [--frames N] [--fifo 1] [--storm 1]
+//! cargo test --release -p stdpkt-shmring --test soak -- --seconds 600 [--frames N] [--fifo 1] [--storm 1]
 //! ```
 //!
 //! `--frames N`: ends earlier, after N frames, half of them each way. `--fifo 1`:

@@ -3,8 +3,11 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::need::need;
 use crate::support::scene::{Outcome, Scene, stdpkt};
+use crate::support::{SOON, wait_until};
 
 const LIBRARY: &str = "liblkl_netdev_preload.so";
 
@@ -227,6 +230,50 @@ fn an_unmodified_configuration_runs_over_rings() {
     ));
     assert_eq!(statuses, [0, 0], "{outcome:?}");
     assert_eq!(outcome.out.matches("bytes from 10.7.0.1").count(), 3, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn lkl_functions_have_names() {
+    need!("LKL_DIR", "namespaces", "mkfifo", "ping");
+    let scene = scene();
+    let name = |kind: &str| format!("{kind}-{}", std::process::id());
+    let (mine, yours) = (name("mine"), name("yours"));
+    config(&scene, "a.json", "f1|f2", 1, "0x8883");
+    let a = hijacked("a.json");
+    // A name in the environment is for preloaded programs, not for `run`'s CMD.
+    let outcome = scene.sh(&format!(
+        "mkfifo f1 f2
+         STDPKT_NAME=x stdpkt run --stack lkl --name {yours} --link l,at=f2:f1,ip=10.7.0.2/24 & yours=$!
+         STDPKT_NAME={mine} {a} ping -c20 -i0.2 10.7.0.2 &
+         sleep 2; {{ stdpkt ls --chains; stdpkt ls --json {mine}; }} >seen
+         wait $!; echo $?; kill $yours; wait"
+    ));
+    assert!(
+        outcome.out.contains(" 0% packet loss") && outcome.out.ends_with("\n0\n"),
+        "{outcome:?}"
+    );
+    let seen = fs::read_to_string(scene.path("seen")).expect("ls");
+    let line = seen.lines().find(|line| line.contains(&mine)).unwrap_or_else(|| panic!("{seen}"));
+    assert!(line.contains(&yours), "{seen}");
+    assert_eq!(seen.matches(&format!("{yours}[")).count(), 1, "{seen}");
+    assert!(seen.contains(&format!(r#""name":"{mine}","command":"ping -c20"#)), "{seen}");
+    // Two of `run` have the same process id, each in its own namespace.
+    let play = scene.start_sh(&format!(
+        "stdpkt run --stack lkl --name {mine} --right 10.0.0.1/24 -- sleep 1000 \
+         | stdpkt run --stack lkl --name {yours} --left 10.0.0.2/24"
+    ));
+    let line = format!(" {yours}[");
+    wait_until(SOON, || {
+        let seen = scene.sh("stdpkt ls --chains").out;
+        let is_it = |it: &str| it.starts_with(&format!("{mine}[")) && it.contains(&line);
+        if seen.lines().any(is_it) { Ok(()) } else { Err(seen) }
+    });
+    play.signal_group(Signal::TERM);
+    play.end();
+    // A wrong one makes no device.
+    let outcome = scene.sh(&format!("STDPKT_NAME='a b' {a} ping -c1 10.7.0.2"));
+    assert!(outcome.err.contains("STDPKT_NAME=a b: 1 to 32 letters"), "{outcome:?}");
     scene.assert_nothing_left();
 }
 

@@ -30,6 +30,25 @@ fn rings(scene: &Scene, first: u64) -> Vec<Value> {
 }
 
 #[test]
+fn a_function_in_another_pid_namespace_is_known() {
+    need_functions!("root", "ping", "unshare");
+    let scene = Scene::new();
+    let name = format!("far-{}", std::process::id());
+    let play = scene.start_sh(&format!(
+        "unshare --pid --fork --kill-child stdpkt run --name {name} --right 10.0.0.1/24 \
+           -- ping -q 10.0.0.2 | stdpkt run --left 10.0.0.2/24"
+    ));
+    wait_until(SOON, || {
+        let seen = scene.sh("stdpkt ls --chains").out;
+        let is_it =
+            |line: &str| line.starts_with(&format!("{name}[")) && line.contains(" right----left ");
+        if seen.lines().any(is_it) { Ok(()) } else { Err(seen) }
+    });
+    play.signal_group(Signal::TERM);
+    play.end();
+}
+
+#[test]
 fn ls_shows_both_directions_of_a_live_link_and_counters_that_grow() {
     need_functions!("ping");
     let scene = Scene::new();

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod activation;
 mod channels;
 mod check;
 mod descriptors;

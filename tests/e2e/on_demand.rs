@@ -92,3 +92,81 @@ fn one_that_sleeps_ends_with_its_link_or_a_signal_and_passes_on_no_blocked_one()
     }
     scene.assert_nothing_left();
 }
+
+#[test]
+fn one_that_is_idle_sleeps_again_and_wakes_again_and_its_link_stays_up() {
+    need_functions!("mkfifo", "ping", "ip");
+    let scene = Scene::new();
+    let name = format!("dozes-{}", std::process::id());
+    let play = scene.start_sh(&format!(
+        "mkfifo f
+         stdpkt run --link l,at=f,ip=10.0.0.1/24 -- sh -c '
+             ip -o monitor link > changes & sleep 1000 & touch linked
+             for i in 1 2 3; do
+                 until [ -e go$i ]; do sleep 0.05; done
+                 ping -q -c3 -i0.2 -W5 10.0.0.2 >> pings; touch done$i
+             done; wait' &
+         exec stdpkt run --name {name} --on-demand --idle 0.7s --link l,at=f,ip=10.0.0.2/24 \
+             --setup 'echo >> awake' -- sh -c 'echo $$ >> lives; exec sleep 1000'"
+    ));
+    scene.wait_for_file("linked");
+    let holder = || scene.processes().into_iter().filter(|it| it.args.contains(&name)).count();
+    for times in 1..=3 {
+        // Nothing but the one that waits.
+        wait_until(SOON, || match (holder(), scene.sh(&format!("stdpkt exec {name} -- true"))) {
+            (1, asked) if asked.err.contains("it sleeps") => Ok(()),
+            (count, asked) => Err(format!("{count}: {asked:?} {}", scene.everything_said())),
+        });
+        assert!(scene.sh(&format!("stdpkt ls {name}")).out.contains("ring"));
+        fs::write(scene.path(&format!("go{times}")), "").expect("scene");
+        scene.wait_for_file(&format!("done{times}"));
+        let awake = fs::read_to_string(scene.path("awake")).expect("awake");
+        assert_eq!(awake.lines().count(), times);
+    }
+    let pings = fs::read_to_string(scene.path("pings")).expect("pings");
+    assert_eq!(pings.matches("3 received, 0% packet loss").count(), 3, "{pings}");
+    let changes = fs::read_to_string(scene.path("changes")).expect("changes");
+    assert!(!changes.contains("NO-CARRIER"), "{changes}");
+    play.signal_group(Signal::TERM);
+    play.end();
+    scene.assert_nothing_left();
+}
+
+/// Frames that come while it goes to sleep wake it again.
+#[test]
+fn no_frame_is_lost_on_the_way_to_sleep_and_back() {
+    need_functions!("mkfifo", "ping");
+    let scene = Scene::new();
+    let out = scene.sh(
+        "mkfifo f
+         stdpkt run --on-demand --idle 0.5 --link l,at=f,ip=10.0.0.2/24 --setup 'echo >> awake' & function=$!
+         stdpkt run --link l,at=f,ip=10.0.0.1/24 -- sh -c '
+             for pause in 0.49 0.5 0.505 0.52; do ping -q -W5 -c5 -i$pause 10.0.0.2; done'
+         kill $function; wait $function; echo ended $?",
+    );
+    assert_eq!(out.out.matches("5 received, 0% packet loss").count(), 4, "{out:?}");
+    let awake = fs::read_to_string(scene.path("awake")).expect("awake");
+    println!("woken {} times", awake.lines().count());
+    assert!(awake.lines().count() > 1, "it never slept: {out:?}");
+    assert!(out.out.ends_with("ended 143\n"), "{out:?}");
+    scene.assert_nothing_left();
+}
+
+/// Such links cannot change hands: the function goes on where it has slept.
+#[test]
+fn one_whose_frames_go_through_the_pipe_wakes_for_good() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    let (statuses, outcome) = scene.pipeline(
+        "stdpkt run --channel fifo --right 10.0.0.1/24 -- sh -c 'ping -q -c2 -W5 10.0.0.2; sleep 1; ping -q -c2 10.0.0.2' \
+         | stdpkt run --on-demand --idle 0.2 -v --left 10.0.0.2/24",
+    );
+    assert_eq!(statuses, [0, 0], "{outcome:?}");
+    assert!(outcome.err.contains("it wakes for good"), "{outcome:?}");
+    for (options, part) in [("--idle 3s", "--on-demand"), ("--on-demand --idle 0", "30s")] {
+        let out = scene.sh(&format!("stdpkt run {options} --link l,at=f"));
+        assert_eq!(out.status, 125, "{out:?}");
+        assert!(out.only_line().contains(part), "{options}: {out:?}");
+    }
+    scene.assert_nothing_left();
+}

@@ -12,15 +12,22 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
+/// The workspace's files with this ending.
+pub fn found(ending: &str) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    below(&workspace(), ending, &mut all);
+    all
+}
+
+fn below(dir: &Path, ending: &str, out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if entry.file_type().unwrap().is_dir() {
             if name != "target" && !name.starts_with('.') {
-                sources(&path, out);
+                below(&path, ending, out);
             }
-        } else if name.ends_with(".rs") {
+        } else if name.ends_with(ending) {
             out.push(path);
         }
     }
@@ -29,8 +36,7 @@ fn sources(dir: &Path, out: &mut Vec<PathBuf>) {
 #[test]
 fn no_file_is_too_long() {
     let root = workspace();
-    let mut all = Vec::new();
-    sources(&root, &mut all);
+    let all = found(".rs");
     assert!(all.len() > 100 && all.contains(&root.join(EXEMPT)), "{} files", all.len());
     let lines = |path: &PathBuf| fs::read_to_string(path).unwrap().lines().count();
     let long = all.into_iter().filter(|path| *path != root.join(EXEMPT) && lines(path) > LONGEST);

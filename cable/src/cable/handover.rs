@@ -86,7 +86,7 @@ impl Cable {
     }
 
     /// Takes its links out and stops to look for others.
-    fn lend(&mut self) -> Vec<Handed> {
+    pub(super) fn lend(&mut self) -> Vec<Handed> {
         if let Some(rendezvous) = self.rendezvous.take() {
             self.resting = Some(rendezvous.into_end());
         }

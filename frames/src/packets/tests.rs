@@ -87,7 +87,7 @@ fn partial(shape: Shape, mut packet: Vec<u8>, gso_size: u16) -> Vec<u8> {
     frame
 }
 
-fn packets_of(frame: &[u8]) -> Result<Vec<Vec<u8>>, WireError> {
+fn packets_of(frame: &[u8]) -> Result<Vec<Vec<u8>>, PacketError> {
     let mut packets = Vec::new();
     Packets::default().each(frame, |packet| packets.push(packet.to_vec()))?;
     Ok(packets)
@@ -189,17 +189,17 @@ fn what_cannot_be_done_is_said() {
         frame[at] = value;
         packets_of(&frame)
     };
-    assert_eq!(packets_of(&good[..25]), Err(WireError::Short(25)));
-    assert_eq!(change(1, 3), Err(WireError::GsoType(3)));
-    assert_eq!(change(1, GSO_TCPV6), Err(WireError::Headers("TCP over IPv6")));
+    assert_eq!(packets_of(&good[..25]), Err(PacketError::Short(25)));
+    assert_eq!(change(1, 3), Err(PacketError::GsoType(3)));
+    assert_eq!(change(1, GSO_TCPV6), Err(PacketError::Headers("TCP over IPv6")));
     let mut no_size = good.clone();
     no_size[4..6].fill(0);
-    assert_eq!(packets_of(&no_size), Err(WireError::GsoSize));
+    assert_eq!(packets_of(&no_size), Err(PacketError::GsoSize));
     let not_tcp = partial(udp, packet(udp, &[0; 3000]), 1000);
-    assert_eq!(packets_of(&not_tcp), Err(WireError::Headers("TCP over IPv4")));
+    assert_eq!(packets_of(&not_tcp), Err(PacketError::Headers("TCP over IPv4")));
     let mut far = partial(tcp, packet(tcp, b""), 0);
     far[6..8].copy_from_slice(&60_000u16.to_le_bytes());
-    assert!(matches!(packets_of(&far), Err(WireError::Checksum { start: 60_000, .. })));
+    assert!(matches!(packets_of(&far), Err(PacketError::Checksum { start: 60_000, .. })));
 }
 
 proptest! {

@@ -29,7 +29,7 @@ extern "C" fn check() {
 }
 
 /// Whether LKL's kernel runs; `None` without LKL.
-fn is_running() -> Option<bool> {
+pub fn is_running() -> Option<bool> {
     // SAFETY: a constant C string; looking a symbol up has no other precondition.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"lkl_is_running".as_ptr()) };
     if symbol.is_null() {

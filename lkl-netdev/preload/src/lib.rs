@@ -13,6 +13,7 @@
 
 mod child;
 mod configuration;
+mod host;
 mod linger;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -55,12 +56,14 @@ fn create(name: &CStr, offload: c_int) -> Result<*mut lkl_sys::Netdev, String> {
         ));
     }
     let config = Config::from_env().map_err(|error| error.to_string())?;
+    config.introduce();
     let ends = match Ends::open(&name.to_string_lossy()) {
         Err(IfnameError::Foreign(error)) => {
             return next(name, offload).ok_or_else(|| error.to_string());
         }
         ends => ends.map_err(|error| error.to_string())?,
     };
+    host::take_over(config.look);
     let device = Netdev::new(ends, offload as u32, config).map_err(|error| format!("{error:#}"))?;
     Ok(device.into_raw())
 }

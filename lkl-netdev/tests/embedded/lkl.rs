@@ -9,7 +9,7 @@ use std::path::Path;
 
 use libloading::Library;
 use lkl_netdev::Netdev;
-use lkl_sys::{NetdevAdd, NetdevArgs, NetdevFree, NetdevRemove};
+use lkl_sys::{NetdevAdd, NetdevArgs, NetdevFree, NetdevRemove, ProcessQueue};
 
 /// System calls of LKL: the generic numbers of Linux.
 const IOCTL: c_long = 29;
@@ -38,8 +38,9 @@ pub struct Device {
 }
 
 impl Lkl {
-    /// Loads LKL from `dir`, its tools/lkl, and boots it.
-    pub fn boot(dir: &Path) -> Lkl {
+    /// Loads LKL from `dir`, its tools/lkl, and boots it, as docs/lkl.md tells if its
+    /// threads are to look at the rings.
+    pub fn boot(dir: &Path, look: bool) -> Lkl {
         type Start = unsafe extern "C" fn(*mut c_void, *const c_char, ...) -> c_int;
         // SAFETY: LKL's library does nothing when it is loaded.
         let library = unsafe { Library::new(dir.join("lib/liblkl.so")) }.unwrap();
@@ -50,6 +51,10 @@ impl Lkl {
             assert!(!newer, "this LKL starts by lkl_init, which the test has to learn");
             let start = library.get::<Start>(b"lkl_start_kernel").unwrap();
             let host = library.get::<*mut c_void>(b"lkl_host_ops").unwrap();
+            if look {
+                let process = *library.get::<ProcessQueue>(b"virtio_process_queue").unwrap();
+                assert!(lkl_netdev::take_over(host.cast(), process), "lkl_host_ops");
+            }
             assert_eq!(start(*host, c"mem=64M loglevel=3".as_ptr()), 0, "lkl_start_kernel");
             Lkl {
                 syscall: *library.get(b"lkl_syscall").unwrap(),

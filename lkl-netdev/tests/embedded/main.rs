@@ -1,6 +1,7 @@
 //! A program that embeds LKL, as docs/lkl.md tells: with a real LKL, devices come
 //! and go under traffic. Runs where `LKL_DIR` is set; `LKL_KERNELS` is how many kernels
-//! are booted for it, each with as many devices as LKL lets it have.
+//! are booted for it, each with as many devices as LKL lets it have; those with odd numbers
+//! have threads that look at the rings.
 
 #[path = "../double/mod.rs"]
 mod double;
@@ -58,9 +59,11 @@ fn holding() -> (usize, usize) {
 
 /// A kernel, and a neighbour that sends and drains all the time, through all the
 /// devices that the kernel may have, one after the other.
-fn one_kernel(dir: &Path) {
-    let lkl = Lkl::boot(dir);
+fn one_kernel(dir: &Path, look: bool) {
+    let lkl = Lkl::boot(dir, look);
     let socket = lkl.socket(TO_LKL);
+    // What a process says of itself is there from its first device on, as long as it lives.
+    drop(device(&Fifos::new().names().0));
     let before = holding();
     let fifos = Fifos::new();
     let (ours, theirs) = fifos.names();
@@ -123,19 +126,19 @@ fn devices_come_and_go_under_traffic_and_nothing_is_left() {
         return;
     };
     // A process has one kernel, once.
-    if std::env::var_os("EMBEDDED_CHILD").is_some() {
+    if let Some(look) = std::env::var_os("EMBEDDED_LOOK") {
         std::thread::spawn(|| {
             std::thread::sleep(2 * PATIENCE);
             say::line!("this process did not end");
             std::process::abort();
         });
-        return one_kernel(&PathBuf::from(dir));
+        return one_kernel(&PathBuf::from(dir), look == "1");
     }
     let kernels = std::env::var("LKL_KERNELS").map_or(4, |count| count.parse().unwrap());
     for kernel in 1..=kernels {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--nocapture", "devices_come_and_go"])
-            .env("EMBEDDED_CHILD", "1")
+            .env("EMBEDDED_LOOK", if kernel % 2 == 1 { "1" } else { "0" })
             .output()
             .unwrap();
         let text =

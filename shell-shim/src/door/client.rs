@@ -12,8 +12,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{SocketAddrUnix, SocketFlags};
 use shmring::observe::Process;
 
+use super::messages::{LONGEST, Reply, Request, decode, encode};
 use super::socket;
-use super::wire::{LONGEST, Reply, Request, decode, encode};
 
 /// How long somebody has to let us in.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,11 +10,11 @@
 //! only to the process that it meant.
 //!
 //! [`Door`] is the serving side, for an event loop; [`ask`] is the asking one. What
-//! they say to each other is in [`wire`].
+//! they say to each other is in [`messages`].
 
 mod client;
+pub mod messages;
 pub(crate) mod socket;
-pub mod wire;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,7 +24,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use rustix::net::SocketFlags;
 
 pub use client::{Answer, Connection, ask, connect};
-use wire::{Reply, Request};
+use messages::{Reply, Request};
 
 /// Callers that have not said anything yet; the oldest makes room for the next.
 const GUESTS: usize = 8;
@@ -66,7 +66,7 @@ impl Caller {
 
     /// Answers one who then has more to say, see [`Caller::into_socket`].
     pub fn tell(&self, reply: &Reply, fds: &[BorrowedFd<'_>]) {
-        let _ = socket::send(&self.socket, &wire::encode(reply), fds);
+        let _ = socket::send(&self.socket, &messages::encode(reply), fds);
     }
 
     /// The connection, for those who have more to say to each other.
@@ -148,7 +148,7 @@ impl Door {
         let at = self.guests.iter().position(|(serial, _)| *serial == guest)?;
         let (_, socket) = self.guests.remove(at)?;
         let _ = self.epoll.delete(&socket);
-        let mut bytes = vec![0; wire::LONGEST];
+        let mut bytes = vec![0; messages::LONGEST];
         let received = socket::receive(&socket, &mut bytes);
         let caller = Caller { socket };
         let request = match received {
@@ -158,7 +158,9 @@ impl Door {
                 Err("this is another user's: only that user may ask it".to_owned())
             }
             Err(errno) => Err(format!("the request did not arrive: {errno}")),
-            Ok((len, fds)) => wire::decode::<Request>(&bytes[..len]).map(|request| (request, fds)),
+            Ok((len, fds)) => {
+                messages::decode::<Request>(&bytes[..len]).map(|request| (request, fds))
+            }
         };
         match request {
             Ok((request, fds)) => Some(Call { request, fds, caller }),

@@ -47,9 +47,9 @@ fn say(door: &mut Door, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Option<Reply> {
             call.answer(Ok(Reply::Done));
         }
     }
-    let mut answer = vec![0; wire::LONGEST];
+    let mut answer = vec![0; messages::LONGEST];
     let (len, _) = socket::receive(&socket, &mut answer).ok()?;
-    wire::decode(&answer[..len]).ok()
+    messages::decode(&answer[..len]).ok()
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn other_versions_and_requests_are_refused_with_a_reason() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(say(&mut door, &wire::encode(&request()), &[]), Some(Reply::Done));
+    assert_eq!(say(&mut door, &messages::encode(&request()), &[]), Some(Reply::Done));
 }
 
 #[test]
@@ -96,23 +96,23 @@ fn what_is_too_long_or_has_too_many_descriptors_is_refused() {
     /// As many as the kernel lets through.
     const MORE: usize = 253;
     let mut door = Door::new().unwrap();
-    let long = vec![b' '; wire::LONGEST + 1];
+    let long = vec![b' '; messages::LONGEST + 1];
     assert!(matches!(say(&mut door, &long, &[]), Some(Reply::Refused { .. })));
     let stderr = std::io::stderr();
     let most = [stderr.as_fd(); socket::MAX_FDS];
-    assert_eq!(say(&mut door, &wire::encode(&request()), &most), Some(Reply::Done));
+    assert_eq!(say(&mut door, &messages::encode(&request()), &most), Some(Reply::Done));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MORE))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [stderr.as_fd(); MORE];
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
     let socket = knock(&door);
-    let bytes = wire::encode(&request());
+    let bytes = messages::encode(&request());
     sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::empty()).unwrap();
     assert!(door.calls().is_empty(), "let in");
     assert!(door.calls().is_empty(), "refused");
-    let mut answer = vec![0; wire::LONGEST];
+    let mut answer = vec![0; messages::LONGEST];
     let (len, _) = socket::receive(&socket, &mut answer).unwrap();
-    assert!(matches!(wire::decode(&answer[..len]), Ok(Reply::Refused { .. })));
+    assert!(matches!(messages::decode(&answer[..len]), Ok(Reply::Refused { .. })));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn those_who_say_nothing_keep_nobody_out() {
         assert!(door.calls().is_empty());
     }
     assert_eq!(door.guests.len(), GUESTS);
-    assert_eq!(say(&mut door, &wire::encode(&request()), &[]), Some(Reply::Done));
+    assert_eq!(say(&mut door, &messages::encode(&request()), &[]), Some(Reply::Done));
     drop(silent);
     assert!(door.calls().is_empty());
     assert!(door.guests.is_empty(), "who has gone is no guest");
@@ -159,7 +159,7 @@ proptest! {
     #[test]
     fn a_mutated_request_is_understood_or_refused(at in 0usize..40, byte: u8) {
         let mut door = Door::new().unwrap();
-        let mut bytes = wire::encode(&request());
+        let mut bytes = messages::encode(&request());
         let at = at % bytes.len();
         bytes[at] = byte;
         prop_assert!(say(&mut door, &bytes, &[]).is_some());

@@ -18,7 +18,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::{Channel, Offer, RuntimeDir};
 
-use crate::door::wire::Reply;
+use crate::door::messages::Reply;
 use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;

@@ -37,12 +37,6 @@ pub fn command_of(pid: u32) -> Option<String> {
     Some(words.join(" ").trim_end().to_owned()).filter(|command| !command.is_empty())
 }
 
-/// The parent of a process.
-pub fn parent_of(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
-}
-
 /// Frames that the network stack of a function handed to an interface and that
 /// nobody took out of it in time.
 pub fn interface_drops(pid: u32, interface: &str) -> Option<u64> {

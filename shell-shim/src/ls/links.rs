@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 use shmring::Counters;
 use shmring::board::{Form, Way};
-use shmring::holders::{Holder, holders};
+use shmring::holders::{Holder, holders, parent};
 use shmring::observe::{Post, RingView, Side};
 
-use super::function::{Function, command_of, interface_drops, parent_of};
+use super::function::{Function, command_of, interface_drops};
 
 /// One direction of a link, or a link that nobody has come to.
 #[derive(Debug, Serialize)]
@@ -161,7 +161,7 @@ fn name(end: &mut End, known: &Known<'_>) {
 /// The parent of a process and its keeper's, as far as CMD may be from its function
 /// (`env` executes it in its place).
 fn ancestors(pid: u32) -> impl Iterator<Item = u32> {
-    std::iter::successors(parent_of(pid), |&pid| parent_of(pid)).take(2)
+    std::iter::successors(parent(pid), |&pid| parent(pid)).take(2)
 }
 
 fn ring(view: RingView) -> Link {

@@ -22,7 +22,7 @@ use collect::Totals;
   stdpkt metrics --listen [::]:9099 --anyone")]
 pub struct MetricsArgs {
     /// Where to serve them, at /metrics over HTTP
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9099")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9099", value_parser = place)]
     pub listen: SocketAddr,
 
     /// Serve other users and other machines, too
@@ -33,6 +33,13 @@ pub struct MetricsArgs {
     /// textfile collector read
     #[arg(long, conflicts_with_all = ["listen", "anyone"])]
     pub once: bool,
+}
+
+/// An address and a port.
+fn place(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "not an IP address and a port, write them like 127.0.0.1:9099 or [::1]:9099".to_owned()
+    })
 }
 
 /// Prints the metrics, or serves them until interrupted.

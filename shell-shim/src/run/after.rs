@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use shmring::board::{Board, Form, Posting, Tally, Way};
 
+use super::held;
+
 /// Before CMD is started again for the first time; twice as long each time after that...
 const FIRST: Duration = Duration::from_millis(100);
 /// ...up to this.
@@ -31,7 +33,7 @@ pub enum RestartArg {
 
 /// What becomes of a CMD that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
     /// It is not started again.
     End,
     /// Nor is this one, for it has ended so often in a row.
@@ -54,17 +56,19 @@ pub struct After {
     again: Option<Instant>,
     /// Short lives in a row.
     short: u32,
-    count: u64,
+    /// How often it was started again, and after which status last.
+    restarts: [u64; 2],
     /// What `stdpkt ls` shows.
     tally: Option<Tally>,
 }
 
 impl After {
-    /// As `--keep` and `--restart` say.
+    /// As `--keep` and `--restart` say; `restarts` is what [`After::restarts`] said in an
+    /// earlier life of the function.
     ///
     /// # Errors
     /// Where there is no memory for what `stdpkt ls` shows.
-    pub fn new(keep: bool, when: Option<RestartArg>) -> Result<After> {
+    pub fn new(keep: bool, when: Option<RestartArg>, restarts: [u64; 2]) -> Result<After> {
         let tally = when.map(|_| {
             let board = Board::of_this_process().context("memory for stdpkt ls")?;
             Ok::<_, anyhow::Error>(Tally::new(board.post(&Posting {
@@ -76,7 +80,37 @@ impl After {
                 what: String::new(),
             })))
         });
-        Ok(After { keep, when, tally: tally.transpose()?, ..After::default() })
+        let mut tally = tally.transpose()?;
+        if let Some(tally) = &mut tally {
+            tally.show([restarts[0], restarts[1], 0, 0, 0]);
+        }
+        Ok(After { keep, when, tally, restarts, ..After::default() })
+    }
+
+    /// What comes after the function itself, which its holder sees to.
+    pub fn of_holder(when: Option<RestartArg>) -> After {
+        After { when, ..After::default() }
+    }
+
+    /// The function, the last life of which has begun a moment ago or long ago, was killed.
+    pub fn died(&mut self, status: u8, now: Instant) -> Verdict {
+        let started = self.started.unwrap_or(now);
+        self.verdict(status, started, now)
+    }
+
+    /// A life of the function begins.
+    pub fn lives(&mut self, now: Instant) {
+        self.started = Some(now);
+    }
+
+    /// How often CMD or the function was started again, and after which status last.
+    pub fn restarts(&self) -> [u64; 2] {
+        self.restarts
+    }
+
+    /// The same, as the function says.
+    pub fn set_restarts(&mut self, restarts: [u64; 2]) {
+        self.restarts = restarts;
     }
 
     /// CMD was started.
@@ -107,6 +141,7 @@ impl After {
                 let seconds = wait.as_secs_f64();
                 say::note!("CMD ended with status {status}: again in {seconds} s");
                 self.again = Some(now + wait);
+                held::restarted(self.restarts);
                 true
             }
             Verdict::GiveUp(times) => {
@@ -141,9 +176,9 @@ impl After {
         if self.short >= MOST {
             return Verdict::GiveUp(self.short);
         }
-        self.count += 1;
+        self.restarts = [self.restarts[0] + 1, status.into()];
         if let Some(tally) = &mut self.tally {
-            tally.show([self.count, status.into(), 0, 0, 0]);
+            tally.show([self.restarts[0], self.restarts[1], 0, 0, 0]);
         }
         let doubled = FIRST.saturating_mul(1 << self.short.saturating_sub(1));
         Verdict::Again(doubled.min(LONGEST))

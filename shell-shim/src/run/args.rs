@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::after::RestartArg;
 use super::link_spec::{EndSpec, LinkSpec};
-use super::values::{ip, route, seconds, size};
+use super::values::{idle, ip, route, seconds, size};
 use crate::name::NameArg;
 use crate::stack::network::{DEFAULT_MTU, Route};
 use crate::stack::whose::Whose;
@@ -45,6 +45,8 @@ pub enum StackArg {
   stdpkt run --left 10.0.0.2/24 --right none --bridge
   stdpkt run --left 10.0.0.2/24 --forward --print-file >router
   stdpkt run --file router --mtu 9000
+  stdpkt run --on-demand --idle 30s --left 10.0.0.2/24 -- python3 -m http.server
+  stdpkt run --restart=on-failure --left 10.0.0.2/24 -- ./server
   stdpkt run --lkl-config env -- ping 8.8.8.8")]
 pub struct RunArgs {
     /// Address of the interface `left`, joined to standard input (repeatable), or none;
@@ -120,16 +122,22 @@ pub struct RunArgs {
     pub keep: bool,
 
     /// Start CMD again when it has ended, in the same function, the links of which stay:
-    /// always (also without a value) or on-failure. After 0.1 s, then twice as long each time
+    /// always (also without a value) or on-failure; and the function when it was killed,
+    /// with the links that it had. After 0.1 s, then twice as long each time
     /// up to 10 s; not after status 125, nor once the function got a signal, nor after ten
     /// ends in a row within 10 s each
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN", hide_possible_values = true, requires = "command", conflicts_with = "keep")]
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "always", value_name = "WHEN", hide_possible_values = true, conflicts_with = "keep")]
     pub restart: Option<RestartArg>,
 
     /// Hold the links and nothing else until the first frame comes, and only then set the
     /// function up
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true, hide_default_value = true, action = clap::ArgAction::Set)]
     pub on_demand: bool,
+
+    /// After so many seconds without a frame let a function on demand sleep again: CMD and
+    /// the network end, the links stay
+    #[arg(long, value_name = "SECONDS", value_parser = idle, requires = "on_demand")]
+    pub idle: Option<Duration>,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
     /// sockets still hold is given up

@@ -13,16 +13,17 @@ use shmring::RuntimeDir;
 use super::plan::Plug;
 use super::signals::Signals;
 use crate::door::Door;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
+use crate::succession::heir;
 
-/// The cables of each interface.
+/// The cables of each interface, with the links that there are already.
 ///
 /// # Errors
 /// One line that names the pipe, or an edge on which nothing can wait.
 pub fn cables(plugs: &mut [Plug], dir: &RuntimeDir) -> Result<Vec<Vec<Cable>>> {
     let cables = |plug: &mut Plug| match plug {
         Plug::Cables(plans) => {
-            std::mem::take(plans).into_iter().map(|plan| Cable::new(plan, dir)).collect()
+            std::mem::take(plans).into_iter().map(|plan| heir::cable(plan, dir)).collect()
         }
         Plug::Edge(what, _) => {
             bail!(
@@ -41,11 +42,12 @@ pub fn cables(plugs: &mut [Plug], dir: &RuntimeDir) -> Result<Vec<Vec<Cable>>> {
 pub fn sleep(cables: &mut [Vec<Cable>], switch: &mut Switch) -> Result<Option<u8>> {
     let mut sleeper =
         Sleeper { cables, signals: Signals::new()?, door: Door::open(), awake: false, over: None };
-    let status = switch.run(&mut sleeper)?;
-    let Sleeper { awake, signals, .. } = sleeper;
+    switch.run(&mut sleeper)?;
+    let Sleeper { awake, signals, over, .. } = sleeper;
     // What runs inside is not to inherit that they are blocked.
     signals.release()?;
-    Ok((!awake).then_some(status))
+    // Also where a frame came at the same moment as a signal.
+    Ok(over.or((!awake).then_some(0)))
 }
 
 /// Drives a [`Switch`] that has nothing to do yet.
@@ -97,7 +99,8 @@ impl Driver for Sleeper<'_> {
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {
         match number {
             SIGNALS => {
-                return Ok(self.signals.next()?.map(|signal| 128 + signal.number as u8));
+                self.over = self.signals.next()?.map(|signal| 128 + signal.number as u8);
+                return Ok(self.over);
             }
             _ => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
                 let why = match &call.request {
@@ -120,6 +123,6 @@ impl Driver for Sleeper<'_> {
     }
 
     fn over(&mut self) -> Option<u8> {
-        if self.awake { Some(0) } else { self.over }
+        self.over.or(self.awake.then_some(0))
     }
 }

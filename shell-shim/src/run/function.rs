@@ -12,13 +12,16 @@ use nix::sys::signal::Signal;
 use shmring::LinkError;
 
 use super::after::After;
+use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
+use super::stage::{Stage, Why};
 use super::stop::Stop;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
+use crate::stack::next_hops;
 use crate::succession::heir;
 use crate::succession::place::{self, Answered};
 use crate::told;
@@ -43,33 +46,10 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
-
-/// Where a function is in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Living,
-    /// CMD has to end, for this reason.
-    Stopping(Stop, Why),
-    /// CMD has ended or there is none; what it sent still leaves. The exit status.
-    Leaving(u8),
-    /// That has left, and edges in the place of neighbours hand over the rest of it.
-    Closing(u8),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Its link has ended: it may read what had arrived before.
-    LinkEnded,
-    /// A signal said so.
-    Told,
-    /// A second one: what it sent is not waited for.
-    Hurried,
-}
-
-const SIGTERM: i32 = Signal::SIGTERM as i32;
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
@@ -89,6 +69,7 @@ impl Driver for Function {
 
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
+        self.tie.moved(busy);
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
@@ -137,8 +118,8 @@ impl Driver for Function {
                     return Ok(Some(0));
                 }
             }
-            // Whoever kept our place for the shell was killed.
-            PLACE => self.on_signal(Arrived { number: SIGTERM, from_terminal: false })?,
+            // Whoever keeps our place for the shell has got a signal, or was killed.
+            PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
             edge => self.jacks[(edge - EDGES) as usize].woken(),
         }
@@ -150,10 +131,14 @@ impl Driver for Function {
         let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
             met?;
             let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
-            return far.map_or(Ok(()), Jack::links_came);
+            return far.map_or(Ok(()), |jack| jack.links_came().map(drop));
         };
         let Err(error) = met else {
-            jack.links_came()?;
+            if jack.links_came()? {
+                next_hops::ask_anew(&jack.name);
+            }
+            self.tie.keep(jack.cables.iter_mut())?;
+            self.let_in();
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -199,7 +184,7 @@ impl Driver for Function {
 
     fn deadline(&self) -> Option<Instant> {
         let stage = match self.stage {
-            Stage::Living => self.after.deadline(),
+            Stage::Living => self.after.deadline().into_iter().chain(self.tie.deadline()).min(),
             Stage::Closing(_) => None,
             Stage::Stopping(stop, _) => Some(stop.at()),
             Stage::Leaving(_) => self.linger.deadline(),
@@ -211,11 +196,18 @@ impl Driver for Function {
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::on_time)?;
+        self.far.iter_mut().try_for_each(Jack::on_time)?;
         self.settle();
         if self.stage == Stage::Living
             && let Some(argv) = self.after.due(Instant::now())
         {
             self.spawn(argv)?;
+        }
+        if self.stage == Stage::Living && self.tie.is_due() {
+            self.flush();
+            let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
+            self.over = self.tie.sleeps(cables)?.then_some(0);
         }
         self.strike()
     }
@@ -234,12 +226,10 @@ impl Function {
         door: Option<Door>,
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
-        linger: Linger,
+        (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
-        if !command.is_empty() {
-            jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
-        }
+        jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
         Function {
             jacks,
             far,
@@ -253,6 +243,7 @@ impl Function {
             settling: None,
             stage,
             linger,
+            tie,
             over,
         }
     }
@@ -262,7 +253,8 @@ impl Function {
     /// # Errors
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
-        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))?;
+        self.let_in();
         self.start_command()?;
         Ok(self)
     }
@@ -278,22 +270,26 @@ impl Function {
 
     /// Answers who is at the door; whether another function has the links then.
     fn answer(&mut self, call: Call) -> bool {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
             (request, _) => {
                 if matches!(request, Request::HandOver { .. }) {
-                    // What is in the kernel would be lost.
-                    let until = Instant::now() + FLUSH;
-                    self.jacks.iter_mut().for_each(|jack| jack.empty(until));
+                    self.flush();
                 }
                 let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
                 return matches!(place::answer(call, cables), Answered::Gone);
             }
         }
         false
+    }
+
+    /// Before others have the links: what is in the kernel would be lost.
+    fn flush(&mut self) {
+        /// So long frames that are on their way out may take to get into the links.
+        const FLUSH: Duration = Duration::from_millis(100);
+        let until = Instant::now() + FLUSH;
+        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
     }
 
     fn move_frames(&mut self) -> bool {
@@ -309,9 +305,21 @@ impl Function {
 
     fn take_signals(&mut self) -> Result<()> {
         while let Some(signal) = self.signals.next()? {
-            self.on_signal(signal)?;
+            if self.tie.is_new(signal) {
+                self.on_signal(signal)?;
+            }
         }
         Ok(())
+    }
+
+    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
+    fn let_in(&mut self) {
+        let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
+        if held && self.jacks.iter().all(Jack::is_complete) {
+            let has_command = !self.command.is_empty();
+            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
+            self.jacks.iter_mut().for_each(|jack| jack.audience = next);
+        }
     }
 
     /// Starts CMD once frames get away on every interface: it finds a network that works.
@@ -337,7 +345,7 @@ impl Function {
         Ok(())
     }
 
-    /// Whether frames of a recording wait for CMD.
+    /// Whether frames wait for CMD.
     fn holds_back(&self) -> bool {
         self.jacks.iter().any(Jack::holds_back)
     }

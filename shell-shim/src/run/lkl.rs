@@ -20,7 +20,7 @@ use super::args::{ChannelArg, RunArgs};
 use super::plan::{Plan, Plug, plan};
 use super::signals::Signals;
 use super::stop::Stop;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::host::see_check;
 use crate::stack::keeper::Keeper;
@@ -101,6 +101,8 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     set("STDPKT_RING", args.ring.to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
+    // CMD has the rings, and is in another pid namespace; the name is here.
+    set("STDPKT_INSIDE", std::process::id().to_string().into());
     let channel = match args.channel {
         ChannelArg::Shm => "shm",
         ChannelArg::Fifo => "fifo",
@@ -113,12 +115,12 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         true => argv.extend(["nft".into(), "-i".into()]),
     }
     let mut door = Door::open();
-    // CMD has the rings; here is its name.
+    // What `STDPKT_INSIDE` leads to.
     Board::of_this_process().context("memory for stdpkt ls")?;
     keeper.spawn(&argv)?;
     let status = supervise(&mut keeper, &signals, &ends, door.as_mut(), is_own)?;
     drop(keeper);
-    dir.sweep(); // a CMD that was killed left its doors behind
+    dir.sweep(); // a CMD that was killed left its gates behind
     Ok(status)
 }
 

@@ -8,6 +8,8 @@ pub mod after;
 pub mod args;
 mod demand;
 pub mod function;
+pub mod held;
+mod holder;
 pub mod linger;
 pub mod link_spec;
 pub mod lkl;
@@ -15,6 +17,7 @@ pub mod plan;
 pub mod settings;
 mod settling;
 pub mod signals;
+mod stage;
 pub(crate) mod stop;
 pub(crate) mod values;
 
@@ -37,6 +40,8 @@ use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
 use function::Function;
+use held::{Held, Tie};
+use holder::Outcome;
 use linger::Linger;
 use plan::{Plan, Plug, plan};
 use signals::Signals;
@@ -70,22 +75,40 @@ pub fn run(args: RunArgs) -> Result<u8> {
             "--sysctl would change a namespace that is not the function's: leave out --netns, or set it there yourself"
         );
     }
-    let plan = plan(&args)?;
+    if args.on_demand {
+        heir::refuse()?;
+    }
+    match held::prepare()? {
+        Some(held) => set_up(&args, plan(&args)?, None, held),
+        // One that takes another's place has somebody who keeps that.
+        None if args.on_demand || args.restart.is_some() && !heir::takes_over() => {
+            match holder::run(&args)? {
+                Outcome::Over(status) => Ok(status),
+                Outcome::Here(plan, awake) => set_up(&args, *plan, Some(awake), Held::default()),
+            }
+        }
+        None => set_up(&args, plan(&args)?, None, Held::default()),
+    }
+}
+
+/// Cables that have links already, of each interface, and what watches them.
+pub struct Awake {
+    cables: Vec<Vec<Cable>>,
+    switch: Switch,
+}
+
+/// Sets the function up, and lives its life.
+fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Result<u8> {
     let owned = links(&plan);
-    let Plan { network, mut plugs, .. } = plan;
+    let Plan { network, plugs, .. } = plan;
     let existing = args.netns.as_ref().map(Whose::find).transpose()?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
-    let mut switch = Switch::new(dir.clone())?;
-    let mut early = Vec::new();
-    if args.on_demand {
-        heir::refuse()?;
-        early = demand::cables(&mut plugs, &dir)?;
-        if let Some(status) = demand::sleep(&mut early, &mut switch)? {
-            return Ok(status);
-        }
-    }
-    let is_awake = !early.is_empty();
+    let is_awake = awake.is_some();
+    let (early, switch) = match awake {
+        Some(Awake { cables, switch }) => (cables, switch),
+        None => (Vec::new(), Switch::new(dir.clone())?),
+    };
     match &existing {
         None => namespace::enter().map_err(see_check)?,
         Some(found) => found.enter()?,
@@ -113,6 +136,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     // Before its name is shown.
     let door = Door::open();
     heir::take_over(plugs.iter().flat_map(Plug::cables))?;
+    let restarts = held.restarts;
+    held.take_over();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     let mut early = early.into_iter();
@@ -133,10 +158,15 @@ pub fn run(args: RunArgs) -> Result<u8> {
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
-    let after = After::new(args.keep, args.restart)?;
+    let after = After::new(args.keep, args.restart, restarts)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
-    let function = Function::new(jacks, far, signals, door, keeper, (args.command, after), linger);
+    if held::is_held() {
+        jacks.iter_mut().flat_map(|jack| &mut jack.cables).for_each(Cable::are_kept);
+    }
+    let last = (linger, Tie::new(args.idle));
+    let command = args.command.clone();
+    let function = Function::new(jacks, far, signals, door, keeper, (command, after), last);
     if is_awake { function.awake()? } else { function }.run(switch)
 }
 

@@ -52,6 +52,14 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "0 to 86400 seconds are possible, write them like 5 or 0.5".to_owned())
 }
 
+/// Seconds, also with their unit.
+pub fn idle(text: &str) -> Result<Duration, String> {
+    let number = seconds(text.strip_suffix('s').unwrap_or(text)).ok();
+    number
+        .filter(|it| !it.is_zero())
+        .ok_or_else(|| "up to 86400 seconds are possible, write them like 30s or 0.5".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +70,15 @@ mod tests {
         assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
         for bad in ["", "-1", "nan", "inf", "1e9", "5s"] {
             assert!(seconds(bad).unwrap_err().contains("0.5"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_idle_time_may_have_its_unit_and_is_not_zero() {
+        assert_eq!(idle("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(idle("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "s", "30ss", "1m", "-1s"] {
+            assert!(idle(bad).unwrap_err().contains("30s"), "{bad}");
         }
     }
 

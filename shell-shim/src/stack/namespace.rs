@@ -137,7 +137,7 @@ fn way_out(errno: Errno, setting: impl Fn(&str) -> Option<String>) -> String {
         Errno::ENOSPC | Errno::EUSERS => "no more namespaces allowed: raise user.max_user_namespaces and \
              user.max_net_namespaces, or nest fewer (32 levels at most)"
             .to_owned(),
-        Errno::EPERM | Errno::EACCES => "network namespaces are forbidden here, as in many containers: allow them \
+        Errno::EPERM | Errno::EACCES => "network namespaces are forbidden here, as in many containers and in every chroot: allow them \
              (`--privileged`, or a seccomp and AppArmor profile that permits unshare), or run as root on the host"
             .to_owned(),
         Errno::EINVAL => "network namespace: this process has several threads, or the kernel lacks CONFIG_NET_NS \

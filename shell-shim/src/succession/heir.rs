@@ -11,7 +11,7 @@ use shmring::board::Identity;
 use shmring::handover::{Handed, Taking};
 use shmring::observe::Process;
 
-use crate::door::wire::{Reply, Request, encode};
+use crate::door::messages::{Reply, Request, encode};
 use crate::door::{Connection, connect, socket};
 
 /// Says to a process that it takes over: the process ids of the old function and of
@@ -48,6 +48,11 @@ pub fn prepare() -> Result<()> {
     let at = |pid| connect(&Process { pid, identity: Identity::default() });
     *lock(&DOORS) = Some(Doors { old: at(old)?, swap: at(swap).context("stdpkt swap")? });
     Ok(())
+}
+
+/// Whether this process is to take over from another one.
+pub fn takes_over() -> bool {
+    std::env::var_os(VARIABLE).is_some()
 }
 
 /// For those who cannot take over from anybody.
@@ -97,6 +102,16 @@ pub fn cable(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
         handed.drain(..).partition(|link| Some(link.pipe) == pipe);
     *handed = others;
     Cable::adopt(plan, ours, dir)
+}
+
+/// A process holds this one, and keeps its place.
+pub fn be_held(place: OwnedFd) {
+    let _ = PLACE.set(place);
+}
+
+/// A link to be taken up, see [`cable()`].
+pub fn is_given(link: Handed) {
+    lock(&HANDED).push(link);
 }
 
 /// The socket to the process that keeps our place: readable when that is gone, with

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use shmring::PipeEnd;
 
 use super::heir;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, socket};
 
 /// So long the new function may take for the links. It has nothing else to do.
@@ -107,6 +107,14 @@ pub fn keep() -> Result<Option<u8>> {
     if heir::place().is_some() {
         return Ok(None);
     }
+    keep_for(heir, None).map(Some)
+}
+
+/// Keeps it for the process at the other end of a socket, which is this one if that is known already.
+///
+/// # Errors
+/// As [`keep`].
+pub fn keep_for(heir: &OwnedFd, mut process: Option<OwnedFd>) -> Result<u8> {
     // A copy of an end of a pipe would look as if somebody were there.
     let nothing = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing).context("dup2")?;
@@ -126,7 +134,6 @@ pub fn keep() -> Result<Option<u8>> {
     set.thread_block().context("sigprocmask")?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     let signals = SignalFd::with_flags(&set, flags).context("signalfd")?;
-    let mut process = None;
     loop {
         let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut fds =
@@ -135,7 +142,7 @@ pub fn keep() -> Result<Option<u8>> {
         if fds[0].any().unwrap_or(false)
             && let Some(status) = hear(heir, &mut process)
         {
-            return Ok(Some(status));
+            return Ok(status);
         }
         // Signals wait until it is known who is to get them.
         while let Some(process) = &process
@@ -161,13 +168,18 @@ fn hear(heir: &OwnedFd, process: &mut Option<OwnedFd>) -> Option<u8> {
     let said = std::str::from_utf8(&bytes[..len]).unwrap_or_default();
     match said.split_once(' ') {
         Some(("pid", pid)) => {
-            let pid = pid.parse().ok().and_then(Pid::from_raw);
-            *process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            *process = self::process(pid);
             None
         }
         Some(("end", status)) => Some(status.parse().unwrap_or(KILLED)),
         _ => Some(KILLED),
     }
+}
+
+/// The process of that number.
+pub fn process(pid: &str) -> Option<OwnedFd> {
+    let pid = pid.parse().ok().and_then(Pid::from_raw)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// As if it had been sent there. A stop takes both.

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::heir::VARIABLE;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::door::{self, Door, socket};
 use crate::name;
 use crate::run::values::seconds;

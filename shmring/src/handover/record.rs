@@ -18,6 +18,8 @@
 //! | 88 | 64 | the sending half: capacity, own index, the neighbour's as last seen, five counters |
 //! | 152 | 64 | the receiving half, likewise |
 //!
+//! Where the memory has to tell where a half stands, its own index is all ones.
+//!
 //! Only `LINK` uses what comes after the kind, `ALL` the number of links at offset 16,
 //! `REFUSED` a reason in UTF-8 from there on, ended by a zero. Descriptors of a `LINK`: socket,
 //! the bell that is rung, the neighbour's bell, the memory of each half.
@@ -31,13 +33,16 @@ pub(super) const VERSION: u32 = 1;
 /// Bytes of each message.
 pub(super) const LEN: usize = 216;
 const MAGIC: [u8; 8] = *b"shmhand\n";
+/// In the place of an index, which is a multiple of 8.
+const UNKNOWN: u64 = u64::MAX;
 
 /// One half of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HalfRecord {
     /// Bytes of records.
     pub capacity: usize,
-    pub indices: Indices,
+    /// None where the memory has to tell, see [`Kept`](super::Kept).
+    pub indices: Option<Indices>,
 }
 
 /// A link.
@@ -135,6 +140,8 @@ impl Record {
         put(out, 56, label.as_bytes());
         for (at, half) in [(88, &self.tx), (152, &self.rx)] {
             let Some(HalfRecord { capacity, indices }) = half else { continue };
+            let nothing = Indices { own: UNKNOWN, seen: 0, counters: Counters::default() };
+            let indices = indices.unwrap_or(nothing);
             let counters: [u64; 5] = indices.counters.into();
             let words = [*capacity as u64, indices.own, indices.seen].into_iter().chain(counters);
             for (n, value) in words.enumerate() {
@@ -155,11 +162,11 @@ impl Record {
             .ok_or("a malformed label")?;
         let half = |at| HalfRecord {
             capacity: usize::try_from(long(bytes, at)).unwrap_or(usize::MAX),
-            indices: Indices {
+            indices: (long(bytes, at + 8) != UNKNOWN).then(|| Indices {
                 own: long(bytes, at + 8),
                 seen: long(bytes, at + 16),
                 counters: Counters::from(std::array::from_fn(|n| long(bytes, at + 24 + 8 * n))),
-            },
+            }),
         };
         Ok(Record {
             pipe: (long(bytes, 24), long(bytes, 32)),
@@ -199,8 +206,8 @@ mod tests {
             max_frame: 65_600,
             features: 5,
             peer: Peer { pid: 77, label: "left".into() },
-            tx: Some(HalfRecord { capacity: 1 << 20, indices: indices(16) }),
-            rx: Some(HalfRecord { capacity: 1 << 18, indices: indices(1 << 40) }),
+            tx: Some(HalfRecord { capacity: 1 << 20, indices: Some(indices(16)) }),
+            rx: Some(HalfRecord { capacity: 1 << 18, indices: Some(indices(1 << 40)) }),
         }
     }
 
@@ -209,6 +216,10 @@ mod tests {
         for message in [
             Message::Link(record()),
             Message::Link(Record { rx: None, ..record() }),
+            Message::Link(Record {
+                tx: Some(HalfRecord { capacity: 1 << 20, indices: None }),
+                ..record()
+            }),
             Message::All(2),
             Message::Taken,
             Message::Withdrawn,

@@ -22,7 +22,7 @@ use crate::role::Role;
 /// One holder of a pipe, as it presents itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Advert {
-    /// Where its door is, see [`fresh_nonce`].
+    /// Where its gate is, see [`fresh_nonce`].
     pub nonce: u64,
     /// What it wants to be.
     pub role: Role,
@@ -42,7 +42,7 @@ impl Advert {
     }
 }
 
-/// A place to lock, and the name of a door: nobody else's, now and later.
+/// A place to lock, and the name of a gate: nobody else's, now and later.
 pub(super) fn fresh_nonce() -> Result<u64> {
     let mut chance = [0; 8];
     let mut got = 0;

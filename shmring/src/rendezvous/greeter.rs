@@ -131,7 +131,7 @@ impl Rendezvous {
     fn retire(&mut self) {
         self.over = true;
         self.clock = Default::default();
-        self.close_path_door();
+        self.close_path_gate();
         if let Some(post) = self.common.end.post_mut() {
             post.withdraw();
         }

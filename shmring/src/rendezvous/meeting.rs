@@ -39,7 +39,7 @@ pub(super) enum Action {
     Look,
     /// The same, a moment later.
     LookLater,
-    /// Knock at a door and keep the other end of the pair, or [`Meeting::lost`].
+    /// Knock at a gate and keep the other end of the pair, or [`Meeting::lost`].
     Knock(Channel, u64),
     /// Send COME.
     Come(Channel),
@@ -216,7 +216,7 @@ impl Meeting {
         Some(channel)
     }
 
-    /// Nobody was behind the door, or it was full.
+    /// Nobody was behind the gate, or it was full.
     pub fn lost(&mut self, channel: Channel) {
         if self.channels.remove(&channel).is_some_and(|it| it.stage == Stage::Asking) {
             // It is dying. There is no news of that, but it takes no time.

@@ -1,9 +1,9 @@
 //! Every order in which holders of one pipe can start, speak, die and be replaced.
 //!
 //! A world is a few processes with a [`Meeting`] each, and what the kernel has of
-//! them: the locks, the doors with what lies before them, the socket pairs with what
+//! them: the locks, the gates with what lies before them, the socket pairs with what
 //! is on its way. Each step of each process is a step of the search; its lock, its
-//! door and its conversations are given up by an ending process in any order. There
+//! gate and its conversations are given up by an ending process in any order. There
 //! are no clocks: whatever is reached here is reached by events.
 
 mod scene;

@@ -12,14 +12,14 @@ use crate::holders;
 
 #[derive(Default)]
 pub(super) struct Strangers {
-    /// Whose doors we could not find, and since when.
+    /// Whose gates we could not find, and since when.
     out_of_reach: BTreeMap<u64, Instant>,
     /// Of whom it was said already.
     told: BTreeSet<u64>,
 }
 
 impl Strangers {
-    /// Nobody was at that door. It may be one that is ending.
+    /// Nobody was at that gate. It may be one that is ending.
     pub fn out_of_reach(&mut self, nonce: u64) {
         if !self.told.contains(&nonce) {
             self.out_of_reach.entry(nonce).or_insert_with(Instant::now);

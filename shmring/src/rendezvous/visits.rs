@@ -7,9 +7,9 @@ use rustix::io::Errno;
 
 use super::adverts::Advert;
 use super::clock::{self, Alarm};
-use super::door::{Arrival, Delivery};
+use super::gate::{Arrival, Delivery};
 use super::meeting::Channel;
-use super::{PATH_DOOR, Rendezvous};
+use super::{PATH_GATE, Rendezvous};
 use crate::error::LinkError;
 use crate::peer;
 
@@ -54,10 +54,10 @@ impl Rendezvous {
     }
 
     /// Somebody knocks.
-    pub(super) fn on_door(&mut self, token: u64) -> Result<(), LinkError> {
+    pub(super) fn on_gate(&mut self, token: u64) -> Result<(), LinkError> {
         let Some(post) = self.common.end.post() else { return Ok(()) };
-        let arrival = match &self.path_door {
-            Some(door) if token == PATH_DOOR => door.answer(),
+        let arrival = match &self.path_gate {
+            Some(gate) if token == PATH_GATE => gate.answer(),
             _ => post.answer(),
         };
         let (knock, socket) = match arrival {

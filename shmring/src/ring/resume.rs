@@ -12,6 +12,9 @@ use crate::region::Region;
 use crate::spin::Spin;
 use crate::sync::Ordering;
 
+/// Of an end that its last owner has closed.
+pub(crate) const CLOSED: &str = "it was closed";
+
 /// Where one end of a ring stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Indices {
@@ -52,6 +55,9 @@ impl Producer {
         let tail = header.tail.load(Ordering::Acquire); // ours: written by this side only
         let head = header.head.load(Ordering::Acquire); // RELEASE
         let counters = || Counters::load(&header.producer);
+        if indices.is_none() && header.producer_closed.load(Ordering::Acquire) != 0 {
+            return Err(CLOSED);
+        }
         let indices =
             indices.unwrap_or_else(|| Indices { own: tail, seen: head, counters: counters() });
         if indices.own != tail {
@@ -94,8 +100,22 @@ impl Consumer {
         Ok(Indices { own: self.head, seen: self.tail_seen, counters: self.counters })
     }
 
-    /// As [`Producer::resume`]. Without a record, frames that a killed process had taken
-    /// since it last gave room back (an eighth of the ring at most) come once more.
+    /// From now on says in the shared memory with each frame that it is taken, for the one
+    /// who resumes without a record. A store for each frame, to a line of its own.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+        self.takes(self.head);
+    }
+
+    /// Relaxed: read by a process that begins after this one has died, or has said so.
+    #[inline]
+    pub(super) fn takes(&self, next: u64) {
+        self.region.header().taken.store(next, Ordering::Relaxed);
+    }
+
+    /// As [`Producer::resume`]. Without a record, what a killed process had taken is known
+    /// by the memory, too, if that process was told to write it down ([`Consumer::keep`]).
+    /// The frame that was being delivered when it died is not delivered again.
     pub(crate) fn resume(
         region: Region,
         waiter: Waiter,
@@ -104,13 +124,28 @@ impl Consumer {
     ) -> Result<Self, &'static str> {
         let header = region.header();
         let head = header.head.load(Ordering::Acquire); // ours: written by this side only
-        let counters = || Counters::load(&header.consumer);
-        let indices =
-            indices.unwrap_or_else(|| Indices { own: head, seen: head, counters: counters() });
-        if indices.own != head {
-            return Err("another head than this side's last");
-        }
-        if !is_possible(indices.seen, head, region.capacity()) {
+        let (released, kept) = (head, indices.is_none());
+        let indices = match indices {
+            Some(indices) if indices.own != head => {
+                return Err("another head than this side's last");
+            }
+            Some(indices) => indices,
+            None if header.consumer_closed.load(Ordering::Acquire) != 0 => {
+                return Err(CLOSED);
+            }
+            None => {
+                let tail = header.tail.load(Ordering::Acquire); // PUBLISH
+                let taken = header.taken.load(Ordering::Relaxed);
+                let ahead = taken.wrapping_sub(head);
+                let is_known = ahead <= tail.wrapping_sub(head) && ahead.is_multiple_of(8);
+                let own = if is_known { taken } else { head };
+                Indices { own, seen: own, counters: Counters::load(&header.consumer) }
+            }
+        };
+        let head = indices.own;
+        if !is_possible(head, released, region.capacity())
+            || !is_possible(indices.seen, head, region.capacity())
+        {
             return Err("impossible tail");
         }
         Ok(Consumer {
@@ -119,12 +154,13 @@ impl Consumer {
             spin: Spin::new(),
             max_frame,
             head,
-            released: head,
+            released,
             tail_seen: indices.seen,
             corrupt: None,
             counters: indices.counters,
             frames_at_wait: indices.counters.frames,
             left: false,
+            kept,
         })
     }
 

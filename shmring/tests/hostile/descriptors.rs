@@ -194,7 +194,7 @@ fn greeted_with(
         let mut look = [0; 1];
         let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
         if rustix::net::recv(&socket, &mut look, flags) != Err(rustix::io::Errno::AGAIN) {
-            // It came to the door, and answered at once or not at all.
+            // It came to the gate, and answered at once or not at all.
             assert!(victim.poll().unwrap().is_none());
             break;
         }

@@ -265,7 +265,7 @@ fn a_reader_that_hangs_up_at_once_is_not_pestered() {
 }
 
 #[test]
-fn a_reader_that_never_opens_its_door_keeps_nobody_out() {
+fn a_reader_that_never_opens_its_gate_keeps_nobody_out() {
     let place = place();
     let (read, write) = pipe();
     let neighbour = Neighbour::reader(&read);

@@ -48,11 +48,11 @@ pub fn socket() -> OwnedFd {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).unwrap()
 }
 
-/// A holder of a pipe that has published itself there and has a door.
+/// A holder of a pipe that has published itself there and has a gate.
 pub struct Neighbour {
     /// Has the lock.
     own: OwnedFd,
-    door: OwnedFd,
+    gate: OwnedFd,
     pub nonce: u64,
     pub role: u32,
 }
@@ -73,11 +73,11 @@ impl Neighbour {
         let access = rustix::fs::fcntl_getfl(&pipe).unwrap() & OFlags::RWMODE;
         let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let own = rustix::fs::open(path, flags, Mode::empty()).unwrap();
-        let door = socket();
-        rustix::net::bind(&door, &name(nonce)).unwrap();
+        let gate = socket();
+        rustix::net::bind(&gate, &name(nonce)).unwrap();
         let kind = if role == READER { libc::F_RDLCK } else { libc::F_WRLCK };
         assert_eq!(lock(&own, libc::F_OFD_SETLK, kind, nonce, role.into()).l_start, nonce as i64);
-        Neighbour { own, door, nonce, role }
+        Neighbour { own, gate, nonce, role }
     }
 
     /// The nonce of somebody else at the pipe.
@@ -91,7 +91,7 @@ impl Neighbour {
         panic!("nobody is at the pipe");
     }
 
-    /// Knocks at the door of whoever else is at the pipe.
+    /// Knocks at the gate of whoever else is at the pipe.
     pub fn connect(&self) -> OwnedFd {
         let (ours, theirs) = pair();
         assert!(self.knock_at(self.victim(), self.nonce, &[theirs.as_fd()]), "nobody there");
@@ -99,7 +99,7 @@ impl Neighbour {
     }
 
     /// Knocks with whatever nonce and descriptors; `false` where there is no room.
-    pub fn knock_at(&self, door: u64, nonce: u64, fds: &[BorrowedFd<'_>]) -> bool {
+    pub fn knock_at(&self, gate: u64, nonce: u64, fds: &[BorrowedFd<'_>]) -> bool {
         let mut knock = [0; 32];
         knock[..8].copy_from_slice(b"shmring\n");
         for (at, value) in [(8, 2), (12, KNOCK), (16, self.role)] {
@@ -111,12 +111,12 @@ impl Neighbour {
         assert!(fds.is_empty() || control.push(SendAncillaryMessage::ScmRights(fds)));
         let flags = SendFlags::DONTWAIT;
         let parts = [IoSlice::new(&knock)];
-        rustix::net::sendmsg_addr(&self.door, &name(door), &parts, &mut control, flags).is_ok()
+        rustix::net::sendmsg_addr(&self.gate, &name(gate), &parts, &mut control, flags).is_ok()
     }
 
     /// Takes in a victim that has knocked, as the maker of its rings.
     pub fn accept(&self) -> OwnedFd {
-        let (knock, mut fds) = recv(&self.door).expect("a knock");
+        let (knock, mut fds) = recv(&self.gate).expect("a knock");
         assert_eq!((knock.len(), get(&knock, 12), fds.len()), (32, KNOCK, 1));
         let socket = fds.pop().unwrap();
         assert!(send(&socket, &message(COME, READER), &[]));

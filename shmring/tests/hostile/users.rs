@@ -20,7 +20,7 @@ fn as_nobody(what: &str, at: &Path, stdin: OwnedFd) -> Option<std::process::Chil
     as_nobody_at(what, at, stdin, 0)
 }
 
-fn as_nobody_at(what: &str, at: &Path, stdin: OwnedFd, door: u64) -> Option<std::process::Child> {
+fn as_nobody_at(what: &str, at: &Path, stdin: OwnedFd, gate: u64) -> Option<std::process::Child> {
     if !rustix::process::geteuid().is_root() {
         say::line!("skipped: needs root to become another user");
         return None;
@@ -29,7 +29,7 @@ fn as_nobody_at(what: &str, at: &Path, stdin: OwnedFd, door: u64) -> Option<std:
         .args(["--exact", "users::nobody", "--ignored", "--nocapture"])
         .env("SHMRING_NOBODY", what)
         .env("SHMRING_AT", at)
-        .env("SHMRING_DOOR", door.to_string())
+        .env("SHMRING_GATE", gate.to_string())
         .env("SHMRING_VICTIM", std::process::id().to_string())
         .stdin(Stdio::from(stdin))
         .uid(NOBODY)
@@ -66,10 +66,10 @@ fn nobody() {
         // We do not hold it, but know where the victim is: locks are no secret.
         "knock" => {
             let neighbour = Neighbour::writer(stdin.as_fd());
-            let door = std::env::var("SHMRING_DOOR").unwrap().parse().unwrap();
+            let gate = std::env::var("SHMRING_GATE").unwrap().parse().unwrap();
             let (ours, theirs) = crate::neighbour::pair();
-            for nonce in [neighbour.nonce, door] {
-                assert!(neighbour.knock_at(door, nonce, &[theirs.as_fd()]));
+            for nonce in [neighbour.nonce, gate] {
+                assert!(neighbour.knock_at(gate, nonce, &[theirs.as_fd()]));
             }
             drop(theirs);
             assert!(recv(&ours).is_none(), "an answer");
@@ -152,9 +152,9 @@ fn both_are_told_who_is_there() {
     }
 }
 
-/// Nobody else can make anything of the number of a door.
+/// Nobody else can make anything of the number of a gate.
 #[test]
-fn another_user_that_knows_the_door_is_nobody() {
+fn another_user_that_knows_the_gate_is_nobody() {
     if !rustix::process::geteuid().is_root() {
         say::line!("skipped: needs root to become another user");
         return;
@@ -162,12 +162,12 @@ fn another_user_that_knows_the_door_is_nobody() {
     let place = place();
     let (read, write) = pipe();
     let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
-    let door = {
+    let gate = {
         let look = Neighbour::writer(&write);
         look.victim()
     };
     let (_other, elsewhere) = pipe_of_nobody();
-    let Some(mut child) = as_nobody_at("knock", Path::new("/"), elsewhere, door) else { return };
+    let Some(mut child) = as_nobody_at("knock", Path::new("/"), elsewhere, gate) else { return };
     while child.try_wait().unwrap().is_none() {
         assert!(victim.poll().unwrap().is_none());
         std::thread::sleep(std::time::Duration::from_millis(1));

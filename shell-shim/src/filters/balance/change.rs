@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::BalanceArgs;
 use crate::door::ask;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::name::find;
 
 /// A balancer answers at once, unless it is stopped.

@@ -16,7 +16,7 @@ use super::director::{Director, WEIGHTS, Way};
 use super::fifo::{Fifo, plan};
 use super::target::PATIENCE;
 use crate::door::Call;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::filters::Work;
 
 /// What the next frame from the left waits for.

@@ -9,7 +9,7 @@ use clap::{Args, Command, FromArgMatches};
 use super::WireArgs;
 use crate::cli::mistake;
 use crate::door::ask;
-use crate::door::wire::Request;
+use crate::door::messages::Request;
 use crate::name::find;
 
 /// A wire answers at once, unless it is stopped.

@@ -23,7 +23,7 @@ use rustix::time::{
 use super::filter::Direction;
 use super::{Work, left, right};
 use crate::door::Call;
-use crate::door::wire::{Reply, Request};
+use crate::door::messages::{Reply, Request};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;

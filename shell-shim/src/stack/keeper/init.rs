@@ -172,7 +172,10 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
-    command.env("PATH", search::search_path()).env_remove(crate::succession::heir::VARIABLE);
+    command.env("PATH", search::search_path());
+    for variable in [crate::succession::heir::VARIABLE, crate::run::held::VARIABLE] {
+        command.env_remove(variable);
+    }
     // SAFETY: between fork and exec this makes one async-signal-safe call.
     unsafe { command.pre_exec(move || Ok(mask.thread_set_mask()?)) };
     let (pid, errno) = match command.spawn() {

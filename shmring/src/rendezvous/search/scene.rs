@@ -38,8 +38,8 @@ impl Scene {
                         steps.push(Step::Act(who));
                         continue;
                     }
-                    if !live.door.is_empty() && !live.over {
-                        steps.push(Step::Door(who));
+                    if !live.gate.is_empty() && !live.over {
+                        steps.push(Step::Gate(who));
                     }
                     let ready = |end: &End| world.is_ready(*end);
                     for (&channel, _) in live.ends.iter().filter(|(_, end)| ready(end)) {
@@ -51,9 +51,9 @@ impl Scene {
                     steps.extend(live.asked.filter(ready).map(|_| Step::Answer(who)));
                     steps.extend(live.later.then_some(Step::Later(who)));
                 }
-                Process::Dying { published, door, ends, .. } => {
+                Process::Dying { published, gate, ends, .. } => {
                     steps.extend(published.then_some(Step::GiveUpLock(who)));
-                    steps.extend(door.is_some().then_some(Step::GiveUpDoor(who)));
+                    steps.extend(gate.is_some().then_some(Step::GiveUpGate(who)));
                     steps.extend((!ends.is_empty()).then_some(Step::GiveUpEnds(who)));
                 }
                 Process::Gone { .. } => {}
@@ -68,7 +68,7 @@ impl Scene {
                 world.processes[who] = Process::Live(Box::new(Live {
                     meeting: Meeting::new(self.advert(who)),
                     published: true,
-                    door: VecDeque::new(),
+                    gate: VecDeque::new(),
                     ends: BTreeMap::new(),
                     links: BTreeMap::new(),
                     claimed: None,
@@ -83,9 +83,9 @@ impl Scene {
                     *published = false;
                 }
             }
-            Step::GiveUpDoor(who) => {
-                let Process::Dying { door, .. } = &mut world.processes[who] else { return };
-                door.take().unwrap().into_iter().for_each(|end| world.close(end));
+            Step::GiveUpGate(who) => {
+                let Process::Dying { gate, .. } = &mut world.processes[who] else { return };
+                gate.take().unwrap().into_iter().for_each(|end| world.close(end));
             }
             Step::GiveUpEnds(who) => {
                 let Process::Dying { ends, .. } = &mut world.processes[who] else { return };
@@ -95,8 +95,8 @@ impl Scene {
                 let action = world.live(who).meeting.action().unwrap();
                 self.act(world, who, action);
             }
-            Step::Door(who) => {
-                let (from, end) = world.live(who).door.pop_front().unwrap();
+            Step::Gate(who) => {
+                let (from, end) = world.live(who).gate.pop_front().unwrap();
                 let seen = world.sees(from);
                 let live = world.live(who);
                 match seen.then(|| live.meeting.knocked(self.advert(from))).flatten() {
@@ -148,7 +148,7 @@ impl Scene {
             }
         }
         for process in &mut world.processes {
-            if let Process::Dying { refused, published: false, door: None, ends } = process
+            if let Process::Dying { refused, published: false, gate: None, ends } = process
                 && ends.is_empty()
             {
                 *process = Process::Gone { refused: *refused };
@@ -175,8 +175,8 @@ impl Scene {
                 let to = self.nonces.iter().position(|&it| it == nonce).unwrap();
                 let end = world.fresh(who);
                 match &mut world.processes[to] {
-                    Process::Live(other) => other.door.push_back((who, end.other())),
-                    Process::Dying { door: Some(door), .. } => door.push(end.other()),
+                    Process::Live(other) => other.gate.push_back((who, end.other())),
+                    Process::Dying { gate: Some(gate), .. } => gate.push(end.other()),
                     _ => return world.live(who).meeting.lost(channel),
                 }
                 world.pairs.insert(end.pair, Pair::default());

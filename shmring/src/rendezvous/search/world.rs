@@ -40,7 +40,7 @@ pub(super) struct Pair {
 pub(super) struct Live {
     pub meeting: Meeting,
     pub published: bool,
-    pub door: VecDeque<(usize, End)>,
+    pub gate: VecDeque<(usize, End)>,
     pub ends: BTreeMap<Channel, End>,
     pub links: BTreeMap<End, Claim>,
     /// The link that has a claim, as far as we know.
@@ -60,7 +60,7 @@ pub(super) enum Process {
     Dying {
         refused: bool,
         published: bool,
-        door: Option<Vec<End>>,
+        gate: Option<Vec<End>>,
         ends: BTreeSet<End>,
     },
     Gone {
@@ -79,13 +79,13 @@ pub(super) enum Step {
     Start(usize),
     Kill(usize),
     Act(usize),
-    Door(usize),
+    Gate(usize),
     Channel(usize, Channel),
     Link(usize, End),
     Answer(usize),
     Later(usize),
     GiveUpLock(usize),
-    GiveUpDoor(usize),
+    GiveUpGate(usize),
     GiveUpEnds(usize),
 }
 
@@ -106,7 +106,7 @@ impl World {
         for process in &mut self.processes {
             match process {
                 Process::Live(live) => {
-                    live.door.iter_mut().for_each(|(_, end)| *end = name(*end).unwrap());
+                    live.gate.iter_mut().for_each(|(_, end)| *end = name(*end).unwrap());
                     let links = std::mem::take(&mut live.links);
                     let links = links.into_iter().map(|(end, claim)| (name(end).unwrap(), claim));
                     live.links = links.collect();
@@ -120,8 +120,8 @@ impl World {
                         live.ends = ends.collect();
                     }
                 }
-                Process::Dying { door, ends, .. } => {
-                    door.iter_mut().flatten().for_each(|end| *end = name(*end).unwrap());
+                Process::Dying { gate, ends, .. } => {
+                    gate.iter_mut().flatten().for_each(|end| *end = name(*end).unwrap());
                     *ends = ends.iter().map(|&end| name(end).unwrap()).collect();
                 }
                 _ => {}
@@ -163,7 +163,7 @@ impl World {
         let dying = Process::Dying {
             refused,
             published: live.published,
-            door: Some(live.door.iter().map(|&(_, end)| end).collect()),
+            gate: Some(live.gate.iter().map(|&(_, end)| end).collect()),
             ends: ends.collect(),
         };
         self.processes[who] = dying;

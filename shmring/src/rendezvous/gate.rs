@@ -3,12 +3,12 @@
 //! An abstract name needs no file system, so it does not matter which directories
 //! two neighbours see, and nothing is left of it when its owner is killed. The name is
 //! a number that its owner publishes on the pipe, [`adverts`], once it has the
-//! name: nobody else can have it then. What arrives says which door it came from,
+//! name: nobody else can have it then. What arrives says which gate it came from,
 //! by the kernel's account.
 //!
-//! Names are those of a network namespace, that of the process when the door is made;
+//! Names are those of a network namespace, that of the process when the gate is made;
 //! afterwards it may go where it likes. For neighbours that come from different ones, as
-//! a program inside a function and one outside, there is a second door where there is a
+//! a program inside a function and one outside, there is a second gate where there is a
 //! directory for it: a path.
 //!
 //! A knock is one datagram with one end of a socket pair, over which the two
@@ -30,7 +30,7 @@ use crate::{peer, scm};
 
 /// Tries to find a name that nobody has; the second is one too many.
 const TRIES: usize = 8;
-/// Doors of others looked at for dead owners each time one is made: nobody has to look
+/// Gates of others looked at for dead owners each time one is made: nobody has to look
 /// at a thousand live ones in order to start.
 const SWEEP: usize = 16;
 
@@ -38,19 +38,19 @@ const SWEEP: usize = 16;
 pub(crate) struct Post {
     /// The pipe under a description of our own: locks belong to those.
     own: OwnedFd,
-    door: OwnedFd,
+    gate: OwnedFd,
     nonce: u64,
     /// What is published.
     advert: Option<Advert>,
 }
 
-/// A door that is a path, taken away with it.
-pub(super) struct PathDoor {
+/// A gate that is a path, taken away with it.
+pub(super) struct PathGate {
     pub socket: OwnedFd,
     path: PathBuf,
 }
 
-/// What a look at a door found.
+/// What a look at a gate found.
 pub(super) enum Arrival {
     /// Somebody wants to speak with us, over the socket.
     Knock(Knock, OwnedFd),
@@ -64,20 +64,20 @@ pub(super) enum Arrival {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     Done,
-    /// Nobody is behind that door; or it is in another network namespace.
+    /// Nobody is behind that gate; or it is in another network namespace.
     Nobody,
     /// It has not looked for a while.
     Full,
 }
 
 impl Post {
-    /// Makes a door for a holder of the pipe `own`, see there.
+    /// Makes a gate for a holder of the pipe `own`, see there.
     pub fn new(own: OwnedFd) -> Result<Post> {
-        let door = datagrams()?;
+        let gate = datagrams()?;
         for _ in 0..TRIES {
             let nonce = fresh_nonce()?;
-            match bind(&door, &abstract_name(nonce)?) {
-                Ok(()) => return Ok(Post { own, door, nonce, advert: None }),
+            match bind(&gate, &abstract_name(nonce)?) {
+                Ok(()) => return Ok(Post { own, gate, nonce, advert: None }),
                 Err(Errno::ADDRINUSE) => {}
                 Err(e) => return Err(e),
             }
@@ -116,7 +116,7 @@ impl Post {
         adverts::is_there(&self.own, advert).unwrap_or(false)
     }
 
-    /// Knocks at somebody's door; `socket` is for him.
+    /// Knocks at somebody's gate; `socket` is for him.
     pub(super) fn knock(
         &self,
         at: u64,
@@ -129,25 +129,25 @@ impl Post {
             Some(socket) => std::slice::from_ref(socket),
             None => &[],
         };
-        let first = delivery(scm::send_to(&self.door, &abstract_name(at)?, &knock.encode(), fds))?;
-        match (first, dir.door(at)) {
+        let first = delivery(scm::send_to(&self.gate, &abstract_name(at)?, &knock.encode(), fds))?;
+        match (first, dir.gate(at)) {
             (Delivery::Nobody, Some(path)) => {
                 let name = SocketAddrUnix::new(&path)?;
-                delivery(scm::send_to(&self.door, &name, &knock.encode(), fds))
+                delivery(scm::send_to(&self.gate, &name, &knock.encode(), fds))
             }
             _ => Ok(first),
         }
     }
 
-    /// Takes in one that knocks; `EAGAIN` when there is none. At our abstract door only
+    /// Takes in one that knocks; `EAGAIN` when there is none. At our abstract gate only
     /// who has the name that it gives can have sent it.
     pub(super) fn answer(&self) -> Result<Arrival> {
-        arrival(&self.door, |knock, from| from == Some(&name(knock.nonce)[..]))
+        arrival(&self.gate, |knock, from| from == Some(&name(knock.nonce)[..]))
     }
 
-    /// A second door, in a directory. None where there is no directory.
-    pub(super) fn path_door(&self, dir: &RuntimeDir) -> Result<Option<PathDoor>> {
-        let Some(path) = dir.door(self.nonce) else { return Ok(None) };
+    /// A second gate, in a directory. None where there is no directory.
+    pub(super) fn path_gate(&self, dir: &RuntimeDir) -> Result<Option<PathGate>> {
+        let Some(path) = dir.gate(self.nonce) else { return Ok(None) };
         dir.sweep_up_to(SWEEP);
         let socket = datagrams()?;
         // A socket has its file a moment before it can be reached, and looks like a dead one.
@@ -155,18 +155,18 @@ impl Post {
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our number
         bind(&socket, &SocketAddrUnix::new(&fresh)?)?;
         rustix::fs::rename(&fresh, &path)?;
-        Ok(Some(PathDoor { socket, path }))
+        Ok(Some(PathGate { socket, path }))
     }
 }
 
 impl AsFd for Post {
-    /// The door; readable when somebody knocks.
+    /// The gate; readable when somebody knocks.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.door.as_fd()
+        self.gate.as_fd()
     }
 }
 
-impl PathDoor {
+impl PathGate {
     /// As [`Post::answer`]. Whoever gets here has the run of the directory, which is
     /// the user's own.
     pub fn answer(&self) -> Result<Arrival> {
@@ -174,20 +174,20 @@ impl PathDoor {
     }
 }
 
-impl Drop for PathDoor {
+impl Drop for PathGate {
     fn drop(&mut self) {
         let _ = rustix::fs::unlink(&self.path);
     }
 }
 
-fn arrival(door: &OwnedFd, is_genuine: impl Fn(&Knock, Option<&[u8]>) -> bool) -> Result<Arrival> {
-    let (_, sender) = scm::peek_sender(door)?;
+fn arrival(gate: &OwnedFd, is_genuine: impl Fn(&Knock, Option<&[u8]>) -> bool) -> Result<Arrival> {
+    let (_, sender) = scm::peek_sender(gate)?;
     let ours = sender.is_some_and(|sender| peer::is_ours(&sender));
     let mut bytes = [0; KNOCK_LEN + 1];
     let received = match ours {
-        true => scm::recv(door, &mut bytes),
+        true => scm::recv(gate, &mut bytes),
         // What it brings stays outside.
-        false => scm::recv_bytes(door, &mut bytes),
+        false => scm::recv_bytes(gate, &mut bytes),
     };
     let mut received = match received {
         Ok(received) => received,

@@ -1,9 +1,22 @@
 //! Pieces are whole frames again, and their payloads are the stream.
-#![allow(unsafe_code)]
-// Unsafe lives here to make `Buffers` of a vector.
+
+use etherparse::checksum::Sum16BitWords;
 
 use super::*;
-use lkl_sys::Iovec;
+use crate::tcp::{CWR, FIN, PSH};
+
+const TCP: u8 = etherparse::IpNumber::TCP.0;
+
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Whether bytes sum up to nothing, with a pseudo header's fields before them.
+fn is_right(pseudo: &[u8], len: usize, bytes: &[u8]) -> bool {
+    let rest = if pseudo.is_empty() { [0; 4] } else { [0, TCP, (len >> 8) as u8, len as u8] };
+    let sum = Sum16BitWords::new().add_slice(pseudo).add_4bytes(rest).add_slice(bytes);
+    sum.ones_complement() == 0
+}
 
 /// A TCP frame in a ring; `gso` is the size of its segments, 0 for none.
 fn frame(v6: bool, vlan: bool, gso: u16, payload: &[u8], flags: u8) -> Vec<u8> {
@@ -39,23 +52,20 @@ fn frame(v6: bool, vlan: bool, gso: u16, payload: &[u8], flags: u8) -> Vec<u8> {
     out
 }
 
-/// The pieces of a frame, each delivered into `room` bytes.
+/// The pieces of a frame, each of at most `room` bytes.
 fn pieces(frame: &[u8], room: usize) -> Option<Vec<Vec<u8>>> {
-    let (mut tx, mut rx) = shmring::loopback(1 << 20, 65_600).unwrap();
-    let mut reservation = tx.reserve(frame.len()).unwrap();
-    reservation.bytes().copy_from(0, frame);
-    reservation.commit(frame.len());
-    let frame = rx.borrow().unwrap().bytes();
-    let mut segments = Segments::of(frame)?;
+    let copy = |at: usize, out: &mut [u8]| {
+        let n = out.len().min(frame.len().saturating_sub(at));
+        out[..n].copy_from_slice(&frame[at..at + n]);
+        n
+    };
+    let mut pieces = Pieces::of(frame.len(), copy)?;
     let mut out = Vec::new();
-    while !segments.is_done() {
-        let mut to = vec![0u8; room];
-        let mut iov = [Iovec { iov_base: to.as_mut_ptr().cast(), iov_len: room }];
-        // SAFETY: `to` lives until the piece was written.
-        let buffers = unsafe { Buffers::new(iov.as_mut_ptr(), 1) };
-        let len = segments.next(frame, buffers, room)?;
-        to.truncate(len);
-        out.push(to);
+    while !pieces.is_done() {
+        let Piece { mut headers, payload } = pieces.next(room)?;
+        headers.extend_from_slice(&frame[payload]);
+        assert!(headers.len() <= room);
+        out.push(headers);
     }
     Some(out)
 }
@@ -64,21 +74,20 @@ fn pieces(frame: &[u8], room: usize) -> Option<Vec<Vec<u8>>> {
 fn payload_of(piece: &[u8], ip: usize, v6: bool) -> &[u8] {
     let tcp = ip + if v6 { 40 } else { 20 };
     if v6 {
-        assert_eq!(usize::from(be16(piece, ip + 4).unwrap()), piece.len() - tcp);
+        assert_eq!(usize::from(be16(piece, ip + 4)), piece.len() - tcp);
     } else {
-        assert_eq!(usize::from(be16(piece, ip + 2).unwrap()), piece.len() - ip);
-        assert_eq!(fold(sum(&piece[ip..tcp])), 0xffff, "checksum of the IPv4 header");
+        assert_eq!(usize::from(be16(piece, ip + 2)), piece.len() - ip);
+        assert!(is_right(&[], 0, &piece[ip..tcp]), "checksum of the IPv4 header");
     }
     // What the driver does for NEEDS_CSUM, then what a receiver checks.
     assert_eq!(piece[0], NEEDS_CSUM);
     let start = VNET_LEN + usize::from(u16::from_le_bytes([piece[6], piece[7]]));
     assert_eq!((start, piece[8]), (tcp, 16));
     let mut done = piece.to_vec();
-    let checksum = !fold(sum(&piece[start..]));
-    done[start + 16..start + 18].copy_from_slice(&checksum.to_be_bytes());
+    let sum = Sum16BitWords::new().add_slice(&piece[start..]);
+    put_sum(&mut done, start + TCP_CHECKSUM, sum.ones_complement());
     let (at, len) = if v6 { (ip + 8, 32) } else { (ip + 12, 8) };
-    let pseudo = sum(&done[at..at + len]) + 6 + (done.len() - tcp) as u64;
-    assert_eq!(fold(pseudo + sum(&done[tcp..])), 0xffff, "checksum of TCP");
+    assert!(is_right(&done[at..at + len], done.len() - tcp, &done[tcp..]), "checksum of TCP");
     &piece[tcp + 32..]
 }
 
@@ -142,9 +151,9 @@ fn what_is_not_plain_tcp_is_not_cut() {
 fn a_right_checksum_is_enough() {
     let mut whole = frame(false, false, 0, &[7; 3001], 0x10);
     whole[0] = 0;
-    let (ip, tcp) = (VNET_LEN + 14, VNET_LEN + 34);
-    let pseudo = sum(&whole[ip + 12..tcp]) + 6 + (whole.len() - tcp) as u64;
-    let checksum = !fold(pseudo + sum(&whole[tcp..]));
-    whole[tcp + 16..tcp + 18].copy_from_slice(&checksum.to_be_bytes());
+    let tcp = VNET_LEN + 34;
+    let at = Tcp { ip: 14, v6: false, tcp: 34, payload: 66 };
+    let sum = at.pseudo_header(&whole[VNET_LEN..], whole.len() - tcp).add_slice(&whole[tcp..]);
+    put_sum(&mut whole, tcp + TCP_CHECKSUM, sum.ones_complement());
     assert!(pieces(&whole, 1000).is_some());
 }

@@ -1,0 +1,444 @@
+//! A virtual machine's network card: the back end of vhost-user, with one copy between the
+//! machine's memory and the ring. QEMU, DPDK's virtio_user and cloud-hypervisor are front ends.
+//!
+//! The front end says where its memory is and where the two rings of the card are in it
+//! ([`device`]); frames are copied from and to what their descriptors name ([`copy`]). Both the front
+//! end and the guest may do anything: the worst is that the connection is closed.
+
+mod channel;
+mod copy;
+mod device;
+mod memory;
+mod messages;
+mod place;
+mod ring;
+mod vanished;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cable::edge::{Burst, NotNow, NotTaken, Watch};
+use cable::{BATCH, Edge};
+use frames::FEATURES;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use shmring::{Bytes, BytesMut};
+
+use crate::patience::Patience;
+use crate::unix::Listener;
+use channel::{Channel, End};
+use copy::{Scatter, gather};
+use device::{Device, RECEIVE, TRANSMIT};
+use place::Place;
+use ring::Broken;
+
+/// Numbers of events; those of the rings are theirs.
+const SOCKET: u64 = 2;
+const PLACE: u64 = 3;
+const EVENTS: usize = 4;
+
+/// Messages that are handled in a row, before frames have their turn.
+const MESSAGES: usize = 64;
+/// A front end speaks first, and as soon as it is there.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// Tells somebody whether there is a neighbour.
+pub type OnLink = Box<dyn FnMut(bool)>;
+
+/// A virtual machine's network card as an edge.
+pub struct VhostUser {
+    what: String,
+    epoll: Rc<Epoll>,
+    place: Place,
+    channel: Option<Channel>,
+    /// When the front end that is there has to have spoken.
+    silent_until: Option<Instant>,
+    device: Device,
+    /// There is more to be read than was.
+    unread: bool,
+    /// Chains in the receive ring that were not enough for the next frame.
+    short: Option<u16>,
+    /// The guest has nothing to send, as was seen last.
+    idle: bool,
+    patience: Patience,
+    /// Told instead of hanging up on the front end.
+    on_link: Option<OnLink>,
+    /// A neighbour was there.
+    was_plugged: bool,
+    /// The last complaint: a front end that comes again and again makes it once.
+    told: String,
+}
+
+impl VhostUser {
+    /// Front ends at a path.
+    ///
+    /// # Errors
+    /// One line that names the path and the way out.
+    pub fn at(path: &Path) -> Result<VhostUser> {
+        let what = format!("vhost-user:unix:{}", path.display());
+        let epoll = new_epoll()?;
+        let (place, first) = Place::open(path.to_owned(), &epoll, PLACE)?;
+        let mut edge = VhostUser::new(what, epoll, place);
+        if let Some(socket) = first {
+            edge.begin(socket)?;
+        }
+        Ok(edge)
+    }
+
+    /// A front end that has connected.
+    ///
+    /// # Errors
+    /// Those of epoll_create1(2) and epoll_ctl(2).
+    pub fn of_socket(what: &str, socket: OwnedFd) -> Result<VhostUser> {
+        let epoll = new_epoll()?;
+        let place = Place::of_one(&epoll);
+        let mut edge = VhostUser::new(what.to_owned(), epoll, place);
+        edge.begin(socket)?;
+        Ok(edge)
+    }
+
+    /// A front end that will connect, and is told by `on_link` whether there is a neighbour.
+    ///
+    /// # Errors
+    /// As [`VhostUser::of_socket`].
+    pub fn of_listener(what: &str, listener: Listener, on_link: OnLink) -> Result<VhostUser> {
+        let epoll = new_epoll()?;
+        let place = Place::of_listener(listener, &epoll, PLACE)?;
+        let edge = VhostUser::new(what.to_owned(), epoll, place);
+        Ok(VhostUser { on_link: Some(on_link), ..edge })
+    }
+
+    fn new(what: String, epoll: Rc<Epoll>, place: Place) -> VhostUser {
+        VhostUser {
+            what,
+            epoll,
+            place,
+            channel: None,
+            silent_until: None,
+            device: Device::new(),
+            unread: false,
+            short: None,
+            idle: false,
+            patience: Patience::default(),
+            on_link: None,
+            was_plugged: false,
+            told: String::new(),
+        }
+    }
+
+    fn begin(&mut self, socket: OwnedFd) -> Result<()> {
+        place::watch(&self.epoll, &socket, SOCKET)?;
+        self.channel = Some(Channel::new(socket));
+        self.silent_until = Some(Instant::now() + SILENCE);
+        self.unread = true;
+        Ok(())
+    }
+
+    /// Takes the next front end, unless there is one.
+    fn accept(&mut self) {
+        if self.channel.is_none()
+            && let Some(socket) = self.place.next()
+            && let Err(error) = self.begin(socket)
+        {
+            say::note!("{}: {error:#}", self.what);
+        }
+    }
+
+    /// The front end is gone, or nobody deals with it any more.
+    fn hang_up(&mut self) {
+        // The bells go before what they are watched by.
+        self.device = Device::new();
+        self.channel = None;
+        (self.silent_until, self.unread, self.short) = (None, false, None);
+        self.patience = Patience::default();
+        self.place.is_free();
+        self.accept();
+    }
+
+    /// It did what no front end or driver does.
+    #[cold]
+    fn broken(&mut self, why: &Broken) {
+        if self.told != *why {
+            say::error!("{}: {why}", self.what);
+            self.told.clone_from(why);
+        }
+        self.hang_up();
+    }
+
+    /// Reads what the front end says.
+    fn listen(&mut self) {
+        for _ in 0..MESSAGES {
+            let Some(channel) = &mut self.channel else { break };
+            let message = match channel.next() {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(End::HungUp) => return self.hang_up(),
+                Err(End::Wrong(why)) => return self.broken(&why),
+            };
+            self.silent_until = None;
+            let header = message.header;
+            match self.device.handle(message, &self.epoll) {
+                Ok(None) => {}
+                Ok(Some(answer)) => match channel.answer(&header, &answer) {
+                    Ok(()) => {}
+                    Err(End::HungUp) => return self.hang_up(),
+                    Err(End::Wrong(why)) => return self.broken(&why),
+                },
+                Err(why) => return self.broken(&why),
+            }
+            (self.short, self.idle) = (None, false);
+            self.unread = true;
+        }
+    }
+
+    /// Tells the driver what it has back, and finds out whether it still has its memory.
+    fn publish(&mut self, ring: usize) {
+        let Some(memory) = &self.device.memory else { return };
+        let told = self.device.rings[ring].publish(memory);
+        match memory.is_gone() {
+            true => self.broken(&"the machine's memory was taken away".to_owned()),
+            false => {
+                if let Err(why) = told {
+                    self.broken(&why);
+                }
+            }
+        }
+    }
+
+    /// How many chains a ring offers, if it is active.
+    fn available(&mut self, ring: usize) -> Option<u16> {
+        let memory = self.device.memory.as_ref()?;
+        if !self.device.rings[ring].is_active() {
+            return None;
+        }
+        match self.device.rings[ring].available(memory) {
+            Ok(count) => Some(count),
+            Err(why) => {
+                self.broken(&why);
+                None
+            }
+        }
+    }
+
+    /// The next frame that the guest sends.
+    fn send(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, Broken> {
+        let header = self.device.header();
+        let Some(memory) = &self.device.memory else { return Ok(None) };
+        let ring = &mut self.device.rings[TRANSMIT];
+        if !ring.is_active() {
+            return Ok(None);
+        }
+        // What is no frame is given back; a guest that has nothing else waits for its turn.
+        for _ in 0..BATCH {
+            let Some(chain) = ring.next(memory)? else { break };
+            let head = chain.head_index();
+            let len = gather(chain, memory, header, room);
+            ring.give_back(head, 0)?;
+            if len.is_some() {
+                return Ok(len);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a frame to the guest's buffers; `false` when there are too few at the moment.
+    fn receive(&mut self, frame: Bytes<'_>) -> Result<bool, Broken> {
+        let (header, merges) = (self.device.header(), self.device.merges());
+        let Some(memory) = &self.device.memory else { return Ok(true) };
+        let ring = &mut self.device.rings[RECEIVE];
+        let mut scatter = Scatter::new(frame, header);
+        let (mut first, mut chains) = (None, Vec::new());
+        while !scatter.is_done() && (merges || chains.is_empty()) {
+            let Some(chain) = ring.next(memory)? else { break };
+            let head = chain.head_index();
+            first.get_or_insert_with(|| chain.clone());
+            let Some(len) = scatter.write(chain, memory) else {
+                return Err("a buffer that nothing can be received in".to_owned());
+            };
+            chains.push((head, len));
+        }
+        let count = chains.len() as u16;
+        if !scatter.is_done() {
+            ring.put_back(count);
+            return Ok(false);
+        }
+        if let (true, Some(first)) = (count > 1, first) {
+            Scatter::say_buffers(first, memory, count)
+                .ok_or_else(|| "a buffer that holds no header".to_owned())?;
+        }
+        chains.into_iter().try_for_each(|(head, len)| ring.give_back(head, len))?;
+        Ok(true)
+    }
+
+    /// What is due: calls somebody who listened, and says who says nothing.
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if self.channel.is_none() && self.place.deadline().is_some_and(|at| at <= now) {
+            self.accept();
+        }
+        if self.silent_until.is_some_and(|at| at <= now) {
+            self.silent_until = None;
+            say::note!(
+                "{}: {} says nothing for {} s, where a front end speaks first: two back ends cannot join each other, and QEMU's -netdev stream is qemu:unix:PATH",
+                self.what,
+                if self.place.calls() { "who listens there" } else { "who has connected" },
+                SILENCE.as_secs()
+            );
+        }
+    }
+}
+
+fn new_epoll() -> Result<Rc<Epoll>> {
+    Ok(Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?))
+}
+
+impl Edge for VhostUser {
+    fn features(&self) -> u64 {
+        // Before a guest is there: what any guest of today takes.
+        self.device.features().map_or(FEATURES, |features| features & FEATURES)
+    }
+
+    fn plugged(&mut self, _features: u64) -> Result<()> {
+        self.was_plugged = true;
+        if let Some(on_link) = &mut self.on_link {
+            on_link(true);
+        } else if let Some(socket) = self.place.reopen()? {
+            self.begin(socket)?;
+        }
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        if let Some(on_link) = &mut self.on_link {
+            on_link(false);
+        } else if std::mem::take(&mut self.was_plugged) {
+            self.place.shut();
+            self.hang_up();
+        }
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        let some = self.available(TRANSMIT).is_some_and(|count| count > 0);
+        if let (true, Some(memory)) = (some, &self.device.memory) {
+            self.device.rings[TRANSMIT].wake(memory);
+        }
+        self.idle = !some;
+        some
+    }
+
+    fn has_room(&mut self) -> bool {
+        // Nobody there: what comes is lost, as on a cable without a machine.
+        let Some(count) = self.available(RECEIVE) else { return true };
+        if count > self.short.unwrap_or(0) {
+            self.patience.unblocked();
+            return true;
+        }
+        self.short = Some(count);
+        self.patience.blocked();
+        self.patience.gives_up()
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        match self.send(room) {
+            Ok(len) => len.ok_or(NotNow),
+            Err(why) => {
+                self.broken(&why);
+                Err(NotNow)
+            }
+        }
+    }
+
+    fn filled(&mut self, _burst: Burst) {
+        self.publish(TRANSMIT);
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        let Some(count) = self.available(RECEIVE) else { return Err(NotTaken::Refused) };
+        if count == 0 || self.short == Some(count) {
+            return Err(self.patience.turn_away(&self.what));
+        }
+        match self.receive(frame) {
+            Ok(true) => {
+                self.short = None;
+                self.patience.moved();
+                Ok(())
+            }
+            // All that there can be is not enough, or one is not and another will not be.
+            Ok(false) if !self.device.merges() || count == self.device.rings[RECEIVE].size() => {
+                Err(NotTaken::Refused)
+            }
+            Ok(false) => {
+                self.short = Some(count);
+                self.patience.blocked();
+                Err(self.patience.turn_away(&self.what))
+            }
+            Err(why) => {
+                self.broken(&why);
+                Err(NotTaken::Refused)
+            }
+        }
+    }
+
+    fn taken(&mut self) {
+        self.publish(RECEIVE);
+    }
+
+    fn arm(&mut self) -> bool {
+        self.on_time();
+        if std::mem::take(&mut self.unread) {
+            self.listen();
+            return false;
+        }
+        self.publish(TRANSMIT);
+        let Some(memory) = &self.device.memory else { return !self.patience.is_due() };
+        let mut sleep = Ok(!self.patience.is_due());
+        let waits = [self.short, self.idle.then_some(0)];
+        for (ring, seen) in self.device.rings.iter_mut().zip(waits) {
+            if let (Some(seen), true) = (seen, ring.is_active()) {
+                let none = ring.sleep(memory, seen);
+                sleep = sleep.and_then(|sleep| Ok(sleep & none?));
+            }
+        }
+        match sleep {
+            Ok(sleep) => sleep,
+            Err(why) => {
+                self.broken(&why);
+                false
+            }
+        }
+    }
+
+    fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
+        watch(self.epoll.0.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET)
+    }
+
+    fn woken(&mut self) {
+        let mut events = [EpollEvent::empty(); EVENTS];
+        let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..count] {
+            match event.data() {
+                SOCKET => self.listen(),
+                PLACE => self.accept(),
+                // A driver has rung: its rings are looked at anyway.
+                _ => {}
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let calls = self.place.deadline().filter(|_| self.channel.is_none());
+        calls.into_iter().chain(self.silent_until).chain(self.patience.deadline()).min()
+    }
+
+    fn close(&mut self) -> bool {
+        self.publish(RECEIVE);
+        true
+    }
+
+    fn is_over(&self) -> bool {
+        self.channel.is_none() && self.place.is_over()
+    }
+}
