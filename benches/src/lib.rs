@@ -9,6 +9,8 @@ pub mod channels;
 pub mod harness;
 pub mod links;
 pub mod machine;
+pub mod netperf;
+pub mod programs;
 pub mod report;
 pub mod spent;
 pub mod stats;

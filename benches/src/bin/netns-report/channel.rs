@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shell_shim::stack::namespace;
 use stdpkt_benches::harness::pin_to;
-
-use crate::netperf::Test;
+use stdpkt_benches::netperf::{SERVER, Test, UNPACE};
+use stdpkt_benches::programs::is_program;
 
 /// What joins the two stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -55,19 +55,8 @@ impl Channel {
     }
 }
 
-fn is_program(name: &str) -> bool {
-    Command::new(name).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
 /// Longest a measurement may take beyond its own time.
 const LIMIT: u32 = 20;
-/// netserver until it is told to end; it has nothing to say.
-const SERVER: &str = "exec netserver -D -4 >/dev/null 2>&1";
-
-/// What `namespace::enter` does for all other channels.
-const UNPACE: &str = "f=/proc/sys/net/ipv4/tcp_congestion_control; \
-                      case $(cat $f) in bbr*) echo reno >$f;; esac; ";
-
 /// Where the programs and their scratch files are.
 pub struct Bench {
     runtime_dir: PathBuf,
@@ -127,7 +116,7 @@ impl Bench {
     /// # Errors
     /// Programs that do not start, and an answer without a figure.
     pub fn run(&self, channel: Channel, mtu: u32, test: Test, seconds: u32) -> Result<f64> {
-        let client = test.client(seconds);
+        let client = test.client("10.0.0.1", seconds);
         let limit = seconds + LIMIT;
         let answer = match channel {
             Channel::Shm | Channel::Fifo => {

@@ -9,18 +9,17 @@
 
 mod channel;
 mod idle;
-mod netperf;
 mod report;
 mod setup;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use channel::Channel;
-use netperf::Test;
+use stdpkt_benches::netperf::Test;
+use stdpkt_benches::programs;
 
 /// Measures two functions end to end and writes a markdown table.
 #[derive(Debug, Parser)]
@@ -70,7 +69,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    build()?;
+    programs::build()?;
     let scratch = tempfile::Builder::new().prefix("netns-report").tempdir()?;
     let bench = channel::Bench::new(scratch.path(), args.pin)?;
     let tests = if args.tests.is_empty() { Test::all() } else { args.tests.clone() };
@@ -122,16 +121,5 @@ fn measure(args: &Args) -> Result<()> {
         std::fs::write(out, &text).with_context(|| format!("{}", out.display()))?;
     }
     print!("{text}");
-    Ok(())
-}
-
-/// What is measured should be what lies here.
-fn build() -> Result<()> {
-    let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
-    let arguments = ["build", "--release", "--bins", "-p", "shell-shim", "-p", "stdpkt-benches"];
-    let status = Command::new(cargo).args(arguments).status().context("cargo build")?;
-    if !status.success() {
-        bail!("cargo build failed");
-    }
     Ok(())
 }

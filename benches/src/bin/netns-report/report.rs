@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use stdpkt_benches::machine;
+use stdpkt_benches::netperf::Test;
 use stdpkt_benches::stats::Summary;
 
 use crate::channel::{ALL, Channel};
 use crate::idle::Idle;
-use crate::netperf::Test;
 
 type Key = (u32, Test, Channel);
 

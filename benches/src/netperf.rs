@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+/// netserver until it is told to end; it has nothing to say.
+pub const SERVER: &str = "exec netserver -D -4 >/dev/null 2>&1";
+
+/// In a shell, what a function does to its namespace: no pacing.
+pub const UNPACE: &str = "f=/proc/sys/net/ipv4/tcp_congestion_control; \
+                          case $(cat $f) in bbr*) echo reno >$f;; esac; ";
+
 /// Payload sizes in bytes.
 pub const SIZES: [u32; 11] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65507];
 
@@ -10,6 +17,8 @@ pub const SIZES: [u32; 11] = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 
 pub enum Test {
     /// TCP_STREAM with writes of so many bytes.
     Tcp(u32),
+    /// TCP_MAERTS: the same, from the server to the client.
+    Back(u32),
     /// UDP_STREAM with datagrams of so many bytes; what arrives counts.
     Udp(u32),
     /// TCP_RR, one byte each way.
@@ -29,9 +38,10 @@ impl Test {
         let size = |digits: &str| digits.parse().map_err(|_| format!("{digits} is no size"));
         match text.split_once('-') {
             Some(("tcp", digits)) => size(digits).map(Test::Tcp),
+            Some(("back", digits)) => size(digits).map(Test::Back),
             Some(("udp", digits)) => size(digits).map(Test::Udp),
             None if text == "rr" => Ok(Test::RoundTrips),
-            _ => Err("a test is rr, tcp-BYTES or udp-BYTES".to_owned()),
+            _ => Err("a test is rr, tcp-BYTES, back-BYTES or udp-BYTES".to_owned()),
         }
     }
 
@@ -43,17 +53,19 @@ impl Test {
         }
     }
 
-    /// The client's shell command. The server may need a moment to listen.
-    pub fn client(self, seconds: u32) -> String {
+    /// The client's shell command, with the server at `host`, which may need a moment to
+    /// listen.
+    pub fn client(self, host: &str, seconds: u32) -> String {
         let (name, own) = match self {
             Test::Tcp(size) => ("TCP_STREAM", format!("-m {size}")),
+            Test::Back(size) => ("TCP_MAERTS", format!("-m ,{size}")),
             Test::Udp(size) => ("UDP_STREAM", format!("-m {size}")),
             Test::RoundTrips => ("TCP_RR", String::new()),
         };
         let limit = seconds + 10;
         format!(
             "for i in 1 2 3 4 5 6 7 8 9 10; do \
-             timeout {limit} netperf -P 0 -H 10.0.0.1 -4 -t {name} -l {seconds} -- {own} && break; \
+             timeout {limit} netperf -P 0 -H {host} -4 -t {name} -l {seconds} -- {own} && break; \
              sleep 0.05; done"
         )
     }
@@ -62,7 +74,7 @@ impl Test {
     /// of columns: for UDP_STREAM the receiver's has 4, the sender's 6.
     pub fn figure(self, answer: &str) -> Option<f64> {
         let columns = match self {
-            Test::Tcp(_) => 5,
+            Test::Tcp(_) | Test::Back(_) => 5,
             Test::Udp(_) => 4,
             Test::RoundTrips => 6,
         };
@@ -79,6 +91,7 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Test::Tcp(size) => write!(f, "TCP_STREAM {size}"),
+            Test::Back(size) => write!(f, "TCP_MAERTS {size}"),
             Test::Udp(size) => write!(f, "UDP_STREAM {size}"),
             Test::RoundTrips => write!(f, "TCP_RR"),
         }
