@@ -152,6 +152,11 @@ impl Cable {
         &self.parts.what
     }
 
+    /// Whether the function ends with its neighbours, see [`CablePlan::vital`].
+    pub fn is_vital(&self) -> bool {
+        self.parts.vital
+    }
+
     /// Whether the function has to end, since its neighbour on a `|` has ended and
     /// nobody else holds that end of the pipe.
     pub fn is_gone(&self) -> bool {
@@ -219,9 +224,15 @@ impl Cable {
         std::mem::take(&mut self.ended)
     }
 
-    /// The link that takes frames.
+    /// The half that takes frames, of [`Cable::way_out`].
     pub fn sender(&mut self) -> Option<&mut Sender> {
-        self.links().find_map(|joined| joined.tx.as_mut())
+        self.way_out()?.tx.as_mut()
+    }
+
+    /// The link that takes frames. Of several it is the newest: only when a link is about to
+    /// end does another one get the way back, whether that end was heard of yet or not.
+    pub fn way_out(&mut self) -> Option<&mut Joined> {
+        self.links.iter_mut().rev().map(|(_, joined)| joined).find(|joined| joined.tx.is_some())
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.

@@ -5,11 +5,19 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use frames::recorded::head_start;
 use frames::{FEATURES, MAX_FRAME, VNET_LEN};
-use shmring::{BytesMut, RecvError, SendError};
+use shmring::{Bytes, BytesMut, RecvError, SendError};
 
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
 use crate::{BATCH, Cable, PUBLISH_EVERY, Receiver, Sender};
+
+/// How long after its last neighbour has gone an edge hears of it where another may come,
+/// as on a FIFO. Whoever is restarted within that was never away: a kernel keeps its
+/// addresses and its queue, and what is sent meanwhile waits there.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Frames that may wait in an edge for a neighbour: as many as a TAP holds.
+const WAITING: u64 = 1000;
 
 /// An edge and its cables.
 pub struct Jack<E> {
@@ -19,16 +27,20 @@ pub struct Jack<E> {
     /// The pipes it is joined to.
     pub cables: Vec<Cable>,
     finished: Finished,
+    /// What the newest neighbour takes unfinished, once there was one.
+    plugged: Option<u64>,
+    /// The last one has gone, and the edge will hear of it then.
+    unplug_at: Option<Instant>,
     /// Frames that links took from the edge.
     sent: u64,
     /// Frames that the edge took from links, or refused.
     taken: u64,
-    /// Who is to see all of a recording.
+    /// Who is to see all of a recording, or of all frames.
     pub audience: Audience,
     held: Held,
 }
 
-/// Whether frames of a recording are held back...
+/// Whether frames are held back...
 #[derive(Debug, Default, Clone, Copy)]
 struct Held {
     any: bool,
@@ -41,6 +53,9 @@ struct Held {
 pub enum Audience {
     /// Nobody: it is not held back.
     Nobody,
+    /// Neighbours that have not come yet: frames of any kind wait for them, since what
+    /// is to go on to them would be lost.
+    Neighbours,
     /// A program that will be started, or has not come to rest yet.
     Awaited,
     /// One that is there since then.
@@ -56,6 +71,8 @@ impl<E: Edge> Jack<E> {
             edge,
             cables,
             finished,
+            plugged: None,
+            unplug_at: None,
             sent: 0,
             taken: 0,
             audience: Audience::Nobody,
@@ -73,7 +90,7 @@ impl<E: Edge> Jack<E> {
         self.edge.is_empty()
     }
 
-    /// Whether frames of a recording wait for their audience.
+    /// Whether frames wait for their audience.
     pub fn holds_back(&self) -> bool {
         self.held.any
     }
@@ -103,9 +120,21 @@ impl<E: Edge> Jack<E> {
         self.edge.watch(watch)
     }
 
-    /// See [`Edge::deadline`].
+    /// When it wants a turn and [`Jack::on_time`], although nothing woke it.
     pub fn deadline(&self) -> Option<Instant> {
-        self.edge.deadline().into_iter().chain(self.held.until).min()
+        self.edge.deadline().into_iter().chain(self.held.until).chain(self.unplug_at).min()
+    }
+
+    /// Tells the edge that nobody has come in the place of its last neighbour, if it is
+    /// time to.
+    ///
+    /// # Errors
+    /// Those of [`Edge::unplugged`].
+    pub fn on_time(&mut self) -> Result<()> {
+        match self.unplug_at.take_if(|at| Instant::now() >= *at) {
+            Some(_) => self.edge.unplugged(),
+            None => Ok(()),
+        }
     }
 
     /// A descriptor of the edge became ready.
@@ -124,8 +153,7 @@ impl<E: Edge> Jack<E> {
         for cable in cables {
             cable.retain(|joined| {
                 if let Some(rx) = &mut joined.rx
-                    && !is_held(rx, *audience, held)
-                    && let Err(error) = deliver(rx, edge, finished, taken)
+                    && let Err(error) = deliver(rx, edge, finished, *audience, held, taken)
                 {
                     joined.end_rx(&error);
                     return false;
@@ -138,8 +166,7 @@ impl<E: Edge> Jack<E> {
         busy |= self.taken > before;
         if self.edge.has_frames() {
             let mut burst = Burst::default();
-            let mut links = self.cables.iter_mut().flat_map(Cable::links);
-            if let Some(joined) = links.find(|joined| joined.tx.is_some())
+            if let Some(joined) = self.cables.iter_mut().find_map(Cable::way_out)
                 && let Some(sender) = &mut joined.tx
                 && let Err(error) = collect(&mut self.edge, sender, &mut burst)
             {
@@ -156,16 +183,10 @@ impl<E: Edge> Jack<E> {
     /// Before a sleep: asks the edge and every neighbour to wake us. `false` when
     /// there is something to do after all.
     pub fn arm(&mut self) -> bool {
-        let mut may_send = self.edge.has_frames();
+        let may_send = self.edge.has_frames();
         let mut sleep = self.edge.arm();
         for joined in self.cables.iter_mut().flat_map(Cable::links) {
-            if let Some(tx) = &mut joined.tx {
-                tx.publish();
-                // Frames wait in the edge only for the link they go to.
-                if std::mem::take(&mut may_send) {
-                    sleep &= tx.arm();
-                }
-            }
+            joined.tx.iter_mut().for_each(Sender::publish);
             if let Some(rx) = &mut joined.rx
                 && self.edge.has_room()
                 && !is_held(rx, self.audience, &mut self.held)
@@ -173,34 +194,66 @@ impl<E: Edge> Jack<E> {
                 sleep &= rx.arm();
             }
         }
+        // Frames wait in the edge only for the link they go to.
+        if may_send && let Some(tx) = self.cables.iter_mut().find_map(Cable::sender) {
+            sleep &= tx.arm();
+        }
         sleep
     }
 
-    /// After neighbours may have come: tells the edge what the newest one takes.
+    /// After neighbours may have come: tells the edge what the newest one takes. Whether
+    /// it came in the place of another.
     ///
     /// # Errors
     /// Those of [`Edge::plugged`].
-    pub fn links_came(&mut self) -> Result<()> {
-        match self.cables.iter_mut().filter_map(Cable::take_plugged).last() {
-            Some(features) => self.edge.plugged(features),
-            None => Ok(()),
+    pub fn links_came(&mut self) -> Result<bool> {
+        let Some(features) = self.cables.iter_mut().filter_map(Cable::take_plugged).last() else {
+            return Ok(false);
+        };
+        self.unplug_at = None;
+        let before = self.plugged.replace(features);
+        if before.is_some_and(|before| before & !features != 0) {
+            // Made for the one before, and this one takes less.
+            self.discard(WAITING);
         }
+        self.edge.plugged(features)?;
+        Ok(before.is_some())
     }
 
-    /// After links ended: tells the edge if there are no others.
+    /// After links ended: tells the edge if there are no others, at once where none will
+    /// come, else after some time.
     ///
     /// # Errors
     /// Those of [`Edge::unplugged`].
     pub fn links_ended(&mut self) -> Result<()> {
-        if self.cables.iter().any(Cable::is_up) { Ok(()) } else { self.edge.unplugged() }
+        if self.cables.iter().any(Cable::is_up) {
+            return Ok(());
+        }
+        if self.cables.iter().all(Cable::is_gone) {
+            self.unplug_at = None;
+            return self.edge.unplugged();
+        }
+        self.unplug_at.get_or_insert_with(|| Instant::now() + GRACE);
+        Ok(())
     }
 
     /// Whether frames get away: each pipe has had a link. Where they come in by a pipe
     /// of their own, that is not waited for: what is sent waits where it goes, and what
     /// comes in may be text, of which there is none before somebody has sent.
     pub fn is_ready(&self) -> bool {
+        self.have_met(|_| true)
+    }
+
+    /// The same of those cables on which somebody comes or the function ends, as that of
+    /// a `|`: a FIFO may stay without a neighbour for ever.
+    pub fn is_complete(&self) -> bool {
+        self.have_met(Cable::is_vital)
+    }
+
+    fn have_met(&self, which: impl Fn(&Cable) -> bool) -> bool {
         let sends = self.cables.iter().any(|cable| !cable.only_receives());
-        self.cables.iter().all(|cable| cable.was_up || sends && cable.only_receives())
+        let has_met = |cable: &Cable| cable.was_up || sends && cable.only_receives();
+        self.cables.iter().filter(|cable| which(cable)).all(has_met)
     }
 
     /// Frames that links took from the edge so far.
@@ -263,31 +316,37 @@ impl<E: Edge> Jack<E> {
     }
 }
 
-/// Whether the next frame is one of a recording that is to wait, and until when.
-#[inline]
-fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
-    if audience == Audience::Nobody {
-        return false;
-    }
-    let wait = rx.receive(|frame| {
+impl Held {
+    /// Whether this frame is to wait, and until when.
+    #[inline]
+    fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
+        if audience == Audience::Nobody {
+            return false;
+        }
         let mut header = [0; VNET_LEN];
         frame.copy_to(0, &mut header);
-        (false, head_start(&header))
-    });
-    let Ok(wait) = wait else { return false };
-    let holds = match audience {
-        Audience::Nobody => false,
-        Audience::Awaited => !wait.is_zero(),
-        Audience::Since(start) => wait > start.elapsed(),
-    };
-    held.any |= holds;
-    if let (true, Audience::Since(start)) = (holds, audience) {
-        held.until = Some(held.until.map_or(start + wait, |until| until.min(start + wait)));
+        let wait = head_start(&header);
+        let holds = match audience {
+            Audience::Nobody => false,
+            Audience::Neighbours => true,
+            Audience::Awaited => !wait.is_zero(),
+            Audience::Since(start) => !wait.is_zero() && wait > start.elapsed(),
+        };
+        self.any |= holds;
+        if let (true, Audience::Since(start)) = (holds, audience) {
+            self.until = Some(self.until.map_or(start + wait, |until| until.min(start + wait)));
+        }
+        holds
     }
-    holds
 }
 
-/// Frames from a link to the edge, until there are no more.
+/// Whether the next frame is to wait.
+fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
+    audience != Audience::Nobody
+        && rx.receive(|frame| (false, held.holds(&frame, audience))) == Ok(true)
+}
+
+/// Frames from a link to the edge, until there are no more or one is to wait.
 ///
 /// # Errors
 /// The end of the link.
@@ -296,6 +355,8 @@ fn deliver<E: Edge>(
     rx: &mut Receiver,
     edge: &mut E,
     finished: &mut Finished,
+    audience: Audience,
+    held: &mut Held,
     count: &mut u64,
 ) -> Result<(), RecvError> {
     let as_they_are = edge.features() & FEATURES == FEATURES;
@@ -306,6 +367,10 @@ fn deliver<E: Edge>(
             break;
         }
         let taken = rx.receive(|bytes| {
+            // Each one: the neighbour may have sent it since anybody looked.
+            if held.holds(&bytes, audience) {
+                return (false, Err(NotTaken::NotNow));
+            }
             let taken = if as_they_are { edge.take(bytes) } else { finished.take(bytes, edge) };
             (taken != Err(NotTaken::NotNow), taken)
         });

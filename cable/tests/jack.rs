@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 
 use anyhow::Result;
 use cable::edge::{NotNow, NotTaken, Watch};
-use cable::{Cable, CablePlan, Driver, Edge, Fallback, Jack, Switch};
+use cable::{Audience, Cable, CablePlan, Driver, Edge, Fallback, Jack, Switch};
+use frames::recorded::{HEAD_START, set_head_start};
 use frames::{FEATURES, MAX_FRAME, Packets, VNET_LEN, VnetHeader, push_frame};
-use shmring::{Bytes, BytesMut, Offer, PipeEnd, RuntimeDir};
+use shmring::{Bytes, BytesMut, Offer, PipeEnd, RuntimeDir, Tx};
 
 /// Takes `window` frames, then none until the next sleep.
 struct Memory {
@@ -97,7 +98,7 @@ impl Driver for Pair {
 
     fn met(&mut self, _: u32, met: Result<()>) -> Result<()> {
         met?;
-        self.jacks.iter_mut().try_for_each(Jack::links_came)
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))
     }
 
     fn over(&mut self) -> Option<u8> {
@@ -191,4 +192,101 @@ fn a_frame_that_cannot_be_finished_costs_only_itself() {
     let expected = finished(&whole);
     let (taken, _) = across(left, memory(0, [], 2), expected.len());
     assert!(taken == expected);
+}
+
+/// The neighbour plays a recording while this edge is asked whether it has room: after
+/// somebody looked whether a frame is to wait, and before it is taken.
+struct Meanwhile {
+    neighbour: Tx,
+    recording: VecDeque<Vec<u8>>,
+    memory: Memory,
+}
+
+impl Edge for Meanwhile {
+    fn features(&self) -> u64 {
+        self.memory.features
+    }
+
+    fn plugged(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        false
+    }
+
+    fn has_room(&mut self) -> bool {
+        if let Some(frame) = self.recording.pop_front() {
+            let put = |room: &mut BytesMut<'_>| Ok::<_, ()>(room.copy_from(0, &frame));
+            self.neighbour.put(frame.len(), put).unwrap().unwrap();
+            self.neighbour.publish();
+        }
+        true
+    }
+
+    fn fill(&mut self, _: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        Err(NotNow)
+    }
+
+    fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        self.memory.take(frame)
+    }
+
+    fn watch(&self, _: &mut Watch<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn woken(&mut self) {}
+}
+
+/// Turns until the edge has so many frames, or one waits.
+struct Played(Jack<Meanwhile>, usize);
+
+impl Driver for Played {
+    fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
+        self.0.cables.iter_mut()
+    }
+
+    fn turn(&mut self) -> Result<bool> {
+        Ok(self.0.turn())
+    }
+
+    fn arm(&mut self) -> bool {
+        false
+    }
+
+    fn over(&mut self) -> Option<u8> {
+        (self.0.edge().memory.taken.len() == self.1 || self.0.holds_back()).then_some(0)
+    }
+}
+
+#[test]
+fn no_frame_of_a_recording_comes_before_its_audience() {
+    let recorded = |head_start| {
+        let mut frame = unfinished(100);
+        set_head_start(&mut frame, head_start);
+        frame
+    };
+    let live = recorded(std::time::Duration::ZERO);
+    // What is to wait may come after what is not.
+    for before in [0, 1, 5] {
+        let lives = std::iter::repeat_n(live.clone(), before);
+        let recording: VecDeque<_> = lives.chain([recorded(HEAD_START)]).collect();
+        let (here, there) = shmring::pair(1 << 20, MAX_FRAME, FEATURES, ["here", "there"]).unwrap();
+        let (neighbour, memory) = (there.tx.unwrap(), memory(FEATURES, [], 1000));
+        let edge = Meanwhile { neighbour, recording, memory };
+        let mut jack = Jack::new("test".into(), edge, vec![Cable::local(here, "test").unwrap()]);
+        jack.audience = Audience::Awaited;
+        let mut played = Played(jack, before + 1);
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = RuntimeDir::at(&scratch.path().join("run")).unwrap();
+        Switch::new(dir).unwrap().run(&mut played).unwrap();
+        let taken = &played.0.edge().memory.taken;
+        assert!(taken.iter().all(|frame| *frame == live), "a frame that was to wait was taken");
+        assert_eq!(taken.len(), before);
+    }
 }

@@ -24,7 +24,7 @@ const CSUM_OFFSET: usize = 8;
 const TCP_CHECKSUM: [u8; 2] = 16u16.to_le_bytes();
 
 pub(crate) struct Transmit {
-    /// Ways out; the first one is used.
+    /// Ways out; the newest one is used, see [`cable::Cable::way_out`].
     links: Vec<(Key, Sender)>,
     /// Those that are of no use any more, until their cables hear of it.
     ended: Vec<(Key, Sender, SendError)>,
@@ -87,7 +87,7 @@ impl Transmit {
             return -1;
         }
         loop {
-            let Some((_, tx)) = self.links.first_mut() else {
+            let Some((_, tx)) = self.links.last_mut() else {
                 if self.away || !self.was_up {
                     self.wanted = true;
                     return -1;
@@ -118,7 +118,7 @@ impl Transmit {
                     return len as c_int;
                 }
                 Err(error) => {
-                    let (key, tx) = self.links.remove(0);
+                    let Some((key, tx)) = self.links.pop() else { continue };
                     self.ended.push((key, tx, error));
                     // Its cable looks for another neighbour.
                     control.ring();

@@ -40,6 +40,27 @@ fn the_middle_may_be_seconds_late() {
 }
 
 #[test]
+fn what_was_sent_before_the_last_came_waits_for_it() {
+    need_functions!("bash", "tcpdump", "ip");
+    let scene = Scene::new();
+    let send = "-- bash -c 'for n in 1 2 3; do echo >/dev/udp/10.0.1.2/9; done; touch sent'";
+    for cmd in ["", "-- sleep 0.2"] {
+        // The sender has ended by then; a shell may still become anything.
+        let late = "(rm -f sent; until [ -e sent ]; do :; done; for n in {1..200000}; do :; done; \
+                     exec stdpkt dump -w got)";
+        let (statuses, outcome) = scene.pipeline(&format!(
+            "stdpkt run --right 10.0.0.1/24 --gateway 10.0.0.2 {send} \
+             | stdpkt run --left 10.0.0.2/24 --right 10.0.1.1/24 --forward \
+               --setup 'ip neighbour add 10.0.1.2 lladdr 02:00:00:00:00:09 dev right' {cmd} | {late}"
+        ));
+        let seen = scene.sh("tcpdump -nr got udp port 9 2>/dev/null | wc -l");
+        assert_eq!(seen.out.trim(), "3", "{cmd} {statuses:?} {outcome:?}");
+        assert_eq!((statuses[0], statuses[2]), (0, 0), "{cmd} {outcome:?}");
+    }
+    scene.assert_nothing_left();
+}
+
+#[test]
 fn after_some_seconds_a_lone_function_says_whom_it_waits_for() {
     need_functions!("ping");
     let scene = Scene::new();

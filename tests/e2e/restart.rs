@@ -37,7 +37,7 @@ fn a_cmd_that_dies_is_started_again_and_its_neighbour_sees_no_end() {
     let metrics = scene.sh("stdpkt metrics --once").out;
     let sample = format!("stdpkt_restarts_total{{function=\"{fw}\"}} 2");
     assert!(metrics.contains(&sample), "{metrics}");
-    play.signal_group(Signal::INT);
+    play.signal_group(Signal::TERM); // a shell has its background ignore SIGINT
     play.end();
     let changes = std::fs::read_to_string(scene.path("changes")).expect("changes");
     assert!(!changes.contains("NO-CARRIER"), "{changes}");

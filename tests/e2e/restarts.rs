@@ -93,3 +93,50 @@ fn a_restarted_router_is_met_both_ways() {
         scene.assert_nothing_left();
     }
 }
+
+/// A function on a FIFO, its neighbour's CMD, and what is started in its place once it
+/// was killed and CMD has said that it went on.
+fn in_its_place(first: &str, cmd: &str, second: &str) -> String {
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo f").status, 0);
+    let start = |options: &str| {
+        scene.start_sh(&format!(
+            "exec stdpkt run --link l,at=f,ip=10.5.0.254/24 {options} --linger 1"
+        ))
+    };
+    let old = start(first);
+    let play =
+        scene.start_sh(&format!("exec stdpkt run --link e,at=f,ip=10.5.0.1/24 -- sh -c '{cmd}'"));
+    scene.wait_for_file("up");
+    scene.signal(&scene.function("l,at=f,ip=10.5.0.254/24"), Signal::KILL);
+    old.end();
+    fs::write(scene.path("killed"), "").expect("a file");
+    scene.wait_for_file("on");
+    let new = start(second);
+    let outcome = play.end();
+    new.signal_group(Signal::TERM);
+    new.end();
+    scene.assert_nothing_left();
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    outcome.out
+}
+
+#[test]
+fn what_is_sent_while_nobody_is_there_waits_for_the_next() {
+    need_functions!("ping", "mkfifo");
+    let cmd = "ping -q -c1 -W5 10.5.0.254 >out && touch up; until [ -e killed ]; do sleep 0.02; done; \
+               ping -c1 -W9 10.5.0.254 & sleep 0.1; touch on; wait $!";
+    let said = in_its_place("", cmd, "");
+    assert!(said.contains("1 received"), "{said}");
+}
+
+#[test]
+fn one_with_another_ethernet_address_is_found_at_once() {
+    need_functions!("ping", "mkfifo", "ip");
+    let with = |last: u8| format!("--setup 'ip link set dev l address 02:00:00:00:00:{last}'");
+    // A kernel that is not told would go on sending to the old address for half a minute.
+    let cmd = "ping -q -c1 -W5 10.5.0.254 >out && touch up on; until [ -e killed ]; do sleep 0.02; done; \
+               ping -i0.1 -c1 -w9 10.5.0.254";
+    let said = in_its_place(&with(11), cmd, &with(22));
+    assert!(said.contains("1 received"), "{said}");
+}

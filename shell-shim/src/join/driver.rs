@@ -271,7 +271,7 @@ impl Driver for Joint {
         met?;
         let mut jacks = self.jacks.iter_mut();
         let jack = jacks.find(|jack| jack.cables.iter().any(|it| it.id() == cable));
-        jack.map_or(Ok(()), Jack::links_came)
+        jack.map_or(Ok(()), |jack| jack.links_came().map(drop))
     }
 
     fn parted(&mut self) -> Result<()> {
@@ -295,6 +295,7 @@ impl Driver for Joint {
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::on_time)?;
         match &mut self.stage {
             Stage::Living if self.why.is_none() => {
                 self.programs.iter().for_each(|course| course.flow.tell(&course.what));

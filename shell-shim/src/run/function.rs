@@ -16,10 +16,12 @@ use super::held::Tie;
 use super::linger::{Far, Linger};
 use super::settling::Settling;
 use super::signals::{Arrived, Signals};
+use super::stage::{Stage, Why};
 use super::stop::Stop;
 use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
+use crate::stack::next_hops;
 use crate::succession::heir;
 use crate::succession::place::{self, Answered};
 use crate::told;
@@ -47,28 +49,6 @@ pub struct Function {
     tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
-}
-
-/// Where a function is in its life.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Living,
-    /// CMD has to end, for this reason.
-    Stopping(Stop, Why),
-    /// CMD has ended or there is none; what it sent still leaves. The exit status.
-    Leaving(u8),
-    /// That has left, and edges in the place of neighbours hand over the rest of it.
-    Closing(u8),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Its link has ended: it may read what had arrived before.
-    LinkEnded,
-    /// A signal said so.
-    Told,
-    /// A second one: what it sent is not waited for.
-    Hurried,
 }
 
 /// Numbers of the descriptors to wait for; those of the edges follow.
@@ -151,11 +131,14 @@ impl Driver for Function {
         let Some(jack) = self.jacks.iter_mut().find(|jack| is_its(&jack.cables)) else {
             met?;
             let far = self.far.iter_mut().find(|jack| is_its(&jack.cables));
-            return far.map_or(Ok(()), Jack::links_came);
+            return far.map_or(Ok(()), |jack| jack.links_came().map(drop));
         };
         let Err(error) = met else {
-            jack.links_came()?;
+            if jack.links_came()? {
+                next_hops::ask_anew(&jack.name);
+            }
             self.tie.keep(jack.cables.iter_mut())?;
+            self.let_in();
             return self.start_command();
         };
         let name = jack.name.clone();
@@ -213,6 +196,8 @@ impl Driver for Function {
     }
 
     fn on_time(&mut self) -> Result<()> {
+        self.jacks.iter_mut().try_for_each(Jack::on_time)?;
+        self.far.iter_mut().try_for_each(Jack::on_time)?;
         self.settle();
         if self.stage == Stage::Living
             && let Some(argv) = self.after.due(Instant::now())
@@ -244,9 +229,7 @@ impl Function {
         (linger, tie): (Linger, Tie),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
-        if !command.is_empty() {
-            jacks.iter_mut().for_each(|jack| jack.audience = Audience::Awaited);
-        }
+        jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
         Function {
             jacks,
             far,
@@ -270,7 +253,8 @@ impl Function {
     /// # Errors
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
-        self.jacks.iter_mut().try_for_each(Jack::links_came)?;
+        self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))?;
+        self.let_in();
         self.start_command()?;
         Ok(self)
     }
@@ -328,6 +312,16 @@ impl Function {
         Ok(())
     }
 
+    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
+    fn let_in(&mut self) {
+        let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
+        if held && self.jacks.iter().all(Jack::is_complete) {
+            let has_command = !self.command.is_empty();
+            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
+            self.jacks.iter_mut().for_each(|jack| jack.audience = next);
+        }
+    }
+
     /// Starts CMD once frames get away on every interface: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
         if !self.jacks.iter().all(Jack::is_ready)
@@ -351,7 +345,7 @@ impl Function {
         Ok(())
     }
 
-    /// Whether frames of a recording wait for CMD.
+    /// Whether frames wait for CMD.
     fn holds_back(&self) -> bool {
         self.jacks.iter().any(Jack::holds_back)
     }

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod settings;
 mod settling;
 pub mod signals;
+mod stage;
 pub(crate) mod stop;
 pub(crate) mod values;
 

@@ -11,11 +11,13 @@
 //! The first two need a process with a single thread.
 
 pub mod addresses;
+mod ask;
 pub mod backlog;
 pub mod keeper;
 pub mod lkl;
 pub mod namespace;
 pub mod netlink;
 pub mod network;
+pub mod next_hops;
 pub mod sysctl;
 pub mod whose;

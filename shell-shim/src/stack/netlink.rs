@@ -7,16 +7,11 @@ use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::neighbour_table::{
-    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
-};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use super::network::{BRIDGE, DEFAULT_MTU, Interface, Network, Route};
-use super::sysctl;
+use super::{next_hops, sysctl};
 
 /// Makes the network as asked for: `lo` and each interface up, then the
 /// routes. IPv6 addresses can be used at once, without duplicate detection.
@@ -132,7 +127,7 @@ async fn bring_up(handle: &Handle, interface: &Interface, port: bool) -> Result<
         link = link.address(mac.to_vec());
     }
     handle.link().change(link.build()).execute().await.map_err(refused)?;
-    ask_again_soon(handle, index);
+    next_hops::ask_again_soon(handle, index);
     for address in interface.addresses.iter().filter(|_| !port) {
         let mut request = handle.address().add(index, address.addr(), address.prefix_len());
         if let IpNet::V6(_) = address {
@@ -141,37 +136,6 @@ async fn bring_up(handle: &Handle, interface: &Interface, port: bool) -> Result<
         request.execute().await.map_err(refused).with_context(|| format!("address {address}"))?;
     }
     Ok(())
-}
-
-/// Has Ethernet addresses asked for every 50 ms, for 3 s as before, where the kernel
-/// would do so each second. A question or its answer gets lost where a cable is being
-/// plugged in: the neighbour has it already, and this kernel is not done with the news,
-/// or the cable on a router's other side is not there yet. That comes with each
-/// restart, and the news of it reaches neither of those that wait.
-///
-/// Not by sysctl: a user namespace does not see these (`neigh_sysctl_register`).
-fn ask_again_soon(handle: &Handle, interface: u32) {
-    const EACH_MS: u64 = 50;
-    const TIMES: u32 = 60;
-    for (family, table) in
-        [(AddressFamily::Inet, "arp_cache"), (AddressFamily::Inet6, "ndisc_cache")]
-    {
-        let mut message = NeighbourTableMessage::default();
-        message.header.family = family;
-        message.attributes = vec![
-            NeighbourTableAttribute::Name(table.to_owned()),
-            NeighbourTableAttribute::Parms(vec![
-                NeighbourTableParameter::Ifindex(interface),
-                NeighbourTableParameter::RetransTime(EACH_MS),
-                NeighbourTableParameter::McastProbes(TIMES),
-                NeighbourTableParameter::UcastProbes(TIMES),
-            ]),
-        ];
-        let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetNeighbourTable(message));
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-        // Where the kernel refuses, and without IPv6, it is slower, no failure.
-        let _ = handle.clone().request(message).map(drop);
-    }
 }
 
 async fn add_route(handle: &Handle, Route { dest, via }: Route, out: &str) -> Result<()> {

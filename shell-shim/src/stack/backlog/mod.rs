@@ -5,7 +5,6 @@
 //! `sendto(2)` returns: it may wait for the hardware address of its next hop, or
 //! in a queueing discipline.
 
-mod ask;
 mod queues;
 mod sockets;
 

@@ -9,7 +9,8 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcStats2};
 use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 
-use super::{Left, ask};
+use super::Left;
+use crate::stack::ask;
 
 /// `RTNLGRP_NEIGH` (`include/uapi/linux/rtnetlink.h`): what is known of a next hop changed.
 const NEIGHBOURS: u32 = 3;

@@ -14,7 +14,8 @@ use netlink_packet_sock_diag::inet::{
 use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
-use super::{Left, ask};
+use super::Left;
+use crate::stack::ask;
 
 /// `SKNLGRP_INET_TCP_DESTROY`, `.._UDP_DESTROY` and the same for IPv6
 /// (`include/uapi/linux/sock_diag.h`): a socket is gone. That of a UDP socket comes

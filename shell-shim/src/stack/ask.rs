@@ -1,4 +1,4 @@
-//! Questions over netlink(7), of which the answer is a list.
+//! Questions and requests over netlink(7), without a runtime.
 
 use std::io;
 
@@ -34,13 +34,7 @@ pub(super) fn each<M>(socket: &Socket, question: M, mut each: impl FnMut(M)) -> 
 where
     M: NetlinkSerializable + NetlinkDeserializable,
 {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(question));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
+    send(socket, question, NLM_F_REQUEST | NLM_F_DUMP)?;
     loop {
         let (bytes, _) = socket.recv_from_full()?;
         let mut rest = &bytes[..];
@@ -56,4 +50,20 @@ where
             }
         }
     }
+}
+
+/// Sends one request. Who does not ask for an acknowledgement (`NLM_F_ACK`) hears of
+/// failures only, by the next question.
+pub(super) fn send<M: NetlinkSerializable>(
+    socket: &Socket,
+    request: M,
+    flags: u16,
+) -> io::Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0).map(drop)
 }
