@@ -68,9 +68,7 @@ fn a_command_line_becomes_a_file_and_functions_are_called_like_their_files() {
             false => Err(named),
         }
     });
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]
