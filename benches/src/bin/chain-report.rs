@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use stdpkt_benches::machine;
 use stdpkt_benches::netperf::Test;
+use stdpkt_benches::programs;
 use stdpkt_benches::stats::Summary;
 
 /// Measures chains and writes a markdown table.
@@ -148,7 +149,7 @@ type Row = (Test, usize);
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let program = stdpkt_benches::programs::stdpkt()?;
+    let program = programs::stdpkt()?;
     let before = machine::load();
     let mut figures: BTreeMap<(Row, Channel), Vec<f64>> = BTreeMap::new();
     for round in 0..args.rounds {
@@ -184,7 +185,10 @@ fn measure(
     let mut command = Command::new("timeout");
     command.args(["-k", "1", &(seconds + 20).to_string(), "unshare", "-m", "sh", "-c"]);
     command.arg(channel.line(routers, &test.client(seconds)));
-    command.env("S", program).env("OUT", &out).env("SHMRING_RUNTIME_DIR", scratch.path().join("run"));
+    command
+        .env("S", program)
+        .env("OUT", &out)
+        .env("SHMRING_RUNTIME_DIR", scratch.path().join("run"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().context("timeout")?;
     let answer = std::fs::read_to_string(&out).unwrap_or_default();
@@ -194,7 +198,11 @@ fn measure(
     }
 }
 
-fn render(args: &Args, before: &str, figures: &BTreeMap<(Row, Channel), Vec<f64>>) -> Result<String> {
+fn render(
+    args: &Args,
+    before: &str,
+    figures: &BTreeMap<(Row, Channel), Vec<f64>>,
+) -> Result<String> {
     let mut out = String::new();
     let words: Vec<String> = std::env::args().skip(1).collect();
     writeln!(out, "# Chains of routers\n\nMachine: {}.\n", machine::line())?;
@@ -225,9 +233,9 @@ fn render(args: &Args, before: &str, figures: &BTreeMap<(Row, Channel), Vec<f64>
                 Summary::of(pairs.map(|(it, veth)| it / veth)).map(|it| it.median)
             };
             let cells: String = args.channels.iter().map(cell).collect();
-            let shares = ratios.clone().map(|channel| {
-                share(channel).map_or(" - |".into(), |it| format!(" {it:.2} |"))
-            });
+            let shares = ratios
+                .clone()
+                .map(|channel| share(channel).map_or(" - |".into(), |it| format!(" {it:.2} |")));
             writeln!(out, "| {routers} |{cells}{}", shares.collect::<String>())?;
         }
     }

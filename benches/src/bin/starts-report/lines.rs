@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
+use stdpkt_benches::programs::is_program;
 use stdpkt_benches::stats::Summary;
 
 /// What is run: its name, a program that it needs, and the line. `$S` is stdpkt, `$D` an
@@ -51,7 +52,8 @@ pub fn measure(out: &mut String, program: &Path, rounds: usize) -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("starts-report").tempdir()?;
     let mut all: Vec<Vec<f64>> = vec![Vec::new(); LINES.len()];
     let mut ends = Vec::new();
-    let here: Vec<_> = LINES.into_iter().map(|(_, needs, _)| needs.is_none_or(is_program)).collect();
+    let here: Vec<_> =
+        LINES.into_iter().map(|(_, needs, _)| needs.is_none_or(is_program)).collect();
     for round in 0..rounds {
         say::line!("round {round}");
         for (at, (name, _, line)) in LINES.into_iter().enumerate().filter(|(at, _)| here[*at]) {
@@ -71,7 +73,10 @@ pub fn measure(out: &mut String, program: &Path, rounds: usize) -> Result<()> {
         writeln!(out, "| {name} | {cell} |")?;
     }
     if let Some(end) = Summary::of(ends) {
-        writeln!(out, "| of the first: from the last CMD's last instruction to the shell's next | {end} |")?;
+        writeln!(
+            out,
+            "| of the first: from the last CMD's last instruction to the shell's next | {end} |"
+        )?;
     }
     Ok(())
 }
@@ -116,11 +121,6 @@ fn shell(line: &str, program: &Path, scratch: &Path) -> Command {
     command.args(["-k", "1", "20", "sh", "-c", line]);
     command.env("S", program).env("D", scratch).stdin(Stdio::null());
     command
-}
-
-fn is_program(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).exists())
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -6,11 +6,10 @@ mod many;
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use stdpkt_benches::machine;
+use stdpkt_benches::{machine, programs};
 
 /// Measures starts and ends and writes markdown tables.
 #[derive(Debug, Parser)]
@@ -43,7 +42,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    let program = stdpkt()?;
+    let program = programs::stdpkt()?;
     let mut text = String::new();
     let words: Vec<String> = std::env::args().skip(1).collect();
     writeln!(text, "# Starts and ends\n\nMachine: {}.\n", machine::line())?;
@@ -64,20 +63,4 @@ fn measure(args: &Args) -> Result<()> {
     }
     print!("{text}");
     Ok(())
-}
-
-/// The command, built now: what is measured should be what lies here.
-fn stdpkt() -> Result<PathBuf> {
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        let arguments = ["build", "--release", "--bins", "-p", "shell-shim"];
-        if !Command::new(cargo).args(arguments).status().context("cargo build")?.success() {
-            bail!("cargo build failed");
-        }
-    }
-    let this = std::env::current_exe()?;
-    let program = this.with_file_name("stdpkt");
-    if !program.exists() {
-        bail!("{} is not built", program.display());
-    }
-    Ok(program)
 }

@@ -63,7 +63,12 @@ pub fn measure(out: &mut String, program: &Path, count: usize, idle: u64) -> Res
     let kib = |bytes: u64| short(bytes as f64 / 1024.0 / count as f64);
     writeln!(out, "| `unshare -n true`, as often, one after the other, s | {} |", seconds(alone))?;
     writeln!(out, "| all started, s | {} |", seconds(started))?;
-    writeln!(out, "| all linked (looked at every {} ms), s | {} |", PAUSE.as_millis(), seconds(all_up))?;
+    writeln!(
+        out,
+        "| all linked (looked at every {} ms), s | {} |",
+        PAUSE.as_millis(),
+        seconds(all_up)
+    )?;
     writeln!(out, "| all ended after SIGTERM, s | {} |", seconds(ended))?;
     writeln!(out, "| memory a function (PSS, rings included), KiB | {} |", kib(memory.memory))?;
     writeln!(out, "| of this its rings, KiB | {} |", kib(memory.rings))?;
