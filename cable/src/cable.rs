@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod between;
 mod handover;
 mod keep;
 mod plan;
@@ -20,6 +21,7 @@ use super::outlet::Outlet;
 use super::shown::Shown;
 use super::stream_rx::StreamRx;
 use super::stream_tx::StreamTx;
+pub use between::insert;
 use frames::FEATURES;
 pub use handover::give;
 pub use plan::{CablePlan, Fallback};
@@ -41,6 +43,10 @@ pub struct Cable {
     resting: Option<PipeEnd>,
     /// What there is from the start, until it is taken into use.
     first: Vec<Joined>,
+    /// A link that goes on where another one ends, until it is taken into use.
+    bequeathed: Option<(u32, Link)>,
+    /// Until when links are held.
+    held_until: Option<Instant>,
     /// Serial numbers of links that are on their way to another process.
     lent: Vec<u32>,
     /// Links by serial number.
@@ -126,6 +132,8 @@ impl Cable {
             rendezvous: None,
             resting: None,
             first: Vec::new(),
+            bequeathed: None,
+            held_until: None,
             lent: Vec::new(),
             links: Vec::new(),
             serial: 0,
@@ -150,6 +158,11 @@ impl Cable {
     /// The pipe's name for people.
     pub fn what(&self) -> &str {
         &self.parts.what
+    }
+
+    /// The function's name for this end.
+    pub fn label(&self) -> &str {
+        &self.parts.offer.label
     }
 
     /// Whether the function ends with its neighbours, see [`CablePlan::vital`].
@@ -242,7 +255,7 @@ impl Cable {
 
     /// When [`Cable::on_time`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.look_at, self.notice.deadline()].into_iter().flatten().min()
+        [self.look_at, self.held_until, self.notice.deadline()].into_iter().flatten().min()
     }
 
     /// The rendezvous' descriptor became ready: takes new links into use.
@@ -287,10 +300,16 @@ impl Cable {
     pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
         self.notice.on_time(now, self.is_up());
+        if self.held_until.is_some_and(|until| now >= until) {
+            self.release();
+        }
         if self.look_at.is_none_or(|at| now < at) {
             return Ok(());
         }
         self.look_at = None;
+        if let Some((serial, link)) = self.bequeathed.take() {
+            return self.enter_on(serial, link, wake);
+        }
         if !self.first.is_empty() {
             let first = std::mem::take(&mut self.first);
             return first.into_iter().try_for_each(|joined| self.add(joined, wake));

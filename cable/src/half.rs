@@ -17,6 +17,8 @@ pub struct Joined {
     pub tx: Option<Sender>,
     /// Frames in.
     pub rx: Option<Receiver>,
+    /// Frames out, later: nothing is sent meanwhile.
+    pub(crate) held: Option<Sender>,
     /// The neighbour wrote what it may not.
     broken: bool,
     /// Of a link that came of a rendezvous: who is there, and the features both sides have.
@@ -28,7 +30,7 @@ pub struct Joined {
 impl Joined {
     /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, broken: false, agreed: None, is_kept: false }
+        Joined { tx, rx, held: None, broken: false, agreed: None, is_kept: false }
     }
 
     /// Of a link.
@@ -70,7 +72,7 @@ impl Joined {
 
     /// Whether there is a half left.
     pub fn is_alive(&self) -> bool {
-        self.tx.is_some() || self.rx.is_some()
+        self.tx.is_some() || self.rx.is_some() || self.held.is_some()
     }
 }
 
@@ -131,6 +133,11 @@ impl Receiver {
         matches!(self.source, Rx::Ring(_))
     }
 
+    /// See [`Rx::ring`]: of the source that frames come from.
+    pub fn ring(&self) -> Option<u64> {
+        self.source.ring()
+    }
+
     /// Whether there is a frame to be taken, now.
     pub fn has_frame(&mut self) -> bool {
         self.receive(|_| (false, ())).is_ok()
@@ -160,6 +167,11 @@ impl Receiver {
     /// The one source that there is.
     pub(crate) fn into_only(self) -> Result<Rx, Box<Receiver>> {
         if self.next.is_empty() { Ok(self.source) } else { Err(Box::new(self)) }
+    }
+
+    /// Whether other sources come after the one that frames come from.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.next.is_empty()
     }
 
     /// What frames come from in the end.
@@ -201,7 +213,8 @@ impl Receiver {
 }
 
 impl AsFd for Receiver {
-    /// Of the last source: no more will come into those before it.
+    /// Of the last source. More may come into those before it only where they are
+    /// waited for already.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.next.back().unwrap_or(&self.source).as_fd()
     }

@@ -22,10 +22,10 @@ impl Lane {
     ) -> bool {
         let mut busy = false;
         self.blocked = false;
-        let waiting = !to.was_up;
+        let waiting = !to.was_up || to.is_held();
         let Some(tx) = to.sender() else {
-            // Frames wait for the first neighbour; a later gap loses them, as a
-            // cable that is not plugged in does.
+            // Frames wait for the first neighbour, and for one that changes; a later gap
+            // loses them, as a cable that is not plugged in does.
             self.blocked = waiting;
             match waiting {
                 true => take_out_ended(from),
@@ -75,15 +75,24 @@ impl Lane {
     }
 
     fn discard(&mut self, from: &mut Cable, busy: &mut bool) {
-        for rx in from.links().filter_map(|joined| joined.rx.as_mut()) {
+        from.retain(|joined| {
+            let Some(rx) = &mut joined.rx else { return true };
+            let mut end = None;
             for _ in 0..BATCH {
-                if rx.receive(|_| (true, ())).is_err() {
-                    break;
+                match rx.receive(|_| (true, ())) {
+                    Ok(()) => rx.count_drop(),
+                    Err(RecvError::Empty) => break,
+                    Err(error) => {
+                        end = Some(error);
+                        break;
+                    }
                 }
-                rx.count_drop();
                 *busy = true;
             }
-        }
+            rx.return_room();
+            end.iter().for_each(|error| joined.end_rx(error));
+            joined.is_alive()
+        });
     }
 
     /// Before a sleep: asks to be woken. `false` when there is something to do.

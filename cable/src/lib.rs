@@ -22,7 +22,7 @@ pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
 
-pub use cable::{Cable, CablePlan, Fallback, Wake, give};
+pub use cable::{Cable, CablePlan, Fallback, Wake, give, insert};
 pub use edge::Edge;
 pub use half::{Half, Joined, Receiver, Sender};
 pub use jack::{Audience, Jack};

@@ -23,6 +23,8 @@ use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
+use crate::succession::insert::{self, InsertArgs};
+use crate::succession::remove::{self, RemoveArgs};
 use crate::succession::swap::{self, SwapArgs};
 use crate::uplink::UplinkArgs;
 use crate::{check, demo, each, exec, filters, host, join, ls, metrics, pages, perf, run, uplink};
@@ -77,6 +79,10 @@ pub enum Command {
     Uplink(UplinkArgs),
     /// Put another function in the place of a running one, while frames flow
     Swap(SwapArgs),
+    /// Put a function into a link, while frames flow
+    Insert(InsertArgs),
+    /// Take a function out of its chain, while frames flow
+    Remove(RemoveArgs),
     /// Run a shell or a command inside a running function
     Exec(ExecArgs),
     /// List live links, their functions and counters
@@ -126,6 +132,8 @@ impl Command {
             Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
             Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),
             Command::Swap(args) => swap::run(&args),
+            Command::Insert(args) => insert::run(&args),
+            Command::Remove(args) => remove::run(&args),
             Command::Exec(args) => exec::run(&args),
             Command::Ls(args) => ls::run(&args).map(|()| 0),
             Command::Metrics(args) => metrics::run(&args).map(|()| 0),

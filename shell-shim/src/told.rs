@@ -10,6 +10,7 @@
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::succession::heir;
 use rustix::fs::{FileType, Mode, fchmod, fstat, fstatfs};
 use shmring::LinkError;
 
@@ -18,6 +19,9 @@ const PIPEFS: i64 = 0x5049_5045;
 
 /// This process has said an error, or its neighbour has: others need not.
 pub fn mark() {
+    if heir::is_waiting() {
+        return; // they are not this process's
+    }
     each_pipe(|pipe, mode| {
         // Refused where the pipe is another user's: then there are two lines.
         let _ = fchmod(pipe, mode | Mode::SVTX);

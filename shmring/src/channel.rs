@@ -130,6 +130,12 @@ impl Tx {
         either!(Tx, self, half => half.max_frame())
     }
 
+    /// Inode of the ring's memory, if it is one: as [`observe`](crate::observe) sees it.
+    pub fn ring(&self) -> Option<u64> {
+        let Tx::Ring(producer) = self else { return None };
+        rustix::fs::fstat(producer.memory()).ok().map(|stat| stat.st_ino)
+    }
+
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
         match self {
@@ -282,6 +288,12 @@ impl Rx {
                 stream.woken()
             }
         }
+    }
+
+    /// As [`Tx::ring`].
+    pub fn ring(&self) -> Option<u64> {
+        let Rx::Ring(consumer) = self else { return None };
+        rustix::fs::fstat(consumer.memory()).ok().map(|stat| stat.st_ino)
     }
 
     /// Counts a frame that was released without being delivered.

@@ -187,13 +187,13 @@ impl Handed {
         }
     }
 
-    /// Says in the memory who has this side now, and what its end is called.
+    /// Says in the memory who has this side now, what its end is called, and on which pipe.
     pub fn identify(&self, label: &str) {
         if let Some(Tx::Ring(tx)) = &self.link.tx {
-            tx.identify(label);
+            tx.identify(label, self.pipe);
         }
         if let Some(Rx::Ring(rx)) = &self.link.rx {
-            rx.identify(label);
+            rx.identify(label, self.pipe);
         }
     }
 }

@@ -11,8 +11,8 @@
 //! | 8 | 4 | `version`: [`VERSION`] | creator, once |
 //! | 12 | 4 | `max_frame`: longest frame in bytes | creator, once |
 //! | 16 | 8 | `capacity`: bytes of records, a power of two | creator, once |
-//! | 24 | 8 | `pipe_dev`: `st_dev` of the pipe that is the ring's address | creator, once |
-//! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | creator, once |
+//! | 24 | 8 | `pipe_dev`: `st_dev` of the pipe that is the ring's address | creator; who takes a side over |
+//! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | as above |
 //! | 128 | 8 | `tail`: bytes ever published | producer |
 //! | 136 | 4 | `producer_closed`: 1 after the last frame | producer |
 //! | 256 | 8 | `head`: bytes ever released | consumer |

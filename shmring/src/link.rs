@@ -102,20 +102,21 @@ pub fn pair(
     features: u64,
     labels: [&str; 2],
 ) -> std::io::Result<(Link, Link)> {
-    let [here, there] = labels;
-    let (to, from) = one_way(capacity, max_frame, [here, there])?;
-    let (back_to, back_from) = one_way(capacity, max_frame, [there, here])?;
-    let max_frame = to.max_frame();
-    let pid = std::process::id() as i32;
-    let link = |tx, rx, neighbour: &str| Link {
-        tx: Some(Tx::Ring(tx)),
-        rx: Some(Rx::Ring(rx)),
-        peer: Peer { pid, label: neighbour.to_owned() },
-        channel: Channel::Shm,
-        features,
-        max_frame,
+    let geometry = Geometry::new(capacity, max_frame, (0, 0));
+    let max_frame = geometry.max_frame;
+    let there = Region::create(geometry).map_err(errno)?;
+    let back = Region::create(geometry).map_err(errno)?;
+    let others = (again(&there, geometry)?, again(&back, geometry)?);
+    let (left, right) = sides()?;
+    let side = |fds, (tx, rx), [label, neighbour]: [&str; 2]| {
+        let (tx, rx) = (Some(Medium::Ring(tx)), Some(Medium::Ring(rx)));
+        let (tx, rx) = halves(tx, rx, &Arc::new(fds), max_frame, label)?;
+        let peer = Peer { pid: std::process::id() as i32, label: neighbour.to_owned() };
+        Ok::<_, Errno>(Link { tx, rx, peer, channel: Channel::Shm, features, max_frame })
     };
-    Ok((link(to, back_from, there), link(back_to, from, here)))
+    let [here, far] = labels;
+    let link = side(left, (there, back), [here, far])?;
+    Ok((link, side(right, (others.1, others.0), [far, here])?))
 }
 
 fn one_way(capacity: usize, max_frame: usize, labels: [&str; 2]) -> Result<(Producer, Consumer)> {
@@ -156,14 +157,19 @@ fn ends(
     max_frame: usize,
     labels: [&str; 2],
 ) -> Result<(Producer, Consumer)> {
-    let (left, right) = socket_pair()?;
-    let (left_bell, left_hearing) = Ringer::new()?;
-    let (right_bell, right_hearing) = Ringer::new()?;
-    let left = LinkFds::new(left, left_bell, right_hearing);
-    let right = LinkFds::new(right, right_bell, left_hearing);
+    let (left, right) = sides()?;
     let producer = Producer::new(region, Waiter::new(Arc::new(left))?, max_frame, labels[0]);
     let consumer = Consumer::new(other, Waiter::new(Arc::new(right))?, max_frame, labels[1]);
     Ok((producer, consumer))
+}
+
+/// What the two sides of a link have besides memory.
+fn sides() -> Result<(LinkFds, LinkFds)> {
+    let (left, right) = socket_pair()?;
+    let (left_bell, left_hearing) = Ringer::new()?;
+    let (right_bell, right_hearing) = Ringer::new()?;
+    let there = LinkFds::new(left, left_bell, right_hearing);
+    Ok((there, LinkFds::new(right, right_bell, left_hearing)))
 }
 
 fn errno(error: RegionError) -> Errno {

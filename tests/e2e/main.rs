@@ -23,6 +23,7 @@ mod function_files;
 mod goodput;
 mod groups;
 mod idle;
+mod insert;
 mod isolation;
 mod kills;
 mod late;

@@ -62,12 +62,17 @@ impl Cable {
     ///
     /// # Errors
     /// A line for the user: why not.
-    pub fn can_lend(&self) -> Result<(), String> {
-        let what = self.what();
+    pub fn can_lend(&mut self) -> Result<(), String> {
+        let what = self.what().to_owned();
         if self.pipe().is_none() {
             return Err(format!("{what}: it is no pipe, and what is joined there stays"));
         }
-        for (_, joined) in &self.links {
+        for (_, joined) in &mut self.links {
+            // What has been read to its end is none any more.
+            let is_rest = |rx: &mut Receiver| rx.has_next() && (rx.has_frame(), rx.has_next()).1;
+            if joined.held.is_some() || joined.rx.as_mut().is_some_and(is_rest) {
+                return Err(format!("{what}: another change is under way there: try again"));
+            }
             let is_capture = |rx: &Receiver| rx.as_stream().is_some();
             if joined.agreed.is_none() || joined.rx.as_ref().is_some_and(is_capture) {
                 return Err(format!(
@@ -119,7 +124,7 @@ impl Cable {
     }
 
     /// They came back.
-    fn get_back(&mut self, links: &mut impl Iterator<Item = Handed>) {
+    pub(super) fn get_back(&mut self, links: &mut impl Iterator<Item = Handed>) {
         for serial in std::mem::take(&mut self.lent) {
             self.links.extend(links.next().map(|handed| (serial, Joined::link(handed.link))));
         }
@@ -143,7 +148,7 @@ pub fn give<'a>(
     patience: Duration,
 ) -> Result<OwnedFd, String> {
     let mut cables: Vec<_> = cables.collect();
-    cables.iter().try_for_each(|cable| cable.can_lend())?;
+    cables.iter_mut().try_for_each(|cable| cable.can_lend())?;
     let links = cables.iter_mut().flat_map(|cable| cable.lend()).collect();
     match settle(Giving::start(socket, links), Instant::now() + patience) {
         Outcome::Taken(socket) => Ok(socket),
@@ -155,7 +160,7 @@ pub fn give<'a>(
     }
 }
 
-fn settle(giving: Result<Giving, Outcome>, until: Instant) -> Outcome {
+pub(super) fn settle(giving: Result<Giving, Outcome>, until: Instant) -> Outcome {
     let mut giving = match giving {
         Ok(giving) => giving,
         Err(outcome) => return outcome,

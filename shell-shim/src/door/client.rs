@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,11 +91,56 @@ impl Connection {
         fds: &[BorrowedFd<'_>],
         patience: Duration,
     ) -> Result<Answer> {
+        self.send(request, fds, patience)?.answer(patience)
+    }
+
+    /// Asks, and does not wait.
+    ///
+    /// # Errors
+    /// One line: it is not there.
+    pub fn begin(self, request: &Request, patience: Duration) -> Result<Asked> {
+        self.send(request, &[], patience)
+    }
+
+    fn send(self, request: &Request, fds: &[BorrowedFd<'_>], patience: Duration) -> Result<Asked> {
         let Connection { socket } = self;
         for which in [Timeout::Send, Timeout::Recv] {
             set_socket_timeout(&socket, which, Some(patience)).context("setsockopt")?;
         }
         socket::send(&socket, &encode(request), fds).map_err(|errno| silent(errno, patience))?;
+        Ok(Asked { socket })
+    }
+
+    /// Takes one that came from elsewhere.
+    pub fn of(socket: OwnedFd) -> Connection {
+        Connection { socket }
+    }
+}
+
+/// Somebody who has been asked. As a descriptor it is readable when the answer is there.
+pub struct Asked {
+    socket: OwnedFd,
+}
+
+impl AsFd for Asked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Asked {
+    /// Waits for the answer; `patience` is that of the question.
+    ///
+    /// # Errors
+    /// One line: it does not answer, or refuses.
+    pub fn answer(self, patience: Duration) -> Result<Answer> {
+        let Asked { socket } = self;
         let mut bytes = vec![0; LONGEST];
         let received = socket::receive(&socket, &mut bytes);
         let (len, fds) = received.map_err(|errno| silent(errno, patience))?;

@@ -6,6 +6,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use shmring::Role;
 
 /// Of all messages. Raised when one of them means something else; new ones do not.
 pub const VERSION: u32 = 1;
@@ -57,9 +58,49 @@ pub enum Request {
         /// `(st_dev, st_ino)` of the pipes that the other has cables for.
         pipes: Vec<(u64, u64)>,
     },
-    /// Of `stdpkt swap`, by the function that it has started: it is set up, and waits for
-    /// the answer before it takes over.
+    /// Of `stdpkt swap` or `insert`, by the function that it has started: it is set up, and
+    /// waits for the answer before it takes over.
     Ready,
+    /// Of a function that another one is to be put beside: where an interface is. The answer is
+    /// [`Reply::Interface`], and its pipe comes along.
+    Interface {
+        /// The interface's name.
+        label: String,
+    },
+    /// Of the same, by the other one, which is set up: the interface's links, and a link to
+    /// itself. They come after the answer, which is again [`Reply::Interface`].
+    Insert {
+        /// The interface's name.
+        label: String,
+        /// `(st_dev, st_ino)` of the pipes that the other has cables for: that of the
+        /// interface, and another one.
+        pipes: Vec<(u64, u64)>,
+    },
+    /// Of one that is to be taken out: to give its link on the other side to the neighbour
+    /// at whose door the two connections are that come along.
+    Leave {
+        /// The ring by which that neighbour sends to it: the inode of its memory.
+        ring: u64,
+        /// So long it may take to pass on what it has.
+        milliseconds: u64,
+    },
+    /// Of the neighbour of one that is taken out: to send nothing for a while.
+    Hold {
+        /// By this ring.
+        ring: u64,
+        /// So long, if nothing else comes.
+        milliseconds: u64,
+    },
+    /// Of the same: the link that goes on where that one ends. It comes after the answer.
+    Inherit {
+        /// The one.
+        ring: u64,
+    },
+    /// Of the same: nothing comes of it.
+    Release {
+        /// The one.
+        ring: u64,
+    },
 }
 
 /// The answer.
@@ -68,11 +109,42 @@ pub enum Request {
 pub enum Reply {
     /// It is done.
     Done,
+    /// Where an interface is.
+    Interface {
+        /// Which end of its pipe it has; both are one where a FIFO goes both ways.
+        end: End,
+        /// Whether that is a `|`, with which the function ends.
+        vital: bool,
+        /// `(st_dev, st_ino)` of it.
+        pipe: (u64, u64),
+    },
     /// It is not, and nothing has changed.
     Refused {
         /// A line for the user.
         why: String,
     },
+}
+
+/// The end of a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// It is read, as by the right side of a `|`.
+    Reading,
+    /// It is written.
+    Writing,
+    /// Either.
+    Both,
+}
+
+impl From<Role> for End {
+    fn from(role: Role) -> End {
+        match role {
+            Role::Reader => End::Reading,
+            Role::Writer => End::Writing,
+            Role::Either => End::Both,
+        }
+    }
 }
 
 impl Request {
@@ -83,11 +155,7 @@ impl Request {
             | Request::Undrain { path }
             | Request::Weight { path, .. }
             | Request::Add { path } => Some(path),
-            Request::Inside
-            | Request::Conditions { .. }
-            | Request::Place
-            | Request::HandOver { .. }
-            | Request::Ready => None,
+            _ => None,
         }
     }
 
@@ -98,6 +166,10 @@ impl Request {
                 anyhow::anyhow!("it has no network stack to be inside of: it is no function")
             }
             Request::Conditions { .. } => anyhow::anyhow!("it is no wire"),
+            _ if self.target().is_none() => anyhow::anyhow!(
+                "its links stay with it: those of stdpkt run on the host's stack, tee, filter, \
+                 wire, balance, dump and feed can change hands"
+            ),
             _ => anyhow::anyhow!("it has no targets: it is no balancer"),
         }
     }

@@ -18,12 +18,13 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 use shmring::{Channel, Offer, RuntimeDir};
 
-use crate::door::messages::Reply;
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, Door};
 use crate::run::plan::{standard_input, standard_output};
 use crate::run::signals::Signals;
+use crate::succession::answer;
 use crate::succession::heir;
-use crate::succession::place::{self, Answered};
+use crate::succession::member::{Answered, Member};
 use cable::{Cable, CablePlan, Driver, Fallback, Outlet, Switch, WatchNumbered};
 use frames::{FEATURES, MAX_FRAME};
 
@@ -60,6 +61,18 @@ pub trait Work {
         Err(call.request.not_here())
     }
 
+    /// What kind of a part of a chain it is, for those who change the chain.
+    fn part(&self) -> Part {
+        Part::End
+    }
+
+    /// Sends what is inside, as far as it is due and there is room, and takes nothing in;
+    /// whether nothing is left.
+    fn flush(&mut self, cables: &mut [Cable]) -> bool {
+        let _ = cables;
+        true
+    }
+
     /// When the next turn has to be at the latest.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -69,6 +82,17 @@ pub trait Work {
     fn is_over(&self, cables: &[Cable]) -> bool {
         cables.iter().any(Cable::is_gone)
     }
+}
+
+/// A part of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Frames pass: it can be taken out.
+    Through,
+    /// Frames begin or end there.
+    End,
+    /// The chain has several branches from there on, of which none can wait for another.
+    Fork,
 }
 
 /// Joins the cables and works on them until the work is done, the links end, or a
@@ -93,11 +117,12 @@ pub fn run_within(
 ) -> Result<u8> {
     check_distinct(&plans)?;
     // Before its name is shown.
-    let door = Door::open();
-    heir::take_over(plans.iter())?;
+    let mut door = Door::open();
+    heir::take_over(plans.iter(), door.as_mut(), || Err(Request::Inside.not_here()))?;
     let cables: Result<Vec<_>> = plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect();
-    let mut worker =
-        Worker { cables: cables?, signals, door, dir: dir.clone(), work, ending: None };
+    let cables = cables?;
+    heir::arrived();
+    let mut worker = Worker { cables, signals, door, dir: dir.clone(), work, ending: None };
     Switch::new(dir)?.run(&mut worker)
 }
 
@@ -169,11 +194,11 @@ impl<W: Work> Driver for Worker<'_, W> {
                 self.end_by(signal.number);
             }
             _ if number == DOOR => {
-                for call in self.door.iter_mut().flat_map(Door::calls) {
-                    if !place::is_for_all(&call.request) {
+                for call in self.door.as_mut().map(Door::calls).unwrap_or_default() {
+                    if !answer::is_for_all(&call.request) {
                         let result = self.work.asked(&call, &mut self.cables, &self.dir);
                         call.answer(result);
-                    } else if let Answered::Gone = place::answer(call, self.cables.iter_mut()) {
+                    } else if answer::answer(call, self) == Answered::Gone {
                         return Ok(Some(0));
                     }
                 }
@@ -199,6 +224,39 @@ impl<W: Work> Driver for Worker<'_, W> {
         let Ending { status, until } = self.ending.as_ref()?;
         let late = until.is_some_and(|until| Instant::now() >= until);
         (late || self.cables.iter_mut().all(Cable::is_flushed)).then_some(*status)
+    }
+}
+
+impl<W: Work> Member for Worker<'_, W> {
+    fn flush(&mut self, until: Instant) -> bool {
+        loop {
+            if self.work.flush(&mut self.cables) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.cables.iter_mut().for_each(Cable::refresh);
+        }
+    }
+
+    fn can_hold(&self) -> Result<()> {
+        match (&self.ending, self.work.part()) {
+            (Some(_), _) => bail!("it is ending"),
+            (_, Part::Fork) => bail!("it spreads frames, and does not hold one branch back"),
+            (_, Part::Through | Part::End) => Ok(()),
+        }
+    }
+
+    fn can_leave(&self) -> Result<()> {
+        match (&self.ending, self.work.part()) {
+            (Some(_), _) => bail!("it is ending"),
+            (_, Part::Through) => Ok(()),
+            (_, Part::End | Part::Fork) => bail!(
+                "it is no part that frames only pass: those are stdpkt tee, filter, wire and run --bridge"
+            ),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use shmring::Bytes;
 
 use super::mirror::Mirror;
-use super::{Work, left, right};
+use super::{Part, Work, left, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
@@ -80,6 +80,10 @@ struct Tee {
 }
 
 impl Work for Tee {
+    fn part(&self) -> Part {
+        Part::Through
+    }
+
     fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
         let [left, right] = cables else { return Ok(false) };
         let mirrors = &mut self.mirrors;

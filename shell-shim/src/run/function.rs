@@ -2,9 +2,11 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+mod part;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use nix::sys::epoll::EpollFlags;
@@ -22,8 +24,9 @@ use crate::door::messages::Request;
 use crate::door::{Call, Door};
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::stack::next_hops;
+use crate::succession::answer;
 use crate::succession::heir;
-use crate::succession::place::{self, Answered};
+use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
@@ -46,6 +49,8 @@ pub struct Function {
     settling: Option<Settling>,
     stage: Stage,
     linger: Linger,
+    /// Whether it is a switch, which its neighbours can do without.
+    bridges: bool,
     tie: Tie,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
@@ -205,7 +210,7 @@ impl Driver for Function {
             self.spawn(argv)?;
         }
         if self.stage == Stage::Living && self.tie.is_due() {
-            self.flush();
+            self.flush(Instant::now() + FLUSH);
             let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
             self.over = self.tie.sleeps(cables)?.then_some(0);
         }
@@ -243,9 +248,15 @@ impl Function {
             settling: None,
             stage,
             linger,
+            bridges: false,
             tie,
             over,
         }
+    }
+
+    /// Says that it is a switch.
+    pub fn bridging(self, bridges: bool) -> Function {
+        Function { bridges, ..self }
     }
 
     /// Its cables have links already.
@@ -273,23 +284,9 @@ impl Function {
         match (&call.request, &self.keeper) {
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
-            (request, _) => {
-                if matches!(request, Request::HandOver { .. }) {
-                    self.flush();
-                }
-                let cables = self.jacks.iter_mut().flat_map(|jack| &mut jack.cables);
-                return matches!(place::answer(call, cables), Answered::Gone);
-            }
+            _ => return answer::answer(call, self) == Answered::Gone,
         }
         false
-    }
-
-    /// Before others have the links: what is in the kernel would be lost.
-    fn flush(&mut self) {
-        /// So long frames that are on their way out may take to get into the links.
-        const FLUSH: Duration = Duration::from_millis(100);
-        let until = Instant::now() + FLUSH;
-        self.jacks.iter_mut().for_each(|jack| jack.empty(until));
     }
 
     fn move_frames(&mut self) -> bool {

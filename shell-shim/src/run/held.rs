@@ -183,7 +183,7 @@ impl Tie {
     pub fn sleeps<'a>(&mut self, cables: impl Iterator<Item = &'a mut Cable>) -> Result<bool> {
         self.moved = Instant::now();
         let mut cables: Vec<_> = cables.collect();
-        if let Err(why) = cables.iter().try_for_each(|cable| cable.can_lend()) {
+        if let Err(why) = cables.iter_mut().try_for_each(|cable| cable.can_lend()) {
             say::detail!("it stays awake: {why}");
             return Ok(false);
         }

@@ -108,7 +108,7 @@ impl Holder<'_> {
             return Ok(Some(Outcome::Over(status)));
         }
         let is_held = self.args.idle.is_some() || self.args.restart.is_some();
-        let can_be = cables.iter().flatten().try_for_each(Cable::can_lend);
+        let can_be = cables.iter_mut().flatten().try_for_each(Cable::can_lend);
         if let (true, Err(why)) = (is_held, &can_be) {
             say::detail!("it wakes for good: {why}");
         }

@@ -29,7 +29,7 @@ use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
 use crate::host::see_check;
-use crate::stack::keeper::{Keeper, Links};
+use crate::stack::keeper::{Keeper, Links, inside_of_this_process};
 use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{namespace, netlink, sysctl};
@@ -134,8 +134,9 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
         args.command.first().map_or(Ok(()), |program| keeper.look_for(program.as_ref()))?;
     }
     // Before its name is shown.
-    let door = Door::open();
-    heir::take_over(plugs.iter().flat_map(Plug::cables))?;
+    let mut door = Door::open();
+    let inside = || keeper.as_ref().map_or_else(inside_of_this_process, Keeper::inside);
+    heir::take_over(plugs.iter().flat_map(Plug::cables), door.as_mut(), inside)?;
     let restarts = held.restarts;
     held.take_over();
     // Only now do neighbours find this function: whoever does finds it ready.
@@ -158,6 +159,7 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
         };
         jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
     }
+    heir::arrived();
     let after = After::new(args.keep, args.restart, restarts)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
@@ -166,7 +168,8 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
     }
     let last = (linger, Tie::new(args.idle));
     let command = args.command.clone();
-    let function = Function::new(jacks, far, signals, door, keeper, (command, after), last);
+    let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
+        .bridging(args.bridge);
     if is_awake { function.awake()? } else { function }.run(switch)
 }
 

@@ -4,18 +4,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use cable::{Cable, CablePlan};
-use shmring::RuntimeDir;
+use anyhow::{Context, Result, anyhow, bail};
+use cable::{Cable, CablePlan, Fallback, Outlet};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use shmring::board::Identity;
 use shmring::handover::{Handed, Taking};
 use shmring::observe::Process;
+use shmring::{Role, RuntimeDir};
 
-use crate::door::messages::{Reply, Request, encode};
-use crate::door::{Connection, connect, socket};
+use crate::door::messages::{End, Reply, Request, encode};
+use crate::door::{Asked, Connection, Door, connect, socket};
 
 /// Says to a process that it takes over: the process ids of the old function and of
-/// `stdpkt swap`. What a function runs does not inherit it.
+/// `stdpkt swap` or `insert`, and for the latter the interface. What a function runs does
+/// not inherit it.
 pub const VARIABLE: &str = "STDPKT_TAKES_OVER";
 
 /// For the answer of `swap`, which has a timeout of its own and moves state meanwhile.
@@ -27,6 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Doors {
     old: Connection,
     swap: Connection,
+    /// The interface at which it is to be put in between.
+    interface: Option<String>,
+}
+
+/// The place in between, where this process has one.
+struct Between {
+    /// The pipe of the old function's interface.
+    pipe: (u64, u64),
+    end: End,
+    vital: bool,
 }
 
 static DOORS: Mutex<Option<Doors>> = Mutex::new(None);
@@ -34,6 +46,9 @@ static DOORS: Mutex<Option<Doors>> = Mutex::new(None);
 static HANDED: Mutex<Vec<Handed>> = Mutex::new(Vec::new());
 /// The socket to the process that keeps our place in the shell's pipeline.
 static PLACE: OnceLock<OwnedFd> = OnceLock::new();
+/// The socket to `swap` or `insert`, which wait.
+static STARTER: Mutex<Option<OwnedFd>> = Mutex::new(None);
+static BETWEEN: OnceLock<Between> = OnceLock::new();
 
 /// Goes to the doors of those who have started this process to take over, if somebody
 /// has. Before any namespace is entered: they are not to be found from there.
@@ -43,10 +58,14 @@ static PLACE: OnceLock<OwnedFd> = OnceLock::new();
 pub fn prepare() -> Result<()> {
     let Some(word) = std::env::var_os(VARIABLE) else { return Ok(()) };
     let word = word.to_string_lossy().into_owned();
-    let pids: Vec<u32> = word.split(' ').filter_map(|pid| pid.parse().ok()).collect();
-    let &[old, swap] = &pids[..] else { bail!("{VARIABLE} is for stdpkt itself: unset it") };
+    let mut words = word.splitn(3, ' ');
+    let mut pid = || words.next().and_then(|pid| pid.parse().ok());
+    let (Some(old), Some(swap)) = (pid(), pid()) else {
+        bail!("{VARIABLE} is for stdpkt itself: unset it")
+    };
     let at = |pid| connect(&Process { pid, identity: Identity::default() });
-    *lock(&DOORS) = Some(Doors { old: at(old)?, swap: at(swap).context("stdpkt swap")? });
+    let (old, swap) = (at(old)?, at(swap).context("who started this")?);
+    *lock(&DOORS) = Some(Doors { old, swap, interface: words.next().map(str::to_owned) });
     Ok(())
 }
 
@@ -63,40 +82,108 @@ pub fn refuse() -> Result<()> {
     match std::env::var_os(VARIABLE) {
         None => Ok(()),
         Some(_) => bail!(
-            "this cannot take a running function's place: that is for stdpkt run on the host's stack, tee, filter, balance, dump and feed"
+            "this cannot take a running function's place, or go between two: that is for stdpkt run on the host's stack, tee, filter, wire, balance, dump and feed"
         ),
     }
 }
 
+/// Whether this process is to take over and has not yet: its standard input and output
+/// are another's still.
+pub fn is_waiting() -> bool {
+    std::env::var_os(VARIABLE).is_some() && PLACE.get().is_none() && BETWEEN.get().is_none()
+}
+
+/// Where it was put between two functions, if it was: no shell knows it then.
+pub fn between() -> Option<Reply> {
+    BETWEEN.get().map(|&Between { pipe, end, vital }| Reply::Interface { end, vital, pipe })
+}
+
 /// Takes the links over, if there are some to be taken over: all is set up, but for the
-/// cables on these pipes.
+/// cables on these pipes. Whoever asks at the door meanwhile where this function's programs
+/// are gets `inside`.
 ///
 /// # Errors
 /// One line: `swap` has changed its mind, or the old function keeps them.
-pub fn take_over<'a>(plans: impl Iterator<Item = &'a CablePlan>) -> Result<()> {
-    let Some(Doors { old, swap }) = lock(&DOORS).take() else { return Ok(()) };
-    let go = swap.ask(&Request::Ready, &[], LONG).context("stdpkt swap")?;
-    let pipes = plans.filter_map(|plan| plan.end.pipe()).map(|end| end.id()).collect();
-    let mut answer = old.ask(&Request::HandOver { pipes }, &[], PATIENCE)?;
+pub fn take_over<'a>(
+    plans: impl Iterator<Item = &'a CablePlan>,
+    door: Option<&mut Door>,
+    inside: impl Fn() -> Result<[OwnedFd; 2]>,
+) -> Result<()> {
+    let Some(Doors { old, swap, interface }) = lock(&DOORS).take() else { return Ok(()) };
+    let swap = swap.begin(&Request::Ready, LONG).context("who started this")?;
+    if let Some(door) = door {
+        serve(door, &swap, inside);
+    }
+    let go = swap.answer(LONG).context("who started this")?;
+    let pipes: Vec<_> =
+        plans.filter_map(|plan| plan.end.pipe()).map(shmring::PipeEnd::id).collect();
+    let request = match interface {
+        None => Request::HandOver { pipes },
+        Some(label) => Request::Insert { label, pipes },
+    };
+    let mut answer = old.ask(&request, &[], PATIENCE)?;
     let taking = Taking::receive(answer.socket, Some(PATIENCE))?;
     let (links, socket) = taking.accept()?;
-    // It says that it is gone, or is dead: there are never two of a name afterwards.
-    let _ = socket::receive(&socket, &mut [0; 16]);
-    let place = answer.fds.pop().unwrap_or(socket);
-    // Whoever keeps the place sends signals there from now on.
-    let _ = socket::send(&place, format!("pid {}", std::process::id()).as_bytes(), &[]);
+    // It says that it is gone, or is dead: there are never two of a name afterwards. Who
+    // lives on says on which pipe it does.
+    let mut bytes = [0; 64];
+    let _ = socket::receive(&socket, &mut bytes);
+    match answer.reply {
+        Reply::Interface { end, vital, pipe } => {
+            let _ = BETWEEN.set(Between { pipe, end, vital });
+        }
+        _ => {
+            let place = answer.fds.pop().unwrap_or(socket);
+            // Whoever keeps the place sends signals there from now on.
+            let pid = format!("pid {}", std::process::id());
+            let _ = socket::send(&place, pid.as_bytes(), &[]);
+            let _ = PLACE.set(place);
+        }
+    }
     *lock(&HANDED) = links;
-    let _ = PLACE.set(place);
-    let _ = socket::send(&go.socket, &encode(&Reply::Done), &[]);
+    *lock(&STARTER) = Some(go.socket);
     Ok(())
+}
+
+/// All links that were taken over have their cables, and show whose they are: whoever
+/// started this process to take over goes on.
+pub fn arrived() {
+    if let Some(starter) = lock(&STARTER).take() {
+        let _ = socket::send(&starter, &encode(&Reply::Done), &[]);
+    }
+}
+
+/// Answers who is at the door until `swap` has answered.
+fn serve(door: &mut Door, swap: &Asked, inside: impl Fn() -> Result<[OwnedFd; 2]>) {
+    loop {
+        let mut fds = [swap.as_fd(), door.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        if fds[0].any().unwrap_or(true) {
+            return;
+        }
+        for call in door.calls() {
+            match call.request {
+                Request::Inside => call.answer_with(inside()),
+                _ => call.answer(Err(anyhow!("it is about to take over: ask again"))),
+            }
+        }
+    }
 }
 
 /// A cable, with the links that were taken over on its pipe.
 ///
 /// # Errors
 /// Those of [`Cable::new`].
-pub fn cable(plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
+pub fn cable(mut plan: CablePlan, dir: &RuntimeDir) -> Result<Cable> {
     let pipe = plan.end.pipe().map(shmring::PipeEnd::id);
+    if let Some(Between { end, vital, .. }) = BETWEEN.get().filter(|it| Some(it.pipe) == pipe) {
+        plan.vital = *vital;
+        plan.fallback = if *vital { plan.fallback } else { Fallback::Never };
+        plan.end = match plan.end {
+            Outlet::Pipe(it) if *end == End::Both => it.with_role(Role::Either).into(),
+            other => other,
+        };
+    }
     let mut handed = lock(&HANDED);
     let (ours, others): (Vec<_>, Vec<_>) =
         handed.drain(..).partition(|link| Some(link.pipe) == pipe);

@@ -1,4 +1,5 @@
-//! One function takes the place of another while frames flow: `stdpkt swap`.
+//! One function takes the place of another while frames flow (`stdpkt swap`), comes between
+//! two (`stdpkt insert`), or goes away from there (`stdpkt remove`, [`leave`]).
 //!
 //! | | the old function | `stdpkt swap` | the new function |
 //! |---|---|---|---|
@@ -13,7 +14,18 @@
 //! ends with the status of the one that has the links. That one has a socket to it,
 //! which it hands on in turn when it is swapped itself: there is never more than one
 //! process that only keeps a place.
+//!
+//! To insert is the same, with a function that gives the links of one interface away and
+//! lives on with another link ([`cable::insert`]). Whoever is put in has a pipe of its own on the
+//! side to that function, and a copy of its pipe on the other.
 
+pub mod answer;
 pub mod heir;
+pub mod insert;
+mod leave;
+mod link;
+pub mod member;
+mod newcomer;
 pub mod place;
+pub mod remove;
 pub mod swap;

@@ -1,95 +1,31 @@
-//! The old function: it hands its links over, and what is left of it then.
+//! What is left of a function that has handed its links over.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use cable::Cable;
+use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
-use shmring::PipeEnd;
 
 use super::heir;
-use crate::door::messages::{Reply, Request};
-use crate::door::{Call, socket};
-
-/// So long the new function may take for the links. It has nothing else to do.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::door::socket;
 
 /// The socket to the function that has the links now.
 static HEIR: OnceLock<OwnedFd> = OnceLock::new();
+/// The socket to a neighbour of this function, which was taken out from between.
+static LEFT: OnceLock<OwnedFd> = OnceLock::new();
 
-/// What came of a request.
-pub enum Answered {
-    /// It was answered, and life goes on.
-    Done,
-    /// Another function has the links: this one is to end at once.
-    Gone,
+/// Another function has the links; this is the socket to it.
+pub fn give_to(heir: OwnedFd) {
+    let _ = HEIR.set(heir);
 }
 
-/// Whether all answer this request alike.
-pub fn is_for_all(request: &Request) -> bool {
-    matches!(request, Request::Place | Request::HandOver { .. })
-}
-
-/// Answers requests that are the same for all.
-pub fn answer<'a>(call: Call, cables: impl Iterator<Item = &'a mut Cable>) -> Answered {
-    match &call.request {
-        Request::Place => {
-            let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-            call.caller.answer(&Reply::Done, &[stdin.as_fd(), stdout.as_fd()]);
-        }
-        Request::HandOver { pipes } => {
-            let cables: Vec<_> = cables.collect();
-            if let Err(why) = check(&cables, pipes) {
-                call.answer(Err(why));
-                return Answered::Done;
-            }
-            return hand_over(call, cables);
-        }
-        request => {
-            let refusal = request.not_here();
-            call.answer(Err(refusal));
-        }
-    }
-    Answered::Done
-}
-
-/// Whether the other one has a cable for each of ours.
-fn check(cables: &[&mut Cable], pipes: &[(u64, u64)]) -> Result<()> {
-    for cable in cables {
-        cable.can_lend().map_err(anyhow::Error::msg)?;
-        if cable.pipe().map(PipeEnd::id).is_none_or(|pipe| !pipes.contains(&pipe)) {
-            return Err(anyhow!(
-                "{}: the new function has no interface there: give it the same --left, --right \
-                 and --link at=",
-                cable.what()
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn hand_over(call: Call, cables: Vec<&mut Cable>) -> Answered {
-    let place: Vec<BorrowedFd<'_>> = heir::place().into_iter().collect();
-    call.caller.tell(&Reply::Done, &place);
-    match cable::give(cables.into_iter(), call.caller.into_socket(), PATIENCE) {
-        Ok(socket) => {
-            // From here on the name is the other's.
-            shmring::board::retire();
-            let _ = socket::send(&socket, b"gone", &[]);
-            let _ = HEIR.set(socket);
-            Answered::Gone
-        }
-        Err(why) => {
-            say::note!("another function was to take over, and did not: {why}");
-            Answered::Done
-        }
-    }
+/// A neighbour goes on without this function; this is the socket to it.
+pub fn leave_to(neighbour: OwnedFd) {
+    let _ = LEFT.set(neighbour);
 }
 
 /// Whether this process has handed its links over.
@@ -103,11 +39,17 @@ pub fn is_given() -> bool {
 /// # Errors
 /// Where signals or the socket cannot be waited for.
 pub fn keep() -> Result<Option<u8>> {
-    let Some(heir) = HEIR.get() else { return Ok(None) };
-    if heir::place().is_some() {
+    // Nobody waits for one that was put between two.
+    if heir::between().is_some() {
         return Ok(None);
     }
-    keep_for(heir, None).map(Some)
+    match (HEIR.get(), LEFT.get()) {
+        // Another one keeps it already.
+        (Some(_), _) if heir::place().is_some() => Ok(None),
+        (Some(heir), _) => keep_for(heir, None).map(Some),
+        (None, Some(neighbour)) => stay(neighbour).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// Keeps it for the process at the other end of a socket, which is this one if that is known already.
@@ -115,6 +57,30 @@ pub fn keep() -> Result<Option<u8>> {
 /// # Errors
 /// As [`keep`].
 pub fn keep_for(heir: &OwnedFd, mut process: Option<OwnedFd>) -> Result<u8> {
+    let signals = rest()?;
+    loop {
+        let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut fds =
+            [PollFd::new(heir.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), known)];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        if fds[0].any().unwrap_or(false)
+            && let Some(status) = hear(heir, &mut process)
+        {
+            return Ok(status);
+        }
+        // Signals wait until it is known who is to get them.
+        while let Some(process) = &process
+            && let Ok(Some(info)) = signals.read_signal()
+        {
+            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                pass_on(signal, process);
+            }
+        }
+    }
+}
+
+/// Lets go of standard input and output, and hears of signals from then on.
+fn rest() -> Result<SignalFd> {
     // A copy of an end of a pipe would look as if somebody were there.
     let nothing = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing).context("dup2")?;
@@ -133,23 +99,23 @@ pub fn keep_for(heir: &OwnedFd, mut process: Option<OwnedFd>) -> Result<u8> {
     }
     set.thread_block().context("sigprocmask")?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-    let signals = SignalFd::with_flags(&set, flags).context("signalfd")?;
+    SignalFd::with_flags(&set, flags).context("signalfd")
+}
+
+/// Until the chain ends of which this was a part, or somebody ends this process.
+fn stay(neighbour: &OwnedFd) -> Result<u8> {
+    let signals = rest()?;
     loop {
-        let known = if process.is_some() { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut fds =
-            [PollFd::new(heir.as_fd(), PollFlags::POLLIN), PollFd::new(signals.as_fd(), known)];
+            [neighbour.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut fds, PollTimeout::NONE);
-        if fds[0].any().unwrap_or(false)
-            && let Some(status) = hear(heir, &mut process)
-        {
-            return Ok(status);
+        if fds[0].any().unwrap_or(false) {
+            return Ok(0);
         }
-        // Signals wait until it is known who is to get them.
-        while let Some(process) = &process
-            && let Ok(Some(info)) = signals.read_signal()
-        {
-            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                pass_on(signal, process);
+        if let Some(signal) = signals.read_signal().context("signalfd")? {
+            match signal.ssi_signo as i32 {
+                libc::SIGTSTP => drop(raise(Signal::SIGSTOP)),
+                number => return Ok(128 + number as u8),
             }
         }
     }

@@ -80,9 +80,12 @@ impl Producer {
         })
     }
 
-    /// Says who has this end now.
-    pub(crate) fn identify(&self, label: &str) {
-        self.region.header().producer.identify(label);
+    /// Says who has this end now, and on which pipe.
+    pub(crate) fn identify(&self, label: &str, pipe: (u64, u64)) {
+        let header = self.region.header();
+        header.producer.identify(label);
+        header.pipe_dev.store(pipe.0, Ordering::Relaxed);
+        header.pipe_ino.store(pipe.1, Ordering::Relaxed);
     }
 
     /// Another process has this end.
@@ -164,9 +167,12 @@ impl Consumer {
         })
     }
 
-    /// Says who has this end now.
-    pub(crate) fn identify(&self, label: &str) {
-        self.region.header().consumer.identify(label);
+    /// Says who has this end now, and on which pipe.
+    pub(crate) fn identify(&self, label: &str, pipe: (u64, u64)) {
+        let header = self.region.header();
+        header.consumer.identify(label);
+        header.pipe_dev.store(pipe.0, Ordering::Relaxed);
+        header.pipe_ino.store(pipe.1, Ordering::Relaxed);
     }
 
     /// Another process has this end.

@@ -17,7 +17,7 @@ use super::fifo::{Fifo, plan};
 use super::target::PATIENCE;
 use crate::door::Call;
 use crate::door::messages::{Reply, Request};
-use crate::filters::Work;
+use crate::filters::{Part, Work};
 
 /// What the next frame from the left waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub struct Spread {
 }
 
 impl Work for Spread {
+    fn part(&self) -> Part {
+        Part::Fork
+    }
+
     fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
         let Some((left, targets)) = cables.split_first_mut() else { return Ok(false) };
         let now = Instant::now();

@@ -5,7 +5,7 @@ mod libpcap;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::{Work, left, right};
+use super::{Part, Work, left, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use cable::Cable;
@@ -73,6 +73,10 @@ struct Filter {
 }
 
 impl Work for Filter {
+    fn part(&self) -> Part {
+        Part::Through
+    }
+
     fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
         let [left, right] = cables else { return Ok(false) };
         let (program, only) = (&self.program, self.only);

@@ -21,7 +21,7 @@ use rustix::time::{
 };
 
 use super::filter::Direction;
-use super::{Work, left, right};
+use super::{Part, Work, left, right};
 use crate::door::Call;
 use crate::door::messages::{Reply, Request};
 use crate::name::NameArg;
@@ -182,6 +182,10 @@ impl Wire {
 }
 
 impl Work for Wire {
+    fn part(&self) -> Part {
+        Part::Through
+    }
+
     fn turn(&mut self, cables: &mut [Cable]) -> Result<bool> {
         let [left, right] = cables else { return Ok(false) };
         let there = self.there.turn(left, right);
@@ -197,6 +201,12 @@ impl Work for Wire {
             self.wind(self.there.due(now).into_iter().chain(self.back.due(now)).min(), now);
         }
         sleep
+    }
+
+    fn flush(&mut self, cables: &mut [Cable]) -> bool {
+        let [left, right] = cables else { return true };
+        let (there, back) = (self.there.flush(right), self.back.flush(left));
+        there && back
     }
 
     fn asked(&mut self, call: &Call, _: &mut Vec<Cable>, _: &RuntimeDir) -> Result<Reply> {

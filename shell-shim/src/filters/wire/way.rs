@@ -92,7 +92,7 @@ impl Way {
         if self.line.is_clear() {
             return self.lane.turn(from, to, |_, _| true);
         }
-        if !to.was_up && to.sender().is_none() {
+        if (!to.was_up || to.is_held()) && to.sender().is_none() {
             self.state = State::Waiting;
             take_out_ended(from);
             return false;
@@ -108,6 +108,13 @@ impl Way {
         }
         to.sender().into_iter().for_each(Sender::publish);
         busy
+    }
+
+    /// Sends packets that are due, and takes none; whether none is left.
+    pub fn flush(&mut self, to: &mut Cable) -> bool {
+        self.give(to);
+        to.sender().into_iter().for_each(Sender::publish);
+        self.is_empty()
     }
 
     /// Before a sleep: asks to be woken. `false` when there is something to do.
