@@ -120,8 +120,8 @@ fn namespaces(routers: usize, client: &str) -> String {
         write!(
             line,
             "ip link add r netns n{link} type veth peer name l netns n{next}; \
-             ip -n n{link} addr add 10.0.{link}.1/24 dev r; ip -n n{link} link set r up; \
-             ip -n n{next} addr add 10.0.{link}.2/24 dev l; ip -n n{next} link set l up; "
+             ip -n n{link} addr add 10.0.{link}.1/24 dev r; ip -n n{link} link set dev r up; \
+             ip -n n{next} addr add 10.0.{link}.2/24 dev l; ip -n n{next} link set dev l up; "
         )
         .ok();
     }
@@ -184,7 +184,7 @@ fn measure(
     let out = scratch.path().join("out");
     let mut command = Command::new("timeout");
     command.args(["-k", "1", &(seconds + 20).to_string(), "unshare", "-m", "sh", "-c"]);
-    command.arg(channel.line(routers, &test.client(seconds)));
+    command.arg(channel.line(routers, &test.client("10.0.0.1", seconds)));
     command
         .env("S", program)
         .env("OUT", &out)
