@@ -1,7 +1,11 @@
-//! A program whose standard input and output carry frames.
+//! A program whose standard input and output carry frames, or that is there for them.
+//!
+//! Unsafe lives here to do something between fork(2) and exec(2). The invariant: that is one
+//! system call, without memory that a thread may hold a lock of.
+#![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -59,6 +63,18 @@ impl Program {
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open")?;
         Ok(Ok(Program { child, pidfd }))
+    }
+
+    /// The same for one that does not see that its frames have come to an end: it is
+    /// told to end when this process is killed.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub fn spawn_bound(mut command: Command) -> Result<std::io::Result<Program>> {
+        let tell = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?);
+        // SAFETY: prctl(2) and nothing else.
+        unsafe { command.pre_exec(tell) };
+        Program::spawn(command)
     }
 
     /// Its exit status if it has ended, 128 + n after signal n.

@@ -23,6 +23,8 @@ pub struct Listener {
     /// Goes with it, unless it is somebody else's.
     path: Option<PathBuf>,
     what: String,
+    /// Of other users only root is let in.
+    is_private: bool,
 }
 
 /// Whom datagrams are exchanged with. The path where they are received goes with it.
@@ -75,7 +77,7 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
         errno => anyhow!("{what}: bind: {errno}"),
     })?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
-    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what }))
+    Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what, is_private: false }))
 }
 
 /// Connects to `path` if somebody listens there.
@@ -132,13 +134,33 @@ fn is_socket(path: &Path) -> bool {
 }
 
 impl Listener {
+    /// Of an abstract socket (unix(7)) with a name of the kernel's choice, for programs
+    /// that this one starts: nothing is left behind, and of other users only root is let in.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and listen(2).
+    pub fn without_path() -> io::Result<Listener> {
+        let socket = socket(SocketType::STREAM).map_err(io::Error::other)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new_unnamed())?;
+        rustix::net::listen(&socket, 8)?;
+        let address = SocketAddrUnix::try_from(rustix::net::getsockname(&socket)?)?;
+        let name = address.abstract_name().unwrap_or_default();
+        let what = String::from_utf8_lossy(name).into_owned();
+        Ok(Listener { socket, path: None, what, is_private: true })
+    }
+
+    /// The name of a socket without path.
+    pub fn name(&self) -> &str {
+        &self.what
+    }
+
     /// One that was passed to this process.
     ///
     /// # Errors
     /// Those of ioctl(2).
     pub fn passed(what: &str, socket: OwnedFd) -> Result<Listener> {
         rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| anyhow!("{what}: {errno}"))?;
-        Ok(Listener { socket, path: None, what: what.to_owned() })
+        Ok(Listener { socket, path: None, what: what.to_owned(), is_private: false })
     }
 
     /// The place, for people.
@@ -149,8 +171,16 @@ impl Listener {
     /// Who has connected, if anybody has.
     pub fn accept(&self) -> Option<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        rustix::net::accept_with(&self.socket, flags).ok()
+        let socket = rustix::net::accept_with(&self.socket, flags).ok()?;
+        // A path has an owner and a mode, a name has none.
+        (!self.is_private || is_ours(&socket)).then_some(socket)
     }
+}
+
+/// Whether this user or root is at the other end.
+fn is_ours(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(socket)
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
 /// A socket as two descriptors.

@@ -12,7 +12,9 @@ use std::ops::Range;
 use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use crate::tcp::{Part, RST, SYN, TCP_CHECKSUM, TCP_FLAGS, Tcp, URG, put_sum};
-use crate::vnet::{DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
+use crate::vnet::{
+    DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, RECORDED, VnetHeader,
+};
 use crate::{ETHERNET_LEN, VNET_LEN};
 
 /// vnet, Ethernet with two VLAN tags, IP and TCP headers with all options.
@@ -104,7 +106,7 @@ impl Pieces {
     fn headers_of(&self, part: Part) -> Vec<u8> {
         let is_segmented = self.segment() > 0 && part.len > self.segment();
         let vnet = VnetHeader {
-            flags: NEEDS_CSUM,
+            flags: NEEDS_CSUM | self.vnet.flags & RECORDED,
             gso_type: if is_segmented { self.vnet.gso_type } else { GSO_NONE },
             hdr_len: self.headers.len() as u16,
             gso_size: if is_segmented { self.vnet.gso_size } else { 0 },

@@ -8,6 +8,8 @@ pub(crate) const NEEDS_CSUM: u8 = 1;
 pub(crate) const DATA_VALID: u8 = 2;
 /// That and `VIRTIO_NET_HDR_F_RSC_INFO`.
 const OTHER_FLAGS: u8 = DATA_VALID | 4;
+/// None of virtio's: see [`recorded`](crate::recorded).
+pub(crate) const RECORDED: u8 = 0x80;
 /// `VIRTIO_NET_HDR_GSO_*`; [`GSO_ECN`] is a flag beside the type.
 pub(crate) const GSO_NONE: u8 = 0;
 pub(crate) const GSO_TCPV4: u8 = 1;
@@ -20,7 +22,7 @@ pub(crate) const GSO_ECN: u8 = 0x80;
 /// gso_size, csum_start, csum_offset, num_buffers (two bytes each).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VnetHeader {
-    /// `VIRTIO_NET_HDR_F_*`.
+    /// `VIRTIO_NET_HDR_F_*`, and one of this project's.
     pub flags: u8,
     /// `VIRTIO_NET_HDR_GSO_*`.
     pub gso_type: u8,
@@ -64,7 +66,7 @@ impl VnetHeader {
             GSO_TCPV4 | GSO_TCPV6 | GSO_UDP | GSO_UDP_L4 => self.gso_size > 0,
             _ => false,
         };
-        let known = self.flags & !(NEEDS_CSUM | OTHER_FLAGS) == 0;
+        let known = self.flags & !(NEEDS_CSUM | OTHER_FLAGS | RECORDED) == 0;
         known && checksum && segments && usize::from(self.hdr_len) <= len
     }
 

@@ -8,6 +8,9 @@
 //! - a thread that looks and finds, each time that it [gives way](give_way), somebody who
 //!   runs in its place, hops to another core.
 //!
+//! On a core that others want, too, who gives way comes back late, while who sleeps is
+//! woken at once: there, a thread [does not look for long](is_crowded).
+//!
 //! Where the user has given the function one core, all this does nothing.
 
 use std::cell::Cell;
@@ -29,6 +32,10 @@ const SHARED: u32 = 16;
 /// How long a thread stays on a core at least; twice as long after each hop, up to `MAX_STAY`.
 const MIN_STAY: Duration = Duration::from_millis(1);
 const MAX_STAY: Duration = Duration::from_millis(500);
+
+/// After a wait of this length for the core, it is crowded for `CROWDED`.
+const LATE: Duration = Duration::from_micros(500);
+const CROWDED: Duration = Duration::from_millis(20);
 
 /// Threads that LKL's library made.
 static HELPERS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
@@ -71,11 +78,12 @@ struct Place {
     shared: u32,
     since: Option<Instant>,
     stay: Duration,
+    crowded: Option<Instant>,
 }
 
 thread_local! {
     static PLACE: Cell<Place> =
-        const { Cell::new(Place { shared: 0, since: None, stay: MIN_STAY }) };
+        const { Cell::new(Place { shared: 0, since: None, stay: MIN_STAY, crowded: None }) };
 }
 
 /// Lets others run on this core. Goes to another one where that happens each time.
@@ -88,16 +96,25 @@ pub(crate) fn give_way() {
         true => (place.shared + 1).min(SHARED),
         false => place.shared.saturating_sub(1),
     };
+    if now - start > LATE {
+        place.crowded = Some(now + CROWDED);
+    }
     let since = *place.since.get_or_insert(now);
     if place.shared > SHARED / 2 && now - since > place.stay {
         hop();
         // Two that share a core must not hop at the same time for ever.
         let odd = getpid().as_raw_nonzero().get().unsigned_abs() % 4 + 5;
-        place = Place { shared: 0, since: Some(now), stay: (place.stay * odd / 4).min(MAX_STAY) };
+        let stay = (place.stay * odd / 4).min(MAX_STAY);
+        place = Place { shared: 0, since: Some(now), stay, crowded: None };
     } else if now - since > 2 * MAX_STAY {
         place = Place { since: Some(now), stay: MIN_STAY, ..place };
     }
     PLACE.set(place);
+}
+
+/// Whether others want this core, too.
+pub(crate) fn is_crowded() -> bool {
+    PLACE.get().crowded.is_some_and(|until| Instant::now() < until)
 }
 
 /// Moves to another core, if there is one for this thread.

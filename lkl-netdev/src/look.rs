@@ -252,7 +252,7 @@ fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
         let elapsed = start.elapsed();
         if served {
             start = Instant::now();
-        } else if elapsed >= budget {
+        } else if elapsed >= budget || elapsed >= ALONE && cores::is_crowded() {
             if role.leaves_alone() {
                 return false;
             }

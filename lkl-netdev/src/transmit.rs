@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 
 use cable::{Joined, Sender};
-use frames::recorded;
 use shmring::SendError;
 
 use crate::Key;
@@ -96,9 +95,6 @@ impl Transmit {
             };
             let sent = tx.put(len, |room| {
                 buffers.gather(room);
-                // LKL leaves there what was in its memory where buffers do not merge, and
-                // a function would hold the frame back for that long.
-                room.copy_from(recorded::AT.start, &[0; recorded::AT.end - recorded::AT.start]);
                 Ok::<_, ()>(len)
             });
             match sent {

@@ -91,7 +91,7 @@ pub fn run(args: &EachArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    let flows: Vec<_> = programs.iter().map(|it| (it.out, it.flow.clone())).collect();
+    let flows: Vec<_> = programs.iter().filter_map(|it| Some((it.out, it.flow.clone()?))).collect();
     let status = Joint::new(jacks, signals, programs).run(Switch::new(dir)?)?;
     for (out, flow) in flows {
         tell(&args.command[0], if out == 1 { Only::LeftToRight } else { Only::RightToLeft }, &flow);
@@ -136,7 +136,7 @@ fn way(
             program,
             ended: false,
             what: what.to_owned(),
-            flow: flow.clone(),
+            flow: Some(flow.clone()),
             out,
         });
         return Ok(way((output, input), coding));

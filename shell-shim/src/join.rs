@@ -1,7 +1,9 @@
 //! `stdpkt join`: something that is no function at the end of a link.
 
 pub mod driver;
+mod vm;
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::rc::Rc;
@@ -21,6 +23,7 @@ use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
 use driver::{Course, Joint};
+use vm::Machine;
 
 /// Bytes of ring each way between two edges.
 const RING: usize = 1 << 20;
@@ -32,7 +35,10 @@ const RING: usize = 1 << 20;
     stdpkt join frames -- ssh host stdpkt run --left 10.0.0.2/24,at=frames:stdio
   stdpkt join qemu:unix:/tmp/vm
   stdpkt join vde -- vde_plug vde:///run/switch
-  stdpkt join tap:tap0")]
+  stdpkt join tap:tap0
+  stdpkt join --right vhost-user -- qemu-system-x86_64 -m 1G disk.img |
+    stdpkt join --left vhost-user -- qemu-system-x86_64 -m 1G other.img
+  stdpkt join vhost-user:unix:/tmp/one vhost-user:unix:/tmp/two")]
 pub struct JoinArgs {
     /// What is joined to the link: FORMAT, of CMD's standard input and output, or
     /// FORMAT:PLACE. FORMAT is frames, qemu, vde, packet, pcap, pcapng, hex or vhost-user,
@@ -53,7 +59,7 @@ pub struct JoinArgs {
     pub name: NameArg,
 
     /// A program that reads frames from its standard input and writes others to its
-    /// standard output
+    /// standard output; with vhost-user, QEMU, which gets a network card for each edge
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
 }
@@ -67,6 +73,24 @@ enum Plan {
     Links { left: Option<EdgeSpec>, right: Option<EdgeSpec> },
 }
 
+impl Plan {
+    /// On which sides a machine has a card.
+    fn cards(&self) -> Vec<&'static str> {
+        let (left, right) = match self {
+            Plan::Between(one, other) => (Some(one), Some(other)),
+            Plan::Links { left, right } => (left.as_ref(), right.as_ref()),
+        };
+        let of_machine = |spec: Option<&EdgeSpec>| spec.is_some_and(is_card);
+        let sides = [(left, "left"), (right, "right")];
+        sides.into_iter().filter(|(spec, _)| of_machine(*spec)).map(|(_, side)| side).collect()
+    }
+}
+
+/// Whether an edge is a card of a machine that is to be started.
+fn is_card(spec: &EdgeSpec) -> bool {
+    spec.format == Format::VhostUser && spec.place == Place::Command
+}
+
 /// Joins until a link, an edge or CMD ends; returns the exit status.
 ///
 /// # Errors
@@ -78,17 +102,28 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
         fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())
     };
     let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
+    let machine = if plan.cards().is_empty() { None } else { Some(Machine::new(&args.command)?) };
     let dir = RuntimeDir::for_user()?;
     // What can be refused is refused before CMD starts.
     let mut programs = Vec::new();
+    let mut cards = VecDeque::new();
+    if let Some(machine) = machine {
+        let vm::Started { program, what, cards: started } =
+            machine.start(args.name.name.as_deref(), &plan.cards())?;
+        cards.extend(started);
+        programs.push(Course { program, ended: false, what, flow: None, out: 0 });
+    }
     let mut open = |spec: &EdgeSpec, out| match spec {
         EdgeSpec { format: Format::Stream(coding), place: Place::Command } => {
             let Started { program, what, input, output } = start(&args.command)?;
             let flow = Rc::new(Flow::default());
             let [from, to] = [(input, flow.clone()), (output, flow.clone())];
             let edge = StreamEdge::of_programs(&what, *coding, from, to)?;
-            programs.push(Course { program, ended: false, what, flow, out });
+            programs.push(Course { program, ended: false, what, flow: Some(flow), out });
             Ok::<Box<dyn Edge>, anyhow::Error>(Box::new(edge))
+        }
+        EdgeSpec { format: Format::VhostUser, place: Place::Command } => {
+            Ok(cards.pop_front().expect("one for each such edge"))
         }
         spec => spec.open(),
     };
@@ -135,7 +170,13 @@ pub fn start(words: &[String]) -> Result<Started> {
 fn plan(args: &JoinArgs, stdin_is_link: bool, stdout_is_link: bool) -> Result<Plan> {
     let specs = || args.edges.iter().chain(&args.left).chain(&args.right);
     let of_command = specs().filter(|spec| spec.place == Place::Command).count();
+    let cards = specs().filter(|spec| is_card(spec)).count();
     match (of_command, args.command.first()) {
+        (_, None) if cards > 0 => bail!(
+            "CMD is missing: stdpkt join vhost-user -- qemu-system-x86_64 ..., or name the socket of a machine that runs beside, vhost-user:unix:PATH"
+        ),
+        // One machine with two cards.
+        (2, Some(_)) if cards == 2 => {}
         (0, Some(_)) => bail!(
             "CMD carries no frames: give an edge without a place, as in stdpkt join frames -- CMD"
         ),
@@ -214,6 +255,8 @@ mod tests {
             ("qemu:unix:s", true, true, "--left qemu:unix:s"),
             ("qemu:unix:s", false, false, "put `|`"),
             ("frames:stdio", true, true, "second edge"),
+            ("vhost-user", true, false, "qemu-system-x86_64 ..."),
+            ("--left vhost-user --right frames -- kvm", true, true, "both edges are CMD's"),
         ] {
             let error = planned(line, stdin, stdout).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");

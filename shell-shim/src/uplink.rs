@@ -89,7 +89,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     let jacks = vec![Jack::new("uplink".to_owned(), edge, vec![cable])];
     // Only now: the program inherits no blocked signals.
     let signals = Signals::new()?;
-    let course = Course { program, ended: false, what: by.to_string(), flow, out: 0 };
+    let course = Course { program, ended: false, what: by.to_string(), flow: Some(flow), out: 0 };
     Joint::new(jacks, signals, vec![course])
         .of_servants(move || by.failed(&said.so_far()))
         .run(Switch::new(dir)?)

@@ -50,3 +50,4 @@ mod talks;
 mod terminals;
 mod tutorial;
 mod unprivileged;
+mod vm;

@@ -1,6 +1,7 @@
 //! Chains at random: whatever stands between two functions, all bytes that TCP
-//! took and all datagrams arrive, though their sender ends at once. A few by
-//! default; for a long run:
+//! took and all datagrams arrive, though their sender ends at once; and whatever router
+//! on FIFOs ends or is killed meanwhile, all that TCP took arrives, and all datagrams that
+//! are sent once each is there again. A few by default; for a long run:
 //!
 //! ```text
 //! STDPKT_TESTS_CHAINS=500 cargo test -p stdpkt-tests --test e2e property
@@ -9,8 +10,11 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use rustix::process::Signal;
+
 use crate::support::need::{need, need_functions};
-use crate::support::scene::Scene;
+use crate::support::scene::{Play, Scene};
+use crate::support::{WATCHDOG, wait_until};
 
 /// Bytes of a datagram. Two hundred of them fit into a socket that nobody reads.
 const DATAGRAM: u64 = 200;
@@ -80,12 +84,15 @@ impl Chain {
     }
 }
 
+fn runner(cases: u32) -> TestRunner {
+    let wish = std::env::var("STDPKT_TESTS_CHAINS").ok();
+    let cases = wish.map_or(cases, |text| text.parse().expect("a number of chains"));
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
 #[test]
 fn whatever_a_chain_is_all_arrives() {
     need_functions!("bash", "socat");
-    let cases = std::env::var("STDPKT_TESTS_CHAINS").ok();
-    let cases = cases.map_or(6, |text| text.parse().expect("a number of chains"));
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let property = |chain: Chain| {
         let scene = Scene::new();
         let (statuses, outcome) = scene.pipeline(&chain.script());
@@ -98,7 +105,129 @@ fn whatever_a_chain_is_all_arrives() {
         scene.assert_nothing_left();
         Ok(())
     };
-    if let Err(error) = TestRunner::new(config).run(&chains(), property) {
+    if let Err(error) = runner(6).run(&chains(), property) {
+        panic!("{error}");
+    }
+}
+
+/// Routers on FIFOs between a sender and a receiver.
+#[derive(Debug, Clone)]
+struct Restarts {
+    routers: usize,
+    fifo: bool,
+    /// Of each: which router, whether it is killed, and how long until there is another.
+    events: Vec<(usize, bool, u64)>,
+    /// Bytes in each of [`CHUNKS`] pieces, one after the other.
+    bytes: u64,
+    datagrams: u64,
+}
+
+/// A connection that lives as long as routers come and go.
+const CHUNKS: u64 = 50;
+
+fn restarts() -> impl Strategy<Value = Restarts> {
+    let event = (0usize..3, any::<bool>(), 0u64..400);
+    let events = prop::collection::vec(event, 1..5);
+    (1usize..4, any::<bool>(), events, 0u64..100_000, 0u64..=200).prop_map(
+        |(routers, fifo, events, bytes, datagrams)| {
+            let events = events.into_iter().map(|(at, kill, pause)| (at % routers, kill, pause));
+            Restarts { routers, fifo, events: events.collect(), bytes, datagrams }
+        },
+    )
+}
+
+impl Restarts {
+    /// The sides of link `n`, which two FIFOs are.
+    fn sides(&self, n: usize) -> [String; 2] {
+        [format!("r,at=b{n}:a{n},ip=10.0.{n}.1/24"), format!("l,at=a{n}:b{n},ip=10.0.{n}.2/24")]
+    }
+
+    fn run(&self, rest: &str) -> String {
+        let channel = if self.fifo { "--channel fifo" } else { "" };
+        format!("exec stdpkt run {channel} {rest}")
+    }
+
+    fn router(&self, n: usize) -> String {
+        let ([_, left], [right, _]) = (self.sides(n), self.sides(n + 1));
+        let back: String = (0..n).map(|to| format!("--route 10.0.{to}.0/24=10.0.{n}.1 ")).collect();
+        let forth = n + 1;
+        self.run(&format!("--forward --link {left} --link {right} {back} --gateway 10.0.{forth}.2"))
+    }
+
+    fn sender(&self) -> String {
+        let last = format!("10.0.{}.2", self.routers);
+        self.run(&format!(
+            "--link {} --gateway 10.0.0.2 -- bash -c '
+             for ((n = 0; n < {CHUNKS}; n++)); do head -c {} /dev/zero; sleep 0.02; done \
+             | socat -u - TCP:{last}:99,retry=100,interval=0.1
+             until [ -e calm ] && ping -q -c1 -W1 {last} >/dev/null; do sleep 0.02; done
+             exec 3>/dev/udp/{last}/9; printf -v data %0{DATAGRAM}d
+             for ((n = 0; n < {}; n++)); do printf $data >&3; done'",
+            self.sides(0)[0],
+            self.bytes,
+            self.datagrams
+        ))
+    }
+
+    fn receiver(&self) -> String {
+        let n = self.routers;
+        self.run(&format!(
+            "--link {} --gateway 10.0.{n}.1 -- bash -c '
+             socat -u UDP-RECV:9 CREATE:udp & until grep -q :0009 /proc/net/udp; do sleep 0.02; done
+             socat -u TCP-LISTEN:99 CREATE:tcp; touch received; sleep 1000'",
+            self.sides(n)[1]
+        ))
+    }
+
+    /// Routers end and others come in their places, while the connection lives.
+    fn happen<'a>(&self, scene: &'a Scene, routers: &mut [Play<'a>]) {
+        for &(at, kill, pause) in &self.events {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let word = &self.sides(at)[1];
+            wait_until(WATCHDOG, || scene.find_function(word).map(drop).ok_or(word.clone()));
+            let signal = if kill { Signal::KILL } else { Signal::TERM };
+            scene.signal(&scene.function(word), signal);
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            let next = scene.start_sh(&self.router(at));
+            std::mem::replace(&mut routers[at], next).end();
+        }
+        std::fs::write(scene.path("calm"), "").expect("a file");
+    }
+}
+
+#[test]
+fn whatever_is_restarted_all_arrives() {
+    need_functions!("bash", "socat", "ping", "mkfifo");
+    let property = |chain: Restarts| {
+        let scene = Scene::new();
+        let fifos: String = (0..=chain.routers).map(|n| format!("a{n} b{n} ")).collect();
+        prop_assert_eq!(scene.sh(&format!("mkfifo {fifos}")).status, 0);
+        let receiver = scene.start_sh(&chain.receiver());
+        let mut routers: Vec<_> =
+            (0..chain.routers).map(|n| scene.start_sh(&chain.router(n))).collect();
+        let sender = scene.start_sh(&chain.sender());
+        chain.happen(&scene, &mut routers);
+        let sent = sender.end();
+        prop_assert_eq!((sent.status, sent.err.as_str()), (0, ""), "{:?} {:?}", chain, sent);
+        let size = |file: &str| std::fs::metadata(scene.path(file)).map_or(0, |meta| meta.len());
+        // What the sender's end left in the links is still on its way.
+        let expected = [chain.bytes * CHUNKS, chain.datagrams * DATAGRAM];
+        wait_until(WATCHDOG, || {
+            let arrived = [size("tcp"), size("udp")];
+            if arrived == expected {
+                return Ok(());
+            }
+            let counted = scene.sh("stdpkt ls --json").out;
+            Err(format!("{chain:?}: {arrived:?} of {expected:?}: {counted}"))
+        });
+        for play in routers.into_iter().chain([receiver]) {
+            play.signal_group(Signal::TERM);
+            play.end();
+        }
+        scene.assert_nothing_left();
+        Ok(())
+    };
+    if let Err(error) = runner(3).run(&restarts(), property) {
         panic!("{error}");
     }
 }

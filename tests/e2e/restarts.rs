@@ -124,7 +124,7 @@ fn in_its_place(first: &str, cmd: &str, second: &str) -> String {
 #[test]
 fn what_is_sent_while_nobody_is_there_waits_for_the_next() {
     need_functions!("ping", "mkfifo");
-    let cmd = "ping -q -c1 -W5 10.5.0.254 >out && touch up; until [ -e killed ]; do sleep 0.02; done; \
+    let cmd = "ping -q -c1 -W5 10.5.0.254 >out && touch up; until [ -e killed ]; do sleep 0.02; done; sleep 0.4; \
                ping -c1 -W9 10.5.0.254 & sleep 0.1; touch on; wait $!";
     let said = in_its_place("", cmd, "");
     assert!(said.contains("1 received"), "{said}");

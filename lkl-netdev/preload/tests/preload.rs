@@ -43,6 +43,30 @@ fn the_symbol_makes_devices_that_find_each_other() {
     });
 }
 
+/// Where LKL lacks what is needed for it (here there is none at all), devices work without.
+#[test]
+fn who_asks_is_told_once_whether_threads_look() {
+    if std::env::var_os("STDPKT_LOOK").is_some() {
+        return the_symbol_makes_devices_that_find_each_other();
+    }
+    let told = |look: &str| {
+        let out = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "who_asks_is_told_once_whether_threads_look"])
+            .env("STDPKT_LOOK", look)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(out.stderr).unwrap();
+        assert!(out.status.success(), "{err}");
+        err
+    };
+    let line = told("tell");
+    assert_eq!(
+        line.matches("no thread looks while it waits: this LKL has no lkl_host_ops").count(),
+        1
+    );
+    assert_eq!((told("on"), told("off")), (String::new(), String::new()));
+}
+
 #[test]
 fn names_that_lead_nowhere_make_no_device() {
     for bad in ["", "x", "a|b|c", "/nonexistent|/nonexistent", "/dev/null|/dev/null"] {

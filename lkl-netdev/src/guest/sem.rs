@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::sync::{AtomicU32, Mutex, Ordering, lock, wait, wake};
+use crate::sync::{AtomicU32, Mutex, Ordering, fence, lock, wait, wake};
 
 pub(crate) struct Sem<F> {
     /// How often it was posted and not yet taken.
@@ -35,11 +35,13 @@ impl<F> Sem<F> {
         if let Some(fiber) = fibers.pop_front() {
             return Some(fiber);
         }
-        // POST: the count, then the sleepers; see `sleep`. SeqCst, as each side stores
-        // one word and loads the other: one of the two sees the other's.
-        self.count.fetch_add(1, Ordering::SeqCst);
+        // Release, and Acquire in `try_down`: what was done before a post is seen after it.
+        self.count.fetch_add(1, Ordering::Release);
         drop(fibers);
-        if self.sleepers.load(Ordering::SeqCst) != 0 {
+        // POST: each side stores one word and loads the other's. With a fence between, one
+        // of the two sees what the other stored; see `sleep`.
+        fence(Ordering::SeqCst);
+        if self.sleepers.load(Ordering::Relaxed) != 0 {
             wake(&self.count);
         }
         None
@@ -49,9 +51,13 @@ impl<F> Sem<F> {
     pub fn try_down(&self) -> bool {
         let mut count = self.count.load(Ordering::Relaxed);
         while count > 0 {
-            // Acquire, and Release in `up`: what was done before a post is seen after it.
-            match self.count.compare_exchange(count, count - 1, Ordering::SeqCst, Ordering::Relaxed)
-            {
+            // Acquire: see `up`.
+            match self.count.compare_exchange(
+                count,
+                count - 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
@@ -61,12 +67,14 @@ impl<F> Sem<F> {
 
     /// Takes it for a thread of the host, however long that takes.
     pub fn sleep(&self) {
-        // POST, the other side: the sleepers, then the count.
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        // POST, the other side.
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         while !self.try_down() {
             wait(&self.count, 0);
         }
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        // Relaxed: who still sees this one wakes nobody.
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets a kernel thread wait here which does not run any more. It is given back if

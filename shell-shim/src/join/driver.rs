@@ -26,8 +26,8 @@ pub struct Course {
     pub ended: bool,
     /// Its name.
     pub what: String,
-    /// What goes through it.
-    pub flow: Rc<Flow>,
+    /// What goes through it, unless its frames go other ways.
+    pub flow: Option<Rc<Flow>>,
     /// Which of the jacks has the edge that reads what it writes.
     pub out: usize,
 }
@@ -97,6 +97,15 @@ impl Joint {
     fn tell_of_idle(&self) {
         let by = self.decided_by.filter(|_| self.why.is_none());
         let Some(Course { what, flow, .. }) = by.map(|number| &self.programs[number]) else {
+            return;
+        };
+        let Some(flow) = flow else {
+            if self.status == 1 && self.jacks.iter().all(|jack| jack.sent() == 0) {
+                say::note!(
+                    "{what} ended before its card joined, see what it said above: it has to be QEMU 5.1 or later, \
+                     with virtio-net (qemu-system-x86_64 -device help)"
+                );
+            }
             return;
         };
         match (self.status, flow.given(), flow.returned()) {
@@ -290,7 +299,8 @@ impl Driver for Joint {
             Stage::Waiting(stop) => Some(stop.at()),
         };
         let living = matches!(self.stage, Stage::Living) && self.why.is_none();
-        let flows = self.programs.iter().filter(|_| living).filter_map(|it| it.flow.deadline());
+        let flows =
+            self.programs.iter().filter(|_| living).filter_map(|it| it.flow.as_ref()?.deadline());
         self.jacks.iter().filter_map(Jack::deadline).chain(stage).chain(flows).min()
     }
 
@@ -298,7 +308,9 @@ impl Driver for Joint {
         self.jacks.iter_mut().try_for_each(Jack::on_time)?;
         match &mut self.stage {
             Stage::Living if self.why.is_none() => {
-                self.programs.iter().for_each(|course| course.flow.tell(&course.what));
+                for Course { what, flow, .. } in &self.programs {
+                    flow.iter().for_each(|flow| flow.tell(what));
+                }
             }
             Stage::Waiting(stop) => {
                 if let Some(signal) = stop.due().and_then(|it| Signal::from_named_raw(it as i32)) {

@@ -1,6 +1,6 @@
 //! A function that another process holds: the side of the function.
 //!
-//! What the two say to each other is in [`holder`](super::holder).
+//! What the two say to each other is in `holder`.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

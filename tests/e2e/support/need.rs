@@ -5,7 +5,7 @@
 //! `STDPKT_TESTS_MAY_LACK` apart.
 
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -29,7 +29,7 @@ pub(crate) use {need, need_functions};
 
 /// Whether all of `needs` is there: programs by name, devices by path,
 /// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
-/// users, `LKL_DIR` for a built LKL there, `vde_plug slirp://` for that plugin.
+/// users, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
     if lacking.is_empty() {
@@ -52,6 +52,7 @@ fn is_there(what: &str) -> bool {
         "namespaces" => namespaces(),
         "user namespaces" => user_namespaces(),
         "LKL_DIR" => lkl_dir().is_some(),
+        "guest kernel" => guest_kernel().is_some(),
         "vde_plug slirp://" => succeeds("sh", &["-c", "ls /usr/lib/*/vdeplug/libvdeplug_slirp.so"]),
         device if device.starts_with('/') => {
             OpenOptions::new().read(true).write(true).open(device).is_ok()
@@ -64,6 +65,20 @@ fn is_there(what: &str) -> bool {
 pub fn lkl_dir() -> Option<PathBuf> {
     let dir = PathBuf::from(std::env::var_os("LKL_DIR")?);
     dir.join("lib/hijack/liblkl-hijack.so").is_file().then_some(dir)
+}
+
+/// The newest kernel of this host whose modules are there, and where these are.
+pub fn guest_kernel() -> Option<(PathBuf, PathBuf)> {
+    let names = std::fs::read_dir("/boot").ok()?.flatten();
+    let mut names: Vec<_> = names.filter_map(|it| it.file_name().into_string().ok()).collect();
+    names.sort();
+    let versions = names.iter().rev().filter_map(|name| name.strip_prefix("vmlinuz-"));
+    let both = versions.map(|version| {
+        let modules = Path::new("/lib/modules").join(version).join("kernel");
+        (Path::new("/boot").join(format!("vmlinuz-{version}")), modules)
+    });
+    let mut both = both.filter(|(_, modules)| modules.join("drivers/net/virtio_net.ko").exists());
+    both.next()
 }
 
 /// Where `program` is, as the shell would find it.

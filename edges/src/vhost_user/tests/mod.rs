@@ -1,0 +1,5 @@
+//! The back end against a front end of ours.
+
+mod front_end;
+mod hostile;
+mod orderly;

@@ -1,0 +1,115 @@
+//! Virtual machines at the ends of links: QEMU, with an emulated processor.
+
+mod guest;
+mod mistakes;
+mod restarts;
+mod testpmd;
+
+use guest::{machine, need_guests, said};
+
+use crate::support::need::{need, need_functions};
+use crate::support::procs::Process;
+use crate::support::scene::Scene;
+
+/// Asks until somebody answers.
+const FIND: &str = "until ping -q -c1 -W1 $1 >/dev/null; do :; done";
+
+/// A function's CMD that sleeps.
+fn sleeper(scene: &Scene) -> Option<Process> {
+    scene.processes().into_iter().find(|it| it.name == "sleep")
+}
+
+/// The first lines of a guest's script: its address, and how it finds somebody.
+fn up(address: &str) -> String {
+    format!("ip addr add {address}/24 dev eth0; ip link set eth0 up\nfind() {{ {FIND}; }}\n")
+}
+
+#[test]
+fn a_machine_joins_a_function_and_whole_segments_cross() {
+    need_guests!("socat");
+    let scene = Scene::new();
+    // 8 MiB each way. What the card counts is what crossed the ring.
+    let script = up("10.0.0.2")
+        + "find 10.0.0.1
+           ping -q -c3 10.0.0.1
+           dd if=/dev/zero bs=64k count=128 | nc 10.0.0.1 1000
+           nc 10.0.0.1 1001 </dev/null | wc -c
+           set -- $(grep eth0 /proc/net/dev)
+           echo received $2 bytes in $3 frames, sent ${10} in ${11}";
+    let outcome = scene.sh(&format!(
+        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+             socat -u TCP-LISTEN:1000,reuseaddr SYSTEM:\"wc -c\" &
+             exec socat -u SYSTEM:\"head -c 8388608 /dev/zero\" TCP-LISTEN:1001,reuseaddr' \
+         | stdpkt join --left vhost-user -- {}",
+        machine(&scene, "vm", &script)
+    ));
+    let log = said(&scene, "vm");
+    assert!(log.contains(" 0% packet loss"), "{log}\n{outcome:?}");
+    assert_eq!(log.matches("8388608").count(), 1, "{log}\n{outcome:?}");
+    assert!(outcome.err.contains("8388608"), "{log}\n{outcome:?}");
+    let (_, counts) = log.split_once("received ").unwrap_or_else(|| panic!("{log}\n{outcome:?}"));
+    let numbers: Vec<u64> = counts
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .take(4)
+        .collect();
+    println!("{counts}");
+    assert!(numbers[0] > 8 << 20 && numbers[2] > 8 << 20, "{log}");
+    // Frames of 1500 bytes, and acknowledgements of the other way, would be 5592 and more.
+    assert!(numbers[1] < 3000 && numbers[3] < 3000, "no whole segments: {log}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn two_machines_with_a_router_that_translates() {
+    need_guests!("iptables");
+    let scene = Scene::new();
+    let client = up("192.168.0.1")
+        + "ip route add default via 192.168.0.254
+           find 8.8.8.8
+           until nc 8.8.8.8 1000 </dev/null; do usleep 200000; done";
+    // It says by whom it is asked.
+    let server = up("8.8.8.8") + "nc -l -p 1000 -e netstat -tn; sleep 1000";
+    let outcome = scene.sh(&format!(
+        "stdpkt join --right vhost-user -- {} \
+         | stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
+               --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
+         | stdpkt join --left vhost-user -- {}",
+        machine(&scene, "client", &client),
+        machine(&scene, "server", &server)
+    ));
+    let log = said(&scene, "client");
+    let asked = log.lines().find(|line| line.contains("8.8.8.8:1000"));
+    assert!(asked.is_some_and(|line| line.contains("8.8.8.4:")), "{log}\n{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_machine_leases_its_address_to_another_behind_tee() {
+    need_guests!("tcpdump");
+    let scene = Scene::new();
+    let server = up("10.0.0.1")
+        + "printf 'start 10.0.0.7\\nend 10.0.0.7\\ninterface eth0\\noption subnet 255.255.255.0\\nlease_file /tmp/l\\n' >/etc/c
+           touch /tmp/l; udhcpd -f /etc/c";
+    let client = "ip link set eth0 up
+        printf '#!/bin/sh\\n[ \"$1\" != bound ] || ip addr add $ip/24 dev eth0\\n' >/bin/bound; chmod 755 /bin/bound
+        until udhcpc -i eth0 -n -q -t 10 -T 1 -s /bin/bound; do :; done
+        ping -q -c3 -s 1400 10.0.0.1
+        ip addr show eth0";
+    let outcome = scene.sh(&format!(
+        "stdpkt join vhost-user -- {} | stdpkt tee x.pcap | stdpkt join vhost-user -- {}
+         echo $?; tcpdump -nr x.pcap",
+        machine(&scene, "server", &server),
+        machine(&scene, "client", client)
+    ));
+    let log = said(&scene, "client");
+    assert!(
+        log.contains("inet 10.0.0.7/24") && log.contains(" 0% packet loss"),
+        "{log}\n{outcome:?}"
+    );
+    for part in ["BOOTP/DHCP, Request from 02:76:", "10.0.0.7 > 10.0.0.1: ICMP echo request", "0\n"]
+    {
+        assert!(outcome.out.contains(part), "{outcome:?}");
+    }
+    scene.assert_nothing_left();
+}
