@@ -7,7 +7,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
     send, socket_with,
 };
-use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};

@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::need::{need, need_functions};
-use rustix::process::Signal;
 
 use crate::support::scene::Scene;
 use crate::support::{SOON, wait_until};

@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Instant;
 
-use rustix::process::Signal;
-
 use crate::support::chains::three;
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
