@@ -122,6 +122,14 @@ impl Reader {
         }
     }
 
+    /// The packet of the frame that was read last, of a capture.
+    pub fn packet(&self) -> Option<&[u8]> {
+        match self {
+            Reader::Framed(..) => None,
+            Reader::Capture(capture) => capture.frame.get(VNET_LEN..),
+        }
+    }
+
     /// The stream has ended; [`Reader::read`] may have last frames.
     pub fn end(&mut self) {
         if let Reader::Capture(capture) = self {

@@ -1,7 +1,11 @@
 //! What goes into a program and comes out of it, and what to say of that while it lives.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+
+use shmring::Bytes;
+
+use crate::matching::Matching;
 
 /// A program that has got frames and has written nothing for so long may hold them back.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -13,6 +17,8 @@ const AFTERLIFE: Duration = Duration::from_secs(1);
 pub struct Flow {
     given: Cell<u64>,
     returned: Cell<u64>,
+    /// Where what comes back is what was given.
+    matching: Option<RefCell<Matching>>,
     /// When the first was given, until something came back or that was told.
     waits_since: Cell<Option<Instant>>,
     /// Bytes came, be they frames or not.
@@ -23,6 +29,16 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Of a filter: tells what it returned as it was from what it wrote itself.
+    pub fn of_filter() -> Flow {
+        Flow { matching: Some(RefCell::default()), ..Flow::default() }
+    }
+
+    /// Frames that came back as they were, of a filter.
+    pub fn unchanged(&self) -> u64 {
+        self.matching.as_ref().map_or(0, |matching| matching.borrow().unchanged())
+    }
+
     /// Frames that were written to it.
     pub fn given(&self) -> u64 {
         self.given.get()
@@ -33,13 +49,19 @@ impl Flow {
         self.returned.get()
     }
 
-    pub(crate) fn give(&self) {
+    pub(crate) fn give(&self, frame: Bytes<'_>) {
+        if let Some(matching) = &self.matching {
+            matching.borrow_mut().give(frame);
+        }
         if self.given.replace(self.given() + 1) == 0 && !self.spoke.get() {
             self.waits_since.set(Some(Instant::now()));
         }
     }
 
-    pub(crate) fn take_back(&self) {
+    pub(crate) fn take_back(&self, packet: Option<&[u8]>) {
+        if let (Some(matching), Some(packet)) = (&self.matching, packet) {
+            matching.borrow_mut().take_back(packet);
+        }
         self.returned.set(self.returned() + 1);
     }
 

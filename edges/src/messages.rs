@@ -11,10 +11,12 @@ use frames::{ETHERNET_LEN, Framing, MAX_FRAME, VNET_LEN, begins, not_ethernet};
 use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use shmring::board::{Meter, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::guests::{Guests, News};
 use crate::patience::Patience;
+use crate::shown::meter;
 use crate::unix::{Correspondent, Listener};
 
 /// Messages as an edge. They are complete packets, without a header of their own.
@@ -31,6 +33,9 @@ pub struct MessageEdge {
     told: bool,
     over: bool,
     guests: Guests,
+    /// What `stdpkt ls` shows.
+    came: Meter,
+    went: Meter,
 }
 
 impl MessageEdge {
@@ -65,6 +70,8 @@ impl MessageEdge {
             told: false,
             over: false,
             guests: Guests::new(listener)?,
+            came: meter(what, "packet", Way::In)?,
+            went: meter(what, "packet", Way::Out)?,
         })
     }
 
@@ -143,17 +150,20 @@ impl Edge for MessageEdge {
                     match wrong {
                         None => {
                             let at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
-                            return Ok(at + room.copy_from(at, message));
+                            let len = at + room.copy_from(at, message);
+                            self.came.passed(len);
+                            return Ok(len);
                         }
-                        Some(wrong) if !self.told => {
-                            self.told = true;
-                            say::error!(
-                                "{}: {wrong}, which is no frame; it says {}",
-                                self.what,
-                                begins(message)
-                            );
+                        Some(wrong) => {
+                            self.came.dropped();
+                            if !std::mem::replace(&mut self.told, true) {
+                                say::error!(
+                                    "{}: {wrong}, which is no frame; it says {}",
+                                    self.what,
+                                    begins(message)
+                                );
+                            }
                         }
-                        Some(_) => {}
                     }
                 }
                 Err(Errno::INTR) => {}
@@ -180,6 +190,7 @@ impl Edge for MessageEdge {
         match sent {
             Ok(_) => {
                 self.patience.moved();
+                self.went.passed(frame.len());
                 Ok(())
             }
             // Another's full queue gives no event: like a cable that is not there.

@@ -65,6 +65,11 @@ impl Program {
         Ok(Ok(Program { child, pidfd }))
     }
 
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// The same for one that does not see that its frames have come to an end: it is
     /// told to end when this process is killed.
     ///

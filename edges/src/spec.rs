@@ -206,6 +206,9 @@ fn standard(fd: std::io::Result<OwnedFd>, what: &str, access: OFlags) -> Result<
         OFlags::RDONLY => end.reopen_to_read(),
         _ => end.reopen_to_write(),
     };
+    if let Ok(fd) = &own {
+        let _ = shmring::enlarge(fd); // a smaller one is slower, and does as well
+    }
     match own {
         Err(LinkError::NotOurs { .. }) => {
             let fd = end.as_fd().try_clone_to_owned()?;

@@ -10,13 +10,14 @@ use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
 use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
-use shmring::board::{Board, Form, Meter, Posting, Way};
+use shmring::board::{Meter, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::codec::{Coding, Reader, Writer};
 use crate::flow::Flow;
 use crate::guests::{Guests, News};
 use crate::patience::Patience;
+use crate::shown::meter;
 use crate::unix::{Listener, twice};
 
 /// Bytes that are gathered before they are written, and more than which are not taken
@@ -145,23 +146,10 @@ impl StreamEdge {
             sent: 0,
             gathered: 0,
             patience: Patience::default(),
-            came: self.meter(Way::In)?,
-            went: self.meter(Way::Out)?,
+            came: meter(&self.what, self.coding.input.name(), Way::In)?,
+            went: meter(&self.what, self.coding.output.name(), Way::Out)?,
         });
         Ok(())
-    }
-
-    fn meter(&self, way: Way) -> Result<Meter> {
-        let board = Board::of_this_process().context("memory for stdpkt ls")?;
-        let label = match way {
-            Way::In => self.coding.input.name(),
-            _ => self.coding.output.name(),
-        };
-        let (pipe, medium, what) = ((0, 0), (0, 0), self.what.clone());
-        let mut meter = Meter::default();
-        let label = label.to_owned();
-        meter.show(board.post(&Posting { form: Form::Edge, way, pipe, medium, label, what }));
-        Ok(meter)
     }
 
     /// The input has come to its end, or to nonsense, of which this says why unless
@@ -287,7 +275,7 @@ impl Edge for StreamEdge {
                 Ok(Some(len)) => {
                     stream.came.passed(len);
                     if let Some((from, _)) = &self.flows {
-                        from.take_back();
+                        from.take_back(stream.reader.packet());
                     }
                     return Ok(len);
                 }
@@ -340,7 +328,7 @@ impl Edge for StreamEdge {
         stream.went.passed(frame.len());
         stream.gathered += 1;
         if let Some((_, to)) = &self.flows {
-            to.give();
+            to.give(frame);
         }
         Ok(())
     }

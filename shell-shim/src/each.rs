@@ -18,6 +18,7 @@ use shmring::{Offer, RuntimeDir};
 
 use crate::filters::dump::FormatArg;
 use crate::filters::{left, offer, right};
+use crate::join::descendants::Descendants;
 use crate::join::driver::{Course, Joint};
 use crate::join::start;
 use crate::name::NameArg;
@@ -75,6 +76,7 @@ pub fn run(args: &EachArgs) -> Result<u8> {
     let command = (args.command[0].as_str(), &command[..]);
     let coding = Coding::Capture(args.format.format());
     let mut programs = Vec::new();
+    let descendants = Descendants::adopt()?;
     let there = way(args.only != Some(Only::RightToLeft), command, coding, 1, &mut programs)?;
     let back = way(args.only != Some(Only::LeftToRight), command, coding, 0, &mut programs)?;
     // Each link's edge is what goes into one way and what comes out of the other.
@@ -92,22 +94,27 @@ pub fn run(args: &EachArgs) -> Result<u8> {
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
     let flows: Vec<_> = programs.iter().filter_map(|it| Some((it.out, it.flow.clone()?))).collect();
-    let status = Joint::new(jacks, signals, programs).run(Switch::new(dir)?)?;
+    let status = Joint::new(jacks, signals, programs, descendants).run(Switch::new(dir)?)?;
     for (out, flow) in flows {
         tell(&args.command[0], if out == 1 { Only::LeftToRight } else { Only::RightToLeft }, &flow);
     }
     Ok(status)
 }
 
-/// Says what did not come through, if anything did not.
+/// Says what did not come through as it was, if anything did not.
 fn tell(what: &str, direction: Only, flow: &Flow) {
-    let (given, returned) = (flow.given(), flow.returned());
+    let (given, returned, unchanged) = (flow.given(), flow.returned(), flow.unchanged());
     let way = match direction {
         Only::LeftToRight => "left to right",
         Only::RightToLeft => "right to left",
     };
-    if let Some(dropped) = given.checked_sub(returned).filter(|dropped| *dropped > 0) {
-        say::note!("{what} dropped {dropped} of {given} frames from {way}");
+    match (given - unchanged, returned - unchanged) {
+        (0, 0) => {}
+        (dropped, 0) => say::note!("{what} dropped {dropped} of {given} frames from {way}"),
+        (0, added) => say::note!("{what} added {added} frames to {given} from {way}"),
+        (missing, others) => say::note!(
+            "{what} dropped or changed {missing} of {given} frames from {way}, and wrote {others} others"
+        ),
     }
 }
 
@@ -125,7 +132,7 @@ fn way(
     out: usize,
     programs: &mut Vec<Course>,
 ) -> Result<Way> {
-    let flow = Rc::new(Flow::default());
+    let flow = Rc::new(if filtered { Flow::of_filter() } else { Flow::default() });
     let way = |(into, out_of): (OwnedFd, OwnedFd), coding| Way {
         into: (into, flow.clone(), coding),
         out_of: (out_of, flow.clone(), coding),

@@ -1,5 +1,6 @@
 //! `stdpkt join`: something that is no function at the end of a link.
 
+pub mod descendants;
 pub mod driver;
 mod vm;
 
@@ -22,6 +23,7 @@ use crate::filters::{left, offer, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
+use descendants::Descendants;
 use driver::{Course, Joint};
 use vm::Machine;
 
@@ -104,6 +106,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
     let machine = if plan.cards().is_empty() { None } else { Some(Machine::new(&args.command)?) };
     let dir = RuntimeDir::for_user()?;
+    let descendants = Descendants::adopt()?;
     // What can be refused is refused before CMD starts.
     let mut programs = Vec::new();
     let mut cards = VecDeque::new();
@@ -152,7 +155,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, programs).run(Switch::new(dir)?)
+    Joint::new(jacks, signals, programs, descendants).run(Switch::new(dir)?)
 }
 
 /// Starts a program for its standard input and output.

@@ -13,6 +13,7 @@ use clap::Args;
 use shmring::{Offer, RuntimeDir};
 
 use crate::filters::{left, offer};
+use crate::join::descendants::Descendants;
 use crate::join::driver::{Course, Joint};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
@@ -79,6 +80,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
             "the uplink leads nowhere: this network namespace has no route (ip route); run it where there is one"
         );
     }
+    let descendants = Descendants::adopt()?;
     let Uplink { program, mut said, flow, edge, sockets: _sockets } = by.start(args)?;
     say::note!(
         "uplink by {by}: 10.0.2.15/24, gateway 10.0.2.2, name server 10.0.2.3, MTU {}",
@@ -90,7 +92,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     // Only now: the program inherits no blocked signals.
     let signals = Signals::new()?;
     let course = Course { program, ended: false, what: by.to_string(), flow: Some(flow), out: 0 };
-    Joint::new(jacks, signals, vec![course])
+    Joint::new(jacks, signals, vec![course], descendants)
         .of_servants(move || by.failed(&said.so_far()))
         .run(Switch::new(dir)?)
 }

@@ -29,6 +29,7 @@ mod kills;
 mod late;
 mod lkl;
 mod ls;
+mod many;
 mod meeting;
 mod metrics;
 mod mistakes;

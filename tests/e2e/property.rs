@@ -208,7 +208,9 @@ fn whatever_is_restarted_all_arrives() {
         let sender = scene.start_sh(&chain.sender());
         chain.happen(&scene, &mut routers);
         let sent = sender.end();
-        prop_assert_eq!((sent.status, sent.err.as_str()), (0, ""), "{:?} {:?}", chain, sent);
+        // On a machine with much to do it may be told whom it waits for.
+        let said = sent.err.lines().any(|line| !line.contains(": waiting for another stdpkt on "));
+        prop_assert!(sent.status == 0 && !said, "{:?} {:?}", chain, sent);
         let size = |file: &str| std::fs::metadata(scene.path(file)).map_or(0, |meta| meta.len());
         // What the sender's end left in the links is still on its way.
         let expected = [chain.bytes * CHUNKS, chain.datagrams * DATAGRAM];

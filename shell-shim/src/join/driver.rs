@@ -11,6 +11,7 @@ use edges::program::Program;
 use nix::sys::epoll::EpollFlags;
 use rustix::process::Signal;
 
+use super::descendants::Descendants;
 use crate::door::Door;
 use crate::run::signals::Signals;
 use crate::run::stop::Stop;
@@ -38,6 +39,7 @@ pub struct Joint {
     signals: Signals,
     door: Option<Door>,
     programs: Vec<Course>,
+    descendants: Descendants,
     /// They are ours, not the user's: how they end when told to is nobody's business,
     /// and of themselves they end for a reason that this tells.
     why: Option<Box<dyn FnMut() -> String>>,
@@ -66,15 +68,21 @@ enum Stage {
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const DOOR: u32 = 1;
-const PROGRAMS: u32 = 2;
+const DESCENDANTS: u32 = 2;
+const PROGRAMS: u32 = 3;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
     /// A joint that nobody drives yet.
-    pub fn new(jacks: Vec<Jack<Box<dyn Edge>>>, signals: Signals, programs: Vec<Course>) -> Joint {
+    pub fn new(
+        jacks: Vec<Jack<Box<dyn Edge>>>,
+        signals: Signals,
+        programs: Vec<Course>,
+        descendants: Descendants,
+    ) -> Joint {
         let (why, status, decided_by) = (None, 0, None);
         let (door, stage) = (Door::open(), Stage::Living);
-        Joint { jacks, signals, door, programs, why, status, decided_by, stage }
+        Joint { jacks, signals, door, programs, descendants, why, status, decided_by, stage }
     }
 
     /// The programs are ours, not the user's. `why` they ended of themselves.
@@ -87,6 +95,7 @@ impl Joint {
     /// # Errors
     /// One line that names the edge or link.
     pub fn run(mut self, mut switch: Switch) -> Result<u8> {
+        self.descendants.listen()?;
         let status = switch.run(&mut self)?;
         self.tell_of_idle();
         self.jacks.iter_mut().for_each(Jack::close);
@@ -124,6 +133,9 @@ impl Joint {
     fn program_ended(&mut self, number: usize, status: u8) {
         if std::mem::replace(&mut self.programs[number].ended, true) {
             return; // a pidfd tells that it is reaped, too
+        }
+        if self.programs.iter().all(|it| it.ended) {
+            self.descendants.end();
         }
         // It may have written something since the last look.
         self.jacks.iter_mut().for_each(Jack::woken);
@@ -236,6 +248,7 @@ impl Driver for Joint {
         if let Some(door) = &self.door {
             watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        watch(DESCENDANTS, self.descendants.as_fd(), EpollFlags::EPOLLIN)?;
         for (number, course) in (PROGRAMS..).zip(&self.programs) {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
             watch(number, course.program.as_fd(), flags)?;
@@ -265,6 +278,10 @@ impl Driver for Joint {
                 let refusal = call.request.not_here();
                 call.answer(Err(refusal));
             }),
+            DESCENDANTS => {
+                let programs: Vec<i32> = self.programs.iter().map(|it| it.program.id()).collect();
+                self.descendants.bury(&programs);
+            }
             number @ EDGES.. => self.jacks[(number - EDGES) as usize].woken(),
             number => {
                 let number = (number - PROGRAMS) as usize;

@@ -50,12 +50,14 @@ pub enum StackArg {
   stdpkt run --lkl-config env -- ping 8.8.8.8")]
 pub struct RunArgs {
     /// Address of the interface `left`, joined to standard input (repeatable), or none;
-    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio
-    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    /// with `,at=EDGE` to what `stdpkt join` joins, as in 10.0.0.2/24,at=frames:stdio. With
+    /// `,dev=NAME` before that the interface has that name: with --netns, a TAP that
+    /// exists there
+    #[arg(long, value_name = "CIDR[,dev=NAME][,at=EDGE]", value_parser = EndSpec::parse)]
     pub left: Vec<EndSpec>,
 
     /// Address of the interface `right`, joined to standard output, likewise
-    #[arg(long, value_name = "CIDR[,at=EDGE]", value_parser = EndSpec::parse)]
+    #[arg(long, value_name = "CIDR[,dev=NAME][,at=EDGE]", value_parser = EndSpec::parse)]
     pub right: Vec<EndSpec>,
 
     /// A further interface on a FIFO: NAME,at=PATH (both ways over one FIFO) or

@@ -1,4 +1,5 @@
-//! `--link NAME,at=PATH|RX:TX|EDGE,ip=CIDR`, and `CIDR,at=EDGE` of `--left` and `--right`.
+//! `--link NAME,at=PATH|RX:TX|EDGE,ip=CIDR`, and `CIDR,dev=NAME,at=EDGE` of `--left` and
+//! `--right`.
 
 use std::path::PathBuf;
 
@@ -10,6 +11,8 @@ use ipnet::IpNet;
 pub struct EndSpec {
     /// The address, unless it has none.
     pub ip: Option<IpNet>,
+    /// What the interface is called, if not as the option.
+    pub dev: Option<String>,
     /// In the place of standard input or output.
     pub at: Option<EdgeSpec>,
 }
@@ -24,8 +27,12 @@ impl EndSpec {
             Some((ip, at)) => (ip, Some(edge(at)?)),
             None => (text, None),
         };
+        let (ip, dev) = match ip.split_once(",dev=") {
+            Some((ip, dev)) => (ip, Some(dev.to_owned())),
+            None => (ip, None),
+        };
         let ip = if ip == "none" { None } else { Some(super::values::cidr(ip)?) };
-        Ok(EndSpec { ip, at })
+        Ok(EndSpec { ip, dev, at })
     }
 }
 
@@ -130,6 +137,8 @@ mod tests {
         assert_eq!(path.at, At::Both("./qemu".into()));
         let end = EndSpec::parse("10.0.0.2/24,at=frames:stdio").unwrap();
         assert_eq!(end.at.unwrap().to_string(), "frames:stdio");
+        let end = EndSpec::parse("none,dev=tap0,at=frames:stdio").unwrap();
+        assert_eq!((end.ip, end.dev.as_deref(), end.at.is_some()), (None, Some("tap0"), true));
         assert!(EndSpec::parse("10.0.0.2/24,at=frames").unwrap_err().contains("frames:stdio"));
         assert!(EndSpec::parse("10.0.0.2/24,at=/tmp/f").unwrap_err().contains("no format"));
     }

@@ -32,7 +32,7 @@ use crate::host::see_check;
 use crate::stack::keeper::{Keeper, Links, inside_of_this_process};
 use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
-use crate::stack::{namespace, netlink, sysctl};
+use crate::stack::{lent, namespace, netlink, sysctl};
 use crate::succession::heir;
 use after::After;
 use args::{RunArgs, StackArg};
@@ -118,12 +118,20 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
         keeper = Some(Keeper::start(owned, &args.dns).map_err(see_check)?);
     }
     let signals = Signals::new()?;
-    let tap = |interface: &Interface| Tap::create(&interface.name).map_err(see_check);
+    // In a namespace that exists a TAP that exists is the interface itself.
+    let mut given = Vec::new();
+    let tap = |interface: &Interface| match existing.is_some() && lent::exists(&interface.name) {
+        true => Tap::attach(&interface.name).inspect(|_| given.push(interface.name.clone())),
+        false => Tap::create(&interface.name).map_err(see_check),
+    };
     let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
+    let mut _lent = None;
     if existing.is_none() {
         taps.iter().try_for_each(Tap::leave_to_namespace)?;
+        netlink::configure(&network)?;
+    } else {
+        _lent = Some(lent::configure(&network, given)?);
     }
-    netlink::configure(&network)?;
     if args.forward {
         sysctl::forward(args.netns.as_ref().map(|_| &network))?;
     }

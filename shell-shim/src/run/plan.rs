@@ -121,17 +121,25 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// `left` or `right`, on a standard descriptor unless an edge is there.
-    fn end(&mut self, name: &str, specs: &[EndSpec], role: Role) -> Result<()> {
+    fn end(&mut self, as_called: &str, specs: &[EndSpec], role: Role) -> Result<()> {
         let mut edges = specs.iter().filter_map(|spec| spec.at.as_ref());
         let plug = match (specs, edges.next(), edges.next()) {
             ([], ..) => return Ok(()),
             (_, None, _) => {
                 let end = self.standard(role)?;
-                Plug::Cables(vec![self.cable(name, end, true, true)])
+                Plug::Cables(vec![self.cable(as_called, end, true, true)])
             }
             (_, Some(edge), None) => self.edge(edge)?,
             (_, Some(_), Some(_)) => bail!("an interface is joined to one edge: give at= once"),
         };
+        let mut names = specs.iter().filter_map(|spec| spec.dev.as_deref());
+        let (name, other) = (names.next().unwrap_or(as_called), names.next());
+        if other.is_some() {
+            bail!("an interface has one name: give dev= once");
+        }
+        if self.args.stack == StackArg::Lkl && name != as_called {
+            bail!("dev={name}: LKL's interfaces are eth0, eth1, ...: leave it out");
+        }
         self.add(name, specs.iter().filter_map(|spec| spec.ip).collect(), plug)
     }
 

@@ -14,6 +14,7 @@ pub mod addresses;
 mod ask;
 pub mod backlog;
 pub mod keeper;
+pub mod lent;
 pub mod lkl;
 pub mod namespace;
 pub mod netlink;

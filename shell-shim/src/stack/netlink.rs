@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
 use super::network::{BRIDGE, DEFAULT_MTU, Interface, Network, Route};
@@ -25,30 +26,59 @@ use super::{next_hops, sysctl};
 /// As [`Network::check`], or one line with what the kernel refused.
 pub fn configure(network: &Network) -> Result<()> {
     network.check()?;
-    network.interfaces.iter().for_each(silence);
     talk(async |handle| {
         let lo = handle.link().change(LinkUnspec::new_with_name("lo").up().build());
         lo.execute().await.map_err(refused).context("interface lo")?;
-        let bridge = network.bridge.then(|| switch(&network.interfaces));
-        if let Some(bridge) = &bridge {
-            let make = handle.link().add(LinkBridge::new(BRIDGE).build());
-            make.execute().await.map_err(refused).context(BRIDGE)?;
-            silence(bridge);
-        }
-        for interface in network.interfaces.iter().chain(&bridge) {
-            bring_up(&handle, interface, network.bridge)
-                .await
-                .with_context(|| format!("interface {}", interface.name))?;
-        }
-        for route in network.routed() {
-            let Route { dest, via } = route;
-            let out = if network.bridge { BRIDGE } else { &network.outgoing(route)?.name };
-            add_route(&handle, route, out)
-                .await
-                .with_context(|| format!("route {dest} via {via}"))?;
-        }
-        Ok(())
+        make(&handle, network, &mut Made::default()).await
     })
+}
+
+/// What was made that does not go with the function's own interfaces.
+#[derive(Default)]
+pub(super) struct Made {
+    /// Interfaces that were there before.
+    pub given: Vec<String>,
+    /// Addresses of these...
+    pub addresses: Vec<(String, IpNet)>,
+    /// ...and routes over them.
+    pub routes: Vec<(Route, String)>,
+    /// [`BRIDGE`].
+    pub bridge: bool,
+}
+
+pub(super) async fn make(handle: &Handle, network: &Network, made: &mut Made) -> Result<()> {
+    let is_given = |interface: &Interface| made.given.contains(&interface.name);
+    network.interfaces.iter().filter(|it| !is_given(it)).for_each(silence);
+    let bridge = network.bridge.then(|| switch(&network.interfaces));
+    if let Some(bridge) = &bridge {
+        let make = handle.link().add(LinkBridge::new(BRIDGE).build());
+        make.execute().await.map_err(refused).context(BRIDGE)?;
+        silence(bridge);
+        made.bridge = true;
+    }
+    for interface in network.interfaces.iter().chain(&bridge) {
+        let port = network.bridge && interface.name != BRIDGE;
+        let context = || format!("interface {}", interface.name);
+        let is_given = made.given.contains(&interface.name);
+        if !is_given {
+            bring_up(handle, interface, port).await.with_context(context)?;
+        }
+        for address in interface.addresses.iter().filter(|_| !port) {
+            add_address(handle, &interface.name, address).await.with_context(context)?;
+            if is_given {
+                made.addresses.push((interface.name.clone(), *address));
+            }
+        }
+    }
+    for route in network.routed() {
+        let Route { dest, via } = route;
+        let out = if network.bridge { BRIDGE } else { &network.outgoing(route)?.name };
+        add_route(handle, route, out).await.with_context(|| format!("route {dest} via {via}"))?;
+        if made.given.iter().any(|given| given == out) {
+            made.routes.push((route, out.to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Makes a veth pair: `name` here, `peer` in the network namespace of the
@@ -67,7 +97,7 @@ pub fn add_veth(name: &str, peer: &str, pid: u32) -> Result<()> {
 }
 
 /// Runs a conversation with the kernel.
-fn talk(conversation: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
+pub(super) fn talk(conversation: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().context("rtnetlink")?;
     runtime.block_on(async {
@@ -113,9 +143,8 @@ fn switch(ports: &[Interface]) -> Interface {
     }
 }
 
-/// `port`: whether interfaces but the switch are its ports, without addresses.
+/// `port`: whether it is a port of the switch.
 async fn bring_up(handle: &Handle, interface: &Interface, port: bool) -> Result<()> {
-    let port = port && interface.name != BRIDGE;
     let index = if_nametoindex(interface.name.as_str()).map_err(|errno| match errno {
         Errno::ENODEV => Error::msg("it does not exist"),
         other => other.into(),
@@ -128,27 +157,32 @@ async fn bring_up(handle: &Handle, interface: &Interface, port: bool) -> Result<
     }
     handle.link().change(link.build()).execute().await.map_err(refused)?;
     next_hops::ask_again_soon(handle, index);
-    for address in interface.addresses.iter().filter(|_| !port) {
-        let mut request = handle.address().add(index, address.addr(), address.prefix_len());
-        if let IpNet::V6(_) = address {
-            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
-        }
-        request.execute().await.map_err(refused).with_context(|| format!("address {address}"))?;
-    }
     Ok(())
 }
 
-async fn add_route(handle: &Handle, Route { dest, via }: Route, out: &str) -> Result<()> {
-    let route = RouteMessageBuilder::<IpAddr>::new()
+async fn add_address(handle: &Handle, interface: &str, address: &IpNet) -> Result<()> {
+    let index = if_nametoindex(interface)?;
+    let mut request = handle.address().add(index, address.addr(), address.prefix_len());
+    if let IpNet::V6(_) = address {
+        request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    }
+    request.execute().await.map_err(refused).with_context(|| format!("address {address}"))
+}
+
+async fn add_route(handle: &Handle, route: Route, out: &str) -> Result<()> {
+    handle.route().add(message(route, out)?).execute().await.map_err(refused)
+}
+
+pub(super) fn message(Route { dest, via }: Route, out: &str) -> Result<RouteMessage> {
+    Ok(RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(dest.network(), dest.prefix_len())?
         .gateway(via)?
         .output_interface(if_nametoindex(out)?)
-        .build();
-    handle.route().add(route).execute().await.map_err(refused)
+        .build())
 }
 
 /// The kernel's reason, in a line.
-fn refused(error: rtnetlink::Error) -> Error {
+pub(super) fn refused(error: rtnetlink::Error) -> Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => match message.raw_code().abs() {
             libc::EPERM => Error::msg(

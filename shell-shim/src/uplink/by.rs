@@ -19,6 +19,8 @@ use edges::program::{Program, is_readable};
 use edges::stream::StreamEdge;
 use edges::unix::{Socket, meet, twice};
 use frames::{Framing, mac_of};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{SndBuf, SndBufForce};
 use rustix::fs::OFlags;
 use rustix::net::{RecvFlags, SocketType, recv};
 
@@ -118,9 +120,16 @@ impl By {
     }
 }
 
+/// Bytes of a socket to us that passt gets if it may: more than a TCP window has. What
+/// finds it full passt drops, and it is slow to send that again.
+const SOCKET: usize = 16 << 20;
+
 /// Frames go over its standard input, a socket (`-F 0`).
 fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let (mut ours, theirs) = UnixStream::pair().context("socketpair")?;
+    if setsockopt(&theirs, SndBufForce, &SOCKET).is_err() {
+        let _ = setsockopt(&theirs, SndBuf, &SOCKET); // up to net.core.wmem_max
+    }
     // Its answer says that it is ready. And for whom it has connections it must have seen
     // a frame of: a function that only listens sends none.
     ours.write_all(&question()).context("passt")?;

@@ -128,8 +128,9 @@ fn the_real_network() {
 #[test]
 fn interfaces_of_the_host_and_a_switch() {
     need_functions!("root", "bash", "unshare", "ip", "ping", "iptables");
-    let [taps, switch] = lines(EDGES, "Interfaces and namespaces of the host", 2)[..] else {
-        unreachable!("two lines");
+    let [taps, itself, switch] = lines(EDGES, "Interfaces and namespaces of the host", 3)[..]
+    else {
+        unreachable!("three lines");
     };
     let scene = Scene::new();
     let script = format!(
@@ -140,10 +141,11 @@ fn interfaces_of_the_host_and_a_switch() {
          until ping -c3 -W1 10.0.0.1; do :; done
          kill $(jobs -p); pkill -P $firewall; wait
          {switch}
-         wait"
+         wait
+         ip link del tap0; {itself}"
     );
     std::fs::write(scene.path("host"), script).expect("scene");
     let outcome = scene.sh("exec unshare -n bash host");
-    assert_answered(&outcome, 2);
+    assert_answered(&outcome, 3);
     scene.assert_nothing_left();
 }

@@ -41,6 +41,24 @@ fn one_direction_is_filtered_and_the_other_passes() {
     scene.assert_nothing_left();
 }
 
+/// What a filter adds does not hide what it drops.
+#[test]
+fn frames_that_are_added_do_not_stand_for_those_that_are_dropped() {
+    need_functions!("ping", "awk");
+    let scene = Scene::new();
+    // Echoes are dropped, and each question is passed on twice.
+    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '
+             ip neigh add 10.0.0.2 lladdr 02:72:0a:00:00:02 dev right
+             ping -q -c2 -i0.05 -W1 10.0.0.2' \
+         | stdpkt each --only left-to-right -- awk '{ print } $4 == \"0800\" { $2 = \"020000000009\"; print }' \
+         | stdpkt each --only right-to-left -- awk '$4 != \"0800\" { print } $4 == \"0800\" { $2 = \"020000000009\"; print }' \
+         | stdpkt run --left 10.0.0.2/24");
+    let lines = |part: &str| outcome.err.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(lines("awk added 2 frames to "), 1, "{outcome:?}");
+    assert_eq!(lines("awk dropped or changed 2 of "), 1, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
 /// LACP, LLDP and STP.
 #[test]
 fn frames_for_the_next_station_alone_pass_a_link() {

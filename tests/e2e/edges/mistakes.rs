@@ -49,6 +49,28 @@ fn formats_that_are_mixed_up_are_told() {
     }
 }
 
+/// A socket that keeps messages apart, and one that does not.
+#[test]
+fn messages_and_byte_streams_that_are_mixed_up_are_told() {
+    need_functions!("bash");
+    for stream in ["frames", "qemu", "vde", "pcap", "pcapng", "hex"] {
+        let scene = Scene::new();
+        let outcome = scene.sh(&format!(
+            "for pair in 'packet {stream}' '{stream} packet'; do
+                 set -- $pair
+                 stdpkt run --left none,at=$1:unix:s -- sleep 1000 & other=$!
+                 until [ -S s ]; do sleep 0.05; done
+                 stdpkt run --right none,at=$2:unix:s -- true; echo $?
+                 kill $other; wait
+             done"
+        ));
+        assert_eq!(outcome.out, "125\n125\n", "{stream}: {outcome:?}");
+        let told = outcome.err.matches("choose the format for it").count();
+        assert_eq!(told, 2, "{stream}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn a_program_that_is_no_end_of_a_link_is_told() {
     need_functions!("ping");

@@ -1,6 +1,6 @@
 //! Another machine or container: a namespace stands for each, the programs are real.
 
-use super::{assert_pinged, said};
+use super::said;
 use crate::support::need::{need, need_functions, program_path};
 use crate::support::procs::MARK;
 use crate::support::scene::{Outcome, Scene};
@@ -70,32 +70,69 @@ fn what_ends_a_link_through_ssh_is_told() {
     scene.assert_nothing_left();
 }
 
-#[test]
-fn a_network_that_stalls_is_told_and_goes_on() {
-    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen");
+/// For so long nothing gets through, and more is sent than fits on the way.
+fn stall(seconds: u32, stop: &str, go: &str) {
     let scene = Scene::new();
-    // For 3 s nothing gets through, and more is sent than fits on the way.
     let outcome = with_ssh(
         &scene,
-        "stdpkt run --right 10.0.0.1/24 -- sh -c '
-             ping -q -c1 -W30 10.0.0.2 >/dev/null; touch up; sleep 1
-             ping -q -f -c 3000 -s 60000 -W1 10.0.0.2 >/dev/null; touch sent
-             for n in $(seq 60); do ping -q -c1 -W1 10.0.0.2 && break; done' \
-         | stdpkt join frames -- ssh host stdpkt run --left 10.0.0.2/24,at=frames:stdio & chain=$!
-         until [ -e up ]; do sleep 0.05; done
-         ip link set near down; sleep 4; ip link set near up; wait $chain; echo $?",
+        &format!(
+            "stdpkt run --right 10.0.0.1/24 -- sh -c '
+                 ping -q -c1 -W30 10.0.0.2 >/dev/null; touch up; sleep 1
+                 ping -q -f -c 3000 -s 60000 -W1 10.0.0.2 >/dev/null; touch sent
+                 for n in $(seq 60); do ping -q -c1 -W1 10.0.0.2 && break; done' \
+             | stdpkt join frames -- sh -c 'echo $$ >ssh.pid; exec ssh host \"$@\"' ssh \
+                   stdpkt run --left 10.0.0.2/24,at=frames:stdio & chain=$!
+             until [ -e up ]; do sleep 0.05; done
+             {stop}; sleep {seconds}; {go}; wait $chain; echo $?"
+        ),
     );
-    assert!(outcome.err.contains("ssh takes nothing for 1 s"), "{outcome:?}");
+    assert!(outcome.err.contains("sh takes nothing for 1 s"), "{outcome:?}");
     assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
     assert_eq!(outcome.out, "0\n", "{outcome:?}");
     scene.assert_nothing_left();
 }
 
+const CUT: [&str; 2] = ["ip link set near down", "ip link set near up"];
+const STOP: [&str; 2] = ["kill -STOP $(cat ssh.pid)", "kill -CONT $(cat ssh.pid)"];
+
+#[test]
+fn a_network_that_stalls_is_told_and_goes_on() {
+    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen");
+    stall(4, CUT[0], CUT[1]);
+}
+
+#[test]
+fn an_ssh_that_stalls_is_told_and_goes_on() {
+    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen");
+    stall(4, STOP[0], STOP[1]);
+}
+
+#[test]
+#[ignore = "takes a minute and a half"]
+fn stalls_of_half_a_minute_are_told_and_it_goes_on() {
+    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen");
+    stall(30, CUT[0], CUT[1]);
+    stall(30, STOP[0], STOP[1]);
+}
+
 #[test]
 fn functions_are_started_elsewhere() {
-    need_functions!("root", "user namespaces", "ping", "chroot", "nsenter", "unshare", "setpriv");
-    // Another user, as by sudo; another root; the namespaces of a process.
+    need_functions!(
+        "root",
+        "user namespaces",
+        "ping",
+        "chroot",
+        "nsenter",
+        "unshare",
+        "setpriv",
+        "sudo",
+        "socat"
+    );
+    // Another user; another root; the namespaces of a process. `kubectl exec` wants a cluster:
+    // `pod` stands for it, which carries what it reads and writes to a process elsewhere.
     for elsewhere in [
+        "sudo -u nobody",
+        "./pod exec -i pod --",
         "env -u SHMRING_RUNTIME_DIR setpriv --reuid=65534 --regid=65534 --clear-groups",
         "chroot root",
         "nsenter -t $holder -a",
@@ -104,15 +141,17 @@ fn functions_are_started_elsewhere() {
         let outcome = scene.sh(&format!(
             "unshare -n -m -u sleep 1000 & holder=$!
              mkdir root; cp -L bin/stdpkt .; chmod 755 .
+             printf '%s\\n' '#!/bin/sh' 'shift 4; printf \"#!/bin/sh\\\\nexec $*\" >in-pod; chmod +x in-pod; exec socat STDIO EXEC:./in-pod' >pod; chmod +x pod
              exec 3>&1; unshare -m sh -c '
                  umask 0; mknod tun c 10 200; mount --bind tun /dev/net/tun; mount --rbind / root
                  holder=$1
                  stdpkt run --right 10.0.0.1/24 -- ping -q -c2 -i0.05 -W5 10.0.0.2 \
                  | stdpkt join frames -- {elsewhere} '$PWD'/stdpkt run --left 10.0.0.2/24,at=frames:stdio
              ' sh $holder
-             status=$?; kill $holder; wait; exit $status"
+             kill $holder; wait"
         ));
-        assert_pinged(&outcome);
+        // On a busy machine it may be told to end, which is another status.
+        assert!(said(&outcome).contains(" 0% packet loss"), "{elsewhere}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }

@@ -101,6 +101,31 @@ fn ports_are_let_in() {
 }
 
 #[test]
+fn the_hosts_own_loopback_is_reached_only_when_asked_for() {
+    need_functions!("root", "ip", "unshare", "socat", "ss", "passt", "slirp4netns");
+    const ASK: &str = "socat -u TCP:10.0.2.2:8000,connect-timeout=3 - ";
+    for by in BY {
+        let scene = Scene::new();
+        let outcome = on_the_host(
+            &scene,
+            by,
+            &format!(
+                "socat TCP-LISTEN:8000,bind=127.0.0.1,fork,reuseaddr SYSTEM:'echo from loopback' & server=$!
+                 until ss -tln | grep -q 127.0.0.1:8000; do sleep 0.05; done
+                 for option in '' --host-loopback; do
+                     stdpkt run --right 10.0.2.15/24 --gateway 10.0.2.2 -- {ASK} | stdpkt uplink --by $BY $option
+                     echo end of \"$option\" >&2
+                 done; kill $server; wait"
+            ),
+        );
+        let (without, with) = outcome.err.split_once("end of \n").expect("two runs");
+        assert!(!without.contains("from loopback"), "{by}: {outcome:?}");
+        assert!(with.contains("from loopback"), "{by}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
 fn an_uplink_that_cannot_be_says_why() {
     need_functions!("root", "ip", "unshare", "socat", "ss", "passt", "slirp4netns");
     let chain = |options: &str| {

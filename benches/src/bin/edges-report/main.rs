@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = way::ALL)]
     ways: Vec<Way>,
     /// Tests, e.g. tcp-65507, and back-65507 for the other direction
-    #[arg(long, value_delimiter = ',', value_parser = Test::parse, default_values_t = [Test::Tcp(65507), Test::Back(65507)])]
+    #[arg(long, value_delimiter = ',', value_parser = Test::parse, default_value = "tcp-65507,back-65507")]
     tests: Vec<Test>,
     /// The scratch directory, in namespaces that are made
     #[arg(long, hide = true)]

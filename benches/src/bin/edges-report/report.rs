@@ -50,7 +50,9 @@ impl Report {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let Report { rounds, seconds, load, .. } = self;
         writeln!(out, "Machine: {}.\n", machine::line())?;
-        let words: Vec<String> = std::env::args().skip(1).collect();
+        // As it was called: not what it gave itself.
+        let words = std::env::args().skip(1).take_while(|word| word != "--inside");
+        let words: Vec<String> = words.collect();
         let command = format!(
             "cargo run --release -p stdpkt-benches --bin edges-report -- {}",
             words.join(" ")

@@ -128,7 +128,15 @@ impl Way {
             ),
             Way::UplinkPasst => uplink("passt"),
             Way::UplinkSlirp4netns => uplink("slirp4netns"),
-            Way::Pasta => format!("pasta -f -q --config-net -m {mtu} --runas 0 -- sh client"),
+            // Root's form of it. The gateway would be the host's loopback.
+            Way::Pasta => format!(
+                "trap 'kill $(jobs -p); wait; ip netns del served' EXIT
+                 ip netns add served; ip netns exec served sh -c \"$UNPACE\"
+                 pasta -f -q --config-net -m {mtu} --no-map-gw --runas 0 --netns-only \
+                     --netns /run/netns/served &
+                 until ip -n served route | grep -q default; do sleep 0.05; done
+                 ip netns exec served sh client"
+            ),
             Way::Slirp4netns => format!(
                 "{TIDY}rm -f up
                  unshare -n sh -c 'echo $$ >pid; until [ -e up ]; do sleep 0.05; done; sh client' &

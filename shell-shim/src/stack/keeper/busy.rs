@@ -5,10 +5,14 @@ use std::fs;
 /// Whether any of the processes below `pid` runs, waits for a processor, or waits for a disk
 /// or the kernel. Where `/proc` does not tell, nobody does.
 pub(super) fn is_any_child(pid: i32) -> bool {
+    children(pid).into_iter().any(|child| is_busy(child) || is_any_child(child))
+}
+
+/// The children of a process with one thread, the dead that nobody has buried among them.
+pub(crate) fn children(pid: i32) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
-    let mut pids = children.split_ascii_whitespace().filter_map(|word| word.parse().ok());
-    pids.any(|child| is_busy(child) || is_any_child(child))
+    children.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 fn is_busy(pid: i32) -> bool {

@@ -39,6 +39,7 @@ use requests::{Request, receive_reply};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{PidfdFlags, pidfd_open};
 
+pub(crate) use busy::children;
 pub(crate) use search::search_path;
 
 /// Bytes of stack for the keeper, which starts programs and little else; only
