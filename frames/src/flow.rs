@@ -92,6 +92,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// The address of whoever sent it; of an error in answer to a packet, of whoever it was sent to.
+    pub fn source(&self) -> Ipv6Addr {
+        if self.from_low { self.flow.low.0 } else { self.flow.high.0 }
+    }
+
     fn between(from: End, to: End, protocol: u8) -> Part {
         let flow = Flow { low: from.min(to), high: from.max(to), protocol };
         let from_low = from <= to;

@@ -90,10 +90,10 @@ fn with_devices(change: impl FnOnce(&mut Vec<Entry>)) {
 }
 
 /// Being the one who looks.
-pub(crate) struct Role(MutexGuard<'static, Vec<Entry>>);
+struct Role(MutexGuard<'static, Vec<Entry>>);
 
 /// The role, unless somebody else has it, or is to have it.
-pub(crate) fn role() -> Option<Role> {
+fn role() -> Option<Role> {
     match DEVICES.try_lock() {
         _ if CALLERS.load(Ordering::Relaxed) > 0 => None,
         Ok(devices) => Some(Role(devices)),
@@ -109,40 +109,14 @@ pub(crate) fn others_look(seen: &mut u64) -> bool {
     own::taken().is_some() && (before != *seen || role().is_none())
 }
 
-/// What a look at the other devices came to.
-pub(crate) enum Others {
-    Nothing,
-    /// They had frames.
-    Served,
-    /// Somebody else looks.
-    Looked,
-}
-
-/// A poll thread looks at the devices of others, whose poll threads doze meanwhile. It
-/// does not keep the role: who gives way may not be back soon.
-pub(crate) fn for_others(device: &Sides) -> Others {
-    if own::taken().is_none() {
-        return Others::Nothing;
-    }
-    let Some(role) = role() else { return Others::Looked };
-    if !role.serve(Some(device)) {
-        return Others::Nothing;
-    }
-    fiber::run_all();
-    Others::Served
-}
-
 impl Role {
-    /// Has LKL take what there is, for all devices but one; whether there was something.
-    pub fn serve(&self, except: Option<&Sides>) -> bool {
+    /// Has LKL take what there is, for all devices; whether there was something.
+    fn serve(&self) -> bool {
         whose::serving(|| {
             let mut any = false;
             for Entry { device, lkl } in &*self.0 {
                 // SAFETY: see the invariant.
-                let device = unsafe { &**device };
-                if except.is_none_or(|other| !std::ptr::eq(other, device)) {
-                    any |= serve(device, *lkl);
-                }
+                any |= serve(unsafe { &**device }, *lkl);
             }
             any
         })
@@ -164,7 +138,7 @@ impl Role {
     }
 
     /// Whether another thread waits for the role.
-    pub fn is_called_for(&self) -> bool {
+    fn is_called_for(&self) -> bool {
         CALLERS.load(Ordering::Relaxed) > 0
     }
 }
@@ -211,7 +185,7 @@ pub(crate) fn in_passing() {
     NEXT.store(now + PASSING.as_nanos() as u64, Ordering::Relaxed);
     if let Some(role) = role() {
         LOOKS.fetch_add(1, Ordering::Relaxed);
-        role.serve(None);
+        role.serve();
     }
 }
 
@@ -240,7 +214,7 @@ fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
     let budget = if role.can_look() { budget } else { Duration::ZERO };
     let mut start = Instant::now();
     loop {
-        let served = role.serve(None);
+        let served = role.serve();
         fiber::run_all();
         if sem.try_down() {
             return true;

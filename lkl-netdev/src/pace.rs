@@ -16,7 +16,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::look::{self, Others};
 use crate::patience::Patience;
 use crate::sides::{Sides, lock};
 
@@ -43,7 +42,7 @@ impl Pace {
         Pace { patience: Patience::new(LOOK), moved: 0, calm: 0 }
     }
 
-    /// Looks for frames for a moment; `false` when there are none, and nobody else looks.
+    /// Looks for frames for a moment; `false` when there are none.
     pub fn linger(&mut self, sides: &Sides) -> bool {
         let budget = self.patience.budget();
         if budget.is_zero() {
@@ -53,7 +52,7 @@ impl Pace {
             true if budget == LOOK => LONG_LOOK,
             _ => budget,
         };
-        let mut start = Instant::now();
+        let start = Instant::now();
         loop {
             {
                 let mut rx = lock(&sides.rx);
@@ -64,13 +63,8 @@ impl Pace {
             if lock(&sides.tx).is_ready() {
                 return true;
             }
-            match look::for_others(sides) {
-                Others::Served => start = Instant::now(),
-                Others::Nothing if start.elapsed() >= budget || sides.control.is_removed() => {
-                    return false;
-                }
-                Others::Nothing => {}
-                Others::Looked => return true,
+            if start.elapsed() >= budget || sides.control.is_removed() {
+                return false;
             }
             rustix::thread::sched_yield();
         }

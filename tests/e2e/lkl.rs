@@ -105,6 +105,32 @@ fn a_fork_of_cmd_ends_and_leaves_the_link_alone() {
     assert!(outcome.err.lines().count() == 1 && outcome.err.contains("is a fork"), "{outcome:?}");
 }
 
+/// What its program's threads do not look for is served without them.
+#[test]
+fn frames_do_not_wait_for_a_program_that_computes() {
+    need!("LKL_DIR", "namespaces", "bash", "ping", "perl");
+    let (statuses, outcome) = chain(
+        "LKL --right 10.0.0.1/24 -- ping -c3 -i0.2 10.0.0.2 \
+         | LKL --left 10.0.0.2/24 -- perl -MSocket -e ' \
+           socket S, PF_INET, SOCK_DGRAM, 0; $to = pack_sockaddr_in 9, inet_aton \"10.0.0.1\"; \
+           send S, \"x\", 0, $to for 1 .. 9; $end = time + 60; 1 while time < $end'",
+    );
+    assert_eq!((statuses[0], replies(&outcome, "10.0.0.2")), (0, 3), "{outcome:?}");
+}
+
+#[test]
+fn who_asks_is_told_whether_threads_look() {
+    need!("LKL_DIR", "namespaces", "bash", "ping");
+    let ping = "-- ping -c3 -i0.2 10.0.0.2 | LKL --left 10.0.0.2/24";
+    for (look, lines) in [("tell", 2), ("on", 0), ("off", 0)] {
+        let (_, outcome) =
+            chain(&format!("export STDPKT_LOOK={look}; LKL --right 10.0.0.1/24 {ping}"));
+        assert_eq!(replies(&outcome, "10.0.0.2"), 3, "{outcome:?}");
+        let told = outcome.err.matches("its kernel runs on the threads that wait for it").count();
+        assert_eq!(told, lines, "{look}: {outcome:?}");
+    }
+}
+
 #[test]
 fn an_lkl_kernel_in_the_middle_translates_addresses() {
     need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping", "nft");

@@ -71,8 +71,70 @@ fn promtool_finds_nothing_wrong_and_counters_grow() {
     let frames = || value(&scene.sh("stdpkt metrics --once").out, &sample).expect("frames");
     let before = frames();
     wait_until(SOON, || if frames() > before { Ok(()) } else { Err("no more".to_owned()) });
-    play.signal_group(Signal::TERM);
-    play.end();
+    play.end_all();
+}
+
+/// Whoever has the ring, by a swap or after a kill -9, goes on with what it counted.
+#[test]
+fn no_counter_goes_back_when_another_process_has_the_link() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    let (router, client) = (name("handed"), name("client"));
+    let run = format!(
+        "stdpkt run --name {router} --restart --left 10.0.0.1/24 --right 10.0.1.1/24 --forward"
+    );
+    let play = scene.start_in(&["bash"], &format!(
+        "stdpkt run --name {client} --right 10.0.0.2/24 --gateway 10.0.0.1 -- ping -q -i0.01 10.0.1.2 \
+         | {run} | stdpkt run --left 10.0.1.2/24 --gateway 10.0.1.1"
+    ));
+    let (server, port) = serve(&scene, "");
+    let samples = || -> Vec<(String, f64)> {
+        let all = get(port, "GET /metrics HTTP/1.0\r\n\r\n");
+        let ours = all.lines().filter(|line| line.contains("_total{") && line.contains(&router));
+        let parts = ours.filter_map(|line| line.rsplit_once(' '));
+        parts.map(|(name, value)| (name.to_owned(), value.parse().expect("a number"))).collect()
+    };
+    let sent = |samples: &[(String, f64)]| -> f64 {
+        let frames = samples.iter().filter(|(name, _)| name.starts_with("stdpkt_frames_total"));
+        frames.map(|(_, value)| value).sum()
+    };
+    let mut last: Vec<(String, f64)> = Vec::new();
+    // What the function itself counts of its restarts goes on after a kill, not after a swap.
+    let mut look = |more: f64, swapped: bool| {
+        wait_until(SOON, || {
+            let now = samples();
+            for (name, before) in &last {
+                let found = now.iter().find(|(it, _)| it == name).map(|(_, value)| *value);
+                let is_own = name.contains("restarts") || name.contains("interface_dropped");
+                assert!(
+                    swapped && is_own || found.is_none_or(|found| found >= *before),
+                    "{name}: {before}, then {found:?}"
+                );
+            }
+            let grown = sent(&now) > sent(&last) + more;
+            last = now;
+            if grown { Ok(()) } else { Err(format!("{last:?}")) }
+        });
+    };
+    look(100.0, false);
+    for _ in 0..2 {
+        let holder = scene.function(&router);
+        let pid = scene.sh(&format!("stdpkt ls --json {router}")).out;
+        let pid: serde_json::Value = serde_json::from_str(&pid).expect("JSON");
+        let pid = pid["functions"][0]["pid"].as_i64().expect("a pid");
+        assert_ne!(pid, i64::from(holder.pid), "the holder is not shown");
+        scene.sh(&format!("kill -9 {pid}"));
+        look(100.0, false);
+    }
+    let swapped = scene.sh(&format!("stdpkt swap {router} -- {run}"));
+    assert_eq!(swapped.status, 0, "{swapped:?} {}", scene.everything_said());
+    look(100.0, true);
+    for play in [&server, &play] {
+        play.signal_group(Signal::INT);
+    }
+    for play in [server, play] {
+        play.end();
+    }
     scene.assert_nothing_left();
 }
 

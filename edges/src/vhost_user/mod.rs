@@ -304,6 +304,7 @@ impl Edge for VhostUser {
         // Nobody there: what comes is lost, as on a cable without a machine.
         let Some(count) = self.available(RECEIVE) else { return true };
         if count > self.short.unwrap_or(0) {
+            self.short = None;
             self.patience.unblocked();
             return true;
         }
@@ -366,21 +367,28 @@ impl Edge for VhostUser {
         }
         self.publish(TRANSMIT);
         let Some(memory) = &self.device.memory else { return !self.patience.is_due() };
-        let mut sleep = Ok(!self.patience.is_due());
+        let mut sleep = !self.patience.is_due();
         let waits = [self.short, self.idle.then_some(0)];
-        for (ring, seen) in self.device.rings.iter_mut().zip(waits) {
-            if let (Some(seen), true) = (seen, ring.is_active()) {
-                let none = ring.sleep(memory, seen);
-                sleep = sleep.and_then(|sleep| Ok(sleep & none?));
+        for (number, seen) in waits.into_iter().enumerate() {
+            let ring = &mut self.device.rings[number];
+            let (Some(seen), true) = (seen, ring.is_active()) else { continue };
+            match ring.sleep(memory, seen) {
+                Ok(true) => {}
+                Ok(false) => {
+                    // There is something new, which is told once: nobody may want it.
+                    match number {
+                        RECEIVE => self.short = None,
+                        _ => self.idle = false,
+                    }
+                    sleep = false;
+                }
+                Err(why) => {
+                    self.broken(&why);
+                    return false;
+                }
             }
         }
-        match sleep {
-            Ok(sleep) => sleep,
-            Err(why) => {
-                self.broken(&why);
-                false
-            }
-        }
+        sleep
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {

@@ -176,9 +176,6 @@ impl Ring {
             self.placed = false;
             return Ok(());
         };
-        if self.placed {
-            self.base = self.queue.next_avail();
-        }
         self.placed = false;
         let outside = || "a ring outside of the machine's memory".to_owned();
         let at = |user| memory.guest_address(user).map(GuestAddress).ok_or_else(outside);
@@ -192,11 +189,9 @@ impl Ring {
             return Err(outside());
         }
         let used = queue.used_idx(memory.guest(), Ordering::Acquire).map_err(|_| outside())?;
-        // What somebody before us took and never gave back will not be given back any
-        // more: frames are used in order, so it goes on from there.
-        if self.base != used.0 {
-            self.base = used.0;
-        }
+        // Frames are used in order, so it goes on from there, whatever the front end says:
+        // what somebody before us took and did not give back is lost, and its buffer is not.
+        self.base = used.0;
         queue.set_next_avail(self.base);
         queue.set_next_used(used.0);
         // Nothing is known of what the driver was rung for: it is, once.

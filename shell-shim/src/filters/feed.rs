@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use frames::recorded::MAX_HEAD_START;
 use rustix::fs::SeekFrom;
-use shmring::{ByteStream, PipeEnd, RecvError, SendError, StreamIn};
+use shmring::{ByteStream, PipeEnd, RecvError, RuntimeDir, SendError, StreamIn};
 
 use super::{Work, right};
 use crate::FAILED;
@@ -276,8 +276,9 @@ impl Work for Feed {
         Some(self.source.as_fd())
     }
 
-    fn ready(&mut self) {
+    fn ready(&mut self, _: &mut Vec<Cable>, _: &RuntimeDir) -> Result<()> {
         let _ = self.source.woken(); // cannot fail: there is nothing but a flag
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {

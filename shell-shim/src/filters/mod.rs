@@ -48,8 +48,23 @@ pub trait Work {
         None
     }
 
-    /// It became readable.
-    fn ready(&mut self) {}
+    /// It became readable. Cables may be added, and taken out.
+    ///
+    /// # Errors
+    /// One line for the user; it is the end.
+    fn ready(&mut self, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<()> {
+        let _ = (cables, dir);
+        Ok(())
+    }
+
+    /// The time of [`Work::deadline`] may have come. Cables may be taken out.
+    ///
+    /// # Errors
+    /// One line for the user; it is the end.
+    fn on_time(&mut self, cables: &mut Vec<Cable>, dir: &RuntimeDir) -> Result<()> {
+        let _ = (cables, dir);
+        Ok(())
+    }
 
     /// Somebody asks for something by the door. Cables that are added are watched from
     /// then on; neighbours are met in `dir`.
@@ -205,7 +220,7 @@ impl<W: Work> Driver for Worker<'_, W> {
             }
             // Whoever kept our place for the shell was killed.
             _ if number == PLACE => self.end_by(Signal::SIGTERM as i32),
-            _ => self.work.ready(),
+            _ => self.work.ready(&mut self.cables, &self.dir)?,
         }
         Ok(None)
     }
@@ -214,6 +229,13 @@ impl<W: Work> Driver for Worker<'_, W> {
         match &self.ending {
             Some(ending) => ending.until,
             None => self.work.deadline(),
+        }
+    }
+
+    fn on_time(&mut self) -> Result<()> {
+        match self.ending {
+            Some(_) => Ok(()),
+            None => self.work.on_time(&mut self.cables, &self.dir),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::function::Restarts;
+use super::function::{Restarts, Spawned};
 use super::links::{End, Link};
 use super::report::Report;
 
@@ -95,6 +95,13 @@ pub fn text(report: &Report) -> String {
             let name = name(&(Some(function.pid), function.name.clone()));
             let _ = writeln!(text, "{name}: restarts: {count}, last after status {last_status}");
         }
+        if let Some(Spawned { now, total, refused, lost }) = function.spawned {
+            let name = name(&(Some(function.pid), function.name.clone()));
+            let _ = writeln!(
+                text,
+                "{name}: functions: {now}, started: {total}, no room for: {refused}, frames lost: {lost}"
+            );
+        }
     }
     text
 }
@@ -158,8 +165,13 @@ mod tests {
     }
 
     fn report(links: Vec<Link>) -> Report {
-        let alone =
-            Function { pid: 9, name: "lonely".to_owned(), command: String::new(), restarts: None };
+        let alone = Function {
+            pid: 9,
+            name: "lonely".to_owned(),
+            command: String::new(),
+            restarts: None,
+            spawned: None,
+        };
         Report { version: VERSION, functions: vec![alone], links, missing: 0 }
     }
 

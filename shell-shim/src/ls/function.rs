@@ -15,6 +15,23 @@ pub struct Function {
     /// Of one that starts it again (`--restart`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<Restarts>,
+    /// Of a balancer that starts functions (`--spawn`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawned: Option<Spawned>,
+}
+
+/// The functions that a balancer has started.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Spawned {
+    /// Those that run.
+    pub now: u64,
+    /// All so far.
+    pub total: u64,
+    /// Times that there was no room for another one.
+    pub refused: u64,
+    /// Frames that no function took.
+    pub lost: u64,
 }
 
 /// How often a function has started its CMD again.

@@ -6,10 +6,11 @@ use serde::Serialize;
 use shmring::board::Form;
 use shmring::observe::{self, Post};
 
-use super::function::{Function, Restarts};
+use super::function::{Function, Restarts, Spawned};
 use super::links::{Link, put_together};
 use super::pattern::Pattern;
-use crate::run::after::LABEL;
+use crate::filters::balance::spawn;
+use crate::run::after;
 
 /// Of [`Report`], raised when something is taken away or means something else.
 /// What is new in it needs no other number.
@@ -29,12 +30,12 @@ pub struct Report {
     pub missing: u64,
 }
 
-fn restarts(posts: &[Post], pid: u32) -> Option<Restarts> {
+/// What a process counts besides its links, under this name.
+fn tally(posts: &[Post], pid: u32, label: &str) -> Option<[u64; 5]> {
     let is_its = |post: &&Post| {
-        post.pid == pid && post.posting.form == Form::Tally && post.posting.label == LABEL
+        post.pid == pid && post.posting.form == Form::Tally && post.posting.label == label
     };
-    let [count, last_status, ..]: [u64; 5] = posts.iter().find(is_its)?.counters.into();
-    Some(Restarts { count, last_status })
+    Some(posts.iter().find(is_its)?.counters.into())
 }
 
 impl Report {
@@ -50,7 +51,10 @@ impl Report {
                 pid: process.pid,
                 name: process.identity.name.clone(),
                 command: process.identity.command.clone(),
-                restarts: restarts(&sight.posts, process.pid),
+                restarts: tally(&sight.posts, process.pid, after::LABEL)
+                    .map(|[count, last_status, ..]| Restarts { count, last_status }),
+                spawned: tally(&sight.posts, process.pid, spawn::LABEL)
+                    .map(|[now, total, refused, lost, _]| Spawned { now, total, refused, lost }),
             })
             .collect();
         let known: HashMap<_, _> = functions.iter().map(|it| (it.pid, it)).collect();

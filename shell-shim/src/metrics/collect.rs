@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::ls::function::Restarts;
+use crate::ls::function::{Restarts, Spawned};
 use crate::ls::links::{End, Link};
 use crate::ls::report::Report;
 
@@ -116,6 +116,18 @@ impl Totals {
                 restarts.get_or_create(&[("function", escaped(&function.name))]).inc_by(count);
             }
         }
+        let counter = Family::<[(&str, String); 1], Counter>::default;
+        let (started, refused) = (counter(), counter());
+        for function in &report.functions {
+            if let Some(Spawned { total, refused: no_room, .. }) = function.spawned {
+                let labels = [("function", escaped(&function.name))];
+                started.get_or_create(&labels).inc_by(total);
+                refused.get_or_create(&labels).inc_by(no_room);
+            }
+        }
+        registry.register("spawned", "Functions that a balancer started", started);
+        let no_room = "Times that a balancer had no room for another function";
+        registry.register("spawns_refused", no_room, refused);
         registry.register("restarts", "Times that a function started its CMD again", restarts);
         let flows = Family::<[(&str, String); 2], Gauge>::default();
         for link in &report.links {

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use shmring::{LinkError, PipeEnd, Rendezvous, Role, RuntimeDir};
+use shmring::handover::{Giving, Handed, Kept, Outcome, Taking, socket_pair};
+use shmring::{Link, LinkError, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir};
 
 use crate::neighbour::{HELLO, Neighbour, WRITER, doorbell, message, recv, send};
-use crate::support::{offer, outcome, pipe, place};
+use crate::support::{HANG, offer, outcome, pipe, place};
 
 const NOBODY: u32 = 65_534;
 
@@ -89,8 +90,78 @@ fn nobody() {
             let pipe = stdin.as_fd().try_clone_to_owned().unwrap();
             assert!(send(&pipe, &shmring::PROLOGUE, &[theirs.as_fd()]));
         }
+        // All descriptors of a side of a link have come to us.
+        "adopt" => {
+            let socket = stdin.as_fd().try_clone_to_owned().unwrap();
+            let (message, fds) = recv(&socket).expect("a link");
+            let link = fds[0].try_clone().unwrap();
+            let refused = Kept::receive(&message, fds).unwrap().adopt().err().unwrap();
+            assert!(refused.to_string().contains("of another user"), "{refused}");
+            // Nor is there a way for who does not look at that.
+            assert!(send(&link, HEIR, &[]));
+        }
+        // Links are offered to us.
+        "take" => {
+            let socket = stdin.as_fd().try_clone_to_owned().unwrap();
+            let refused = Taking::receive(socket, None).err().unwrap();
+            assert!(refused.to_string().contains("of another user"), "{refused}");
+        }
         other => panic!("{other}"),
     }
+}
+
+/// What says that another process has a side of a link now (`handshake.rs`).
+const HEIR: &[u8] = b"heir\n\0\0\0";
+
+/// A side of a link whose other side is there, too.
+fn link() -> (Link, Handed) {
+    let place = place();
+    let (read, write) = pipe();
+    let mut victim = Rendezvous::new(read, &place.dir, offer()).unwrap();
+    let mut other = Rendezvous::new(write, &place.dir, offer()).unwrap();
+    let pipe = other.end().id();
+    let other = std::thread::spawn(move || outcome(&mut other).unwrap());
+    let victim = outcome(&mut victim).unwrap();
+    (victim, Handed { link: other.join().unwrap(), pipe })
+}
+
+#[test]
+fn another_user_that_adopts_a_side_of_a_link_has_the_end_of_it() {
+    let (mut victim, Handed { mut link, pipe }) = link();
+    let (tx, rx) = (link.tx.as_ref(), link.rx.as_mut());
+    let kept = Kept::of(tx, rx, &link.peer, link.features, pipe).unwrap().expect("a ring");
+    let (ours, theirs) = crate::neighbour::pair();
+    assert!(send(&ours, &kept.message(), &kept.fds()));
+    let Some(mut child) = as_nobody("adopt", Path::new("/"), theirs) else { return };
+    assert!(child.wait().unwrap().success());
+    let rx = victim.rx.as_mut().expect("a way in");
+    let begun = std::time::Instant::now();
+    while matches!(rx.borrow().err(), Some(RecvError::Empty)) {
+        assert!(begun.elapsed() < HANG, "the link goes on");
+        rx.wait(Some(std::time::Duration::from_millis(10))).unwrap();
+    }
+    assert_eq!(rx.borrow().err(), Some(RecvError::Ended));
+}
+
+#[test]
+fn another_user_takes_no_links_and_they_stay() {
+    let (mut victim, handed) = link();
+    let (ours, theirs) = socket_pair().unwrap();
+    let giving = Giving::start(ours, vec![handed]).map_err(|_| ()).unwrap();
+    let Some(mut child) = as_nobody("take", Path::new("/"), theirs) else { return };
+    assert!(child.wait().unwrap().success());
+    let Ok(Outcome::Back(mut links, _)) = giving.poll() else { panic!("taken") };
+    let tx = links[0].link.tx.as_mut().expect("a way out");
+    tx.put(1, |room| {
+        room.copy_from(0, b"x");
+        Ok::<_, ()>(1)
+    })
+    .unwrap()
+    .unwrap();
+    tx.publish();
+    let rx = victim.rx.as_mut().expect("a way in");
+    rx.wait(Some(HANG)).unwrap();
+    assert!(rx.borrow().is_ok());
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod corpus;
 mod etherpipe;
 mod flows;
 mod reading;
+mod spawn;
 mod targets;
 mod text;
 mod transport;

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::guest::{machine, need_guests};
-use super::up;
+use super::{play, up};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 use crate::support::{WATCHDOG, wait_until};
@@ -65,12 +65,13 @@ fn memory_that_is_not_shared_is_named() {
     need_guests!();
     let scene = Scene::new();
     let machine = machine(&scene, "vm", &(up("10.0.0.2") + "sleep 5"));
-    let outcome = scene.sh(&format!(
+    let script = format!(
         "stdpkt run --left 10.0.0.1/24,at=vhost-user:unix:s -- sleep 1000 & function=$!
          until [ -S s ]; do sleep 0.05; done
          {machine} -chardev socket,id=c,path=s -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n,vectors=0
          kill $function; wait"
-    ));
+    );
+    let outcome = play(&scene, &script);
     assert!(outcome.err.contains("memory-backend-memfd,id=mem,size=1G,share=on"), "{outcome:?}");
     scene.assert_nothing_left();
 }

@@ -5,14 +5,31 @@ mod mistakes;
 mod restarts;
 mod testpmd;
 
+use std::time::Duration;
+
 use guest::{machine, need_guests, said};
+use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
 use crate::support::procs::Process;
-use crate::support::scene::Scene;
+use crate::support::scene::{Outcome, Scene};
+use crate::support::wait_until;
+
+/// A machine boots in 4 s, and in many times that on a busy host.
+const BOOT: Duration = Duration::from_secs(180);
 
 /// Asks until somebody answers.
 const FIND: &str = "until ping -q -c1 -W1 $1 >/dev/null; do :; done";
+
+/// Runs a script to its end, which machines take their time for where others want the
+/// processor, too.
+fn play(scene: &Scene, script: &str) -> Outcome {
+    let outcome = scene.start_sh(script).end_within(BOOT);
+    outcome.unwrap_or_else(|| {
+        let logs = ["vm", "client", "server"].map(|name| said(scene, name));
+        panic!("not within {BOOT:?}: {}\n{logs:?}", scene.everything_said())
+    })
+}
 
 /// A function's CMD that sleeps.
 fn sleeper(scene: &Scene) -> Option<Process> {
@@ -36,13 +53,17 @@ fn a_machine_joins_a_function_and_whole_segments_cross() {
            nc 10.0.0.1 1001 </dev/null | wc -c
            set -- $(grep eth0 /proc/net/dev)
            echo received $2 bytes in $3 frames, sent ${10} in ${11}";
-    let outcome = scene.sh(&format!(
-        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+    let outcome = play(
+        &scene,
+        &format!(
+            "stdpkt run --right 10.0.0.1/24 -- sh -c '
              socat -u TCP-LISTEN:1000,reuseaddr SYSTEM:\"wc -c\" &
-             exec socat -u SYSTEM:\"head -c 8388608 /dev/zero\" TCP-LISTEN:1001,reuseaddr' \
+             socat -u SYSTEM:\"head -c 8388608 /dev/zero\" TCP-LISTEN:1001,reuseaddr
+             sleep 1000' \
          | stdpkt join --left vhost-user -- {}",
-        machine(&scene, "vm", &script)
-    ));
+            machine(&scene, "vm", &script)
+        ),
+    );
     let log = said(&scene, "vm");
     assert!(log.contains(" 0% packet loss"), "{log}\n{outcome:?}");
     assert_eq!(log.matches("8388608").count(), 1, "{log}\n{outcome:?}");
@@ -70,14 +91,17 @@ fn two_machines_with_a_router_that_translates() {
            until nc 8.8.8.8 1000 </dev/null; do usleep 200000; done";
     // It says by whom it is asked.
     let server = up("8.8.8.8") + "nc -l -p 1000 -e netstat -tn; sleep 1000";
-    let outcome = scene.sh(&format!(
-        "stdpkt join --right vhost-user -- {} \
+    let outcome = play(
+        &scene,
+        &format!(
+            "stdpkt join --right vhost-user -- {} \
          | stdpkt run --left 192.168.0.254/24 --right 8.8.8.4/24 --forward \
                --setup 'iptables -t nat -A POSTROUTING -s 192.168.0.0/24 -o right -j MASQUERADE' \
          | stdpkt join --left vhost-user -- {}",
-        machine(&scene, "client", &client),
-        machine(&scene, "server", &server)
-    ));
+            machine(&scene, "client", &client),
+            machine(&scene, "server", &server)
+        ),
+    );
     let log = said(&scene, "client");
     let asked = log.lines().find(|line| line.contains("8.8.8.8:1000"));
     assert!(asked.is_some_and(|line| line.contains("8.8.8.4:")), "{log}\n{outcome:?}");
@@ -96,12 +120,15 @@ fn a_machine_leases_its_address_to_another_behind_tee() {
         until udhcpc -i eth0 -n -q -t 10 -T 1 -s /bin/bound; do :; done
         ping -q -c3 -s 1400 10.0.0.1
         ip addr show eth0";
-    let outcome = scene.sh(&format!(
-        "stdpkt join vhost-user -- {} | stdpkt tee x.pcap | stdpkt join vhost-user -- {}
+    let outcome = play(
+        &scene,
+        &format!(
+            "stdpkt join vhost-user -- {} | stdpkt tee x.pcap | stdpkt join vhost-user -- {}
          echo $?; tcpdump -nr x.pcap",
-        machine(&scene, "server", &server),
-        machine(&scene, "client", client)
-    ));
+            machine(&scene, "server", &server),
+            machine(&scene, "client", client)
+        ),
+    );
     let log = said(&scene, "client");
     assert!(
         log.contains("inet 10.0.0.7/24") && log.contains(" 0% packet loss"),
@@ -111,5 +138,35 @@ fn a_machine_leases_its_address_to_another_behind_tee() {
     {
         assert!(outcome.out.contains(part), "{outcome:?}");
     }
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn an_idle_machine_costs_nothing() {
+    need_guests!();
+    let scene = Scene::new();
+    let script = "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6\n".to_owned()
+        + &up("10.0.0.2")
+        + "find 10.0.0.1; sleep 1; echo idle; sleep 1000";
+    let vm = scene.start_sh(&format!(
+        "stdpkt run --right 10.0.0.1/24 -- sleep 1000 | exec stdpkt join --left vhost-user -- {}",
+        machine(&scene, "vm", &script)
+    ));
+    wait_until(BOOT, || match said(&scene, "vm") {
+        log if log.contains("idle") => Ok(()),
+        log => Err(log),
+    });
+    let joins = |it: &Process| it.name == "stdpkt" && it.args.iter().any(|arg| arg == "join");
+    let join = scene.processes().into_iter().find(joins).expect("join");
+    // Time on a processor, and how often (Documentation/scheduler/sched-stats.rst).
+    let spent = || std::fs::read_to_string(format!("/proc/{}/schedstat", join.pid)).expect("join");
+    let same = (0..5).any(|_| {
+        let before = spent();
+        std::thread::sleep(Duration::from_millis(500));
+        spent() == before
+    });
+    assert!(same, "it runs all the time");
+    vm.signal_group(Signal::TERM);
+    vm.end_within(BOOT);
     scene.assert_nothing_left();
 }

@@ -2,18 +2,13 @@
 //! what a guest sees of its neighbour. Two of each here; `STDPKT_TESTS_MACHINES=50` are
 //! a quarter of an hour.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
 use super::guest::{machine, machine_at, need_guests, said};
-use super::{sleeper, up};
+use super::{BOOT, sleeper, up};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 use crate::support::wait_until;
-
-/// A machine boots in 4 s, or in ten times that where others want the processor, too.
-const BOOT: Duration = Duration::from_secs(60);
 
 fn times() -> usize {
     let times = std::env::var("STDPKT_TESTS_MACHINES").ok();

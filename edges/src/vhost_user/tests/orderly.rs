@@ -86,6 +86,18 @@ fn a_frame_for_the_guest_fills_as_many_buffers_as_it_takes() {
 }
 
 #[test]
+fn room_that_nobody_needs_keeps_nobody_awake() {
+    let mut front = FrontEnd::with(ALL);
+    assert_eq!(front.give(&frame(60)), Err(NotTaken::NotNow));
+    assert!(!front.edge.has_frames() && front.edge.arm());
+    front.describe(RINGS[0], 0, GUEST + BUFFERS, 1500, WRITE, 0);
+    front.offer(0, 0);
+    assert!(!front.edge.arm(), "there is room now");
+    // The neighbour is gone, and with it the frame.
+    assert!(!front.edge.has_frames() && front.edge.arm());
+}
+
+#[test]
 fn an_old_driver_has_a_shorter_header_and_one_buffer() {
     let mut front = FrontEnd::with(1 << 1);
     assert_eq!(front.edge.features(), 2);

@@ -6,15 +6,17 @@ mod director;
 mod fifo;
 mod flows;
 mod fragments;
+pub(crate) mod spawn;
+mod spawned;
 mod spread;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use shmring::Role;
 
@@ -22,9 +24,11 @@ use super::left;
 use crate::name::NameArg;
 use crate::run::plan::open;
 use crate::run::signals::Signals;
+use crate::run::values::idle;
 use check::Checks;
 use director::{Director, WEIGHTS};
 use fifo::{Fifo, plan};
+use spawn::{Spawn, Terms};
 use spread::Spread;
 
 /// `stdpkt balance`.
@@ -32,11 +36,12 @@ use spread::Spread;
 #[command(after_help = r"Examples:
   stdpkt run --right 10.0.0.1/24 -- ping 10.0.0.9 | stdpkt balance /tmp/web1 /tmp/web2
   stdpkt balance --weight /tmp/web1=3 /tmp/web1 /tmp/web2
+  stdpkt balance --spawn 'stdpkt run --left 10.0.0.2/24 -- ./server' --by source --idle 30s
   stdpkt balance --check 'curl -sf http://health/' /tmp/web1 /tmp/web2")]
 pub struct BalanceArgs {
     /// FIFOs, one for each target, both ways over each. Targets share an IP
     /// address; which one gets a flow depends on its addresses and ports
-    #[arg(value_name = "PATH", required_unless_present = "set")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["set", "spawn"])]
     pub paths: Vec<PathBuf>,
 
     /// Change the balancer that runs and has this name or process id, by --add, --weight,
@@ -65,6 +70,20 @@ pub struct BalanceArgs {
     #[arg(long, value_name = "PATH", requires = "set")]
     pub undrain: Vec<PathBuf>,
 
+    /// Instead of targets: run CMD in a shell, with a link on its standard input, for each new flow
+    /// or user (--by), and close that link when no frame has passed for the time of --idle
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["paths", "set", "check", "weight", "drain"])]
+    pub spawn: Option<String>,
+
+    /// Of --spawn: seconds without a frame after which a function ends [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = idle)]
+    pub idle: Option<Duration>,
+
+    /// Of --spawn: so many functions at once; frames of others are dropped and counted
+    /// [default: 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub most: Option<u16>,
+
     /// Run CMD in a shell every second for each target, with its PATH in STDPKT_TARGET.
     /// While CMD fails, or takes more than 5 s, that target gets no new flows
     #[arg(long, value_name = "CMD")]
@@ -83,6 +102,8 @@ pub enum By {
     /// All between two addresses: for FTP, netperf and others that take several
     /// connections for one thing
     Addresses,
+    /// All that one address sends, and what is sent back: for --spawn
+    Source,
 }
 
 fn weight(text: &str) -> Result<(PathBuf, u32), String> {
@@ -103,6 +124,15 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
         return change::request(name, args);
     }
     args.name.introduce(&[], "balance");
+    if let Some(command) = &args.spawn {
+        return spawn(args, command);
+    }
+    if args.by == By::Source {
+        bail!("--by source: is for --spawn: take --by addresses");
+    }
+    if args.idle.is_some() || args.most.is_some() {
+        bail!("--idle and --most: are for --spawn");
+    }
     let mut director = Director::new(args.by);
     for path in &args.paths {
         director.add(path.clone(), args.check.is_some())?;
@@ -121,6 +151,20 @@ pub fn run(args: &BalanceArgs) -> Result<u8> {
     let status = super::run(plans, Some(Signals::new()?), &mut spread);
     if spread.lost > 0 {
         say::note!("{} frames found no target that takes them", spread.lost);
+    }
+    status
+}
+
+/// Starts functions until the left neighbour ends.
+fn spawn(args: &BalanceArgs, command: &str) -> Result<u8> {
+    const IDLE: Duration = Duration::from_secs(60);
+    const MOST: u16 = 100;
+    let (command, most) = (command.to_owned(), args.most.unwrap_or(MOST).into());
+    let idle = args.idle.unwrap_or(IDLE);
+    let mut spawn = Spawn::new(Terms { command, by: args.by, idle, most })?;
+    let status = super::run(vec![left()?], Some(Signals::new()?), &mut spawn);
+    if spawn.lost > 0 {
+        say::note!("{} frames found no function that takes them", spawn.lost);
     }
     status
 }

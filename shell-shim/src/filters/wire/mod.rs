@@ -221,9 +221,10 @@ impl Work for Wire {
         Some(self.timer.as_fd())
     }
 
-    fn ready(&mut self) {
+    fn ready(&mut self, _: &mut Vec<Cable>, _: &RuntimeDir) -> Result<()> {
         // Nobody else reads it.
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+        Ok(())
     }
 
     fn is_over(&self, cables: &[Cable]) -> bool {
