@@ -154,6 +154,23 @@ measure() {
 # Milliseconds that children took which have ended, in the file took: not in a shell of its own.
 cpu_time() { awk 'NR == 2 { gsub("[ms]", " "); print int(($1 + $3) * 60000 + ($2 + $4) * 1000) }' took; }
 
+median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
+
+row() { # MTU OFFLOAD TEST OPTIONS NAME
+    local round channel cells='' took=''
+    for round in $(seq "$ROUNDS"); do
+        for channel in $CHANNELS; do measure "$channel" "$1" "$2" "$3" "$4" >>"figures.$channel"; done
+    done
+    for channel in $CHANNELS; do
+        median <"figures.$channel" >"median.$channel"
+        cells="$cells $(cat "median.$channel") |"
+        [ "$3" != TCP_STREAM ] || took="$took $(median <"cpu.$channel" | awk '{ printf "%.1f", $1 }') |"
+    done
+    rm -f figures.* cpu.*
+    echo "| $5 |$cells $(paste median.shm median.fifo 2>/dev/null | awk '{ printf "%.2f", $2 ? $1 / $2 : 0 }') |"
+    [ -z "$took" ] || echo "| ms of processors for a Gbit (${5%%, *}) |$took |"
+}
+
 # through CHANNEL MTU OFFLOAD SIZE: TCP_STREAM through a third function, which forwards.
 through() {
     local channel=$1 limit=$((EACH + 10)) started='' tries=0 name

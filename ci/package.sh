@@ -1,13 +1,13 @@
 #!/bin/sh
-# The Debian package: binary, library to preload, manual pages, completions, examples, and the
-# header for programs in C. Writes target/debian/stdpkt_*.deb and, where lintian is, says what
-# that finds. Needs cargo-deb (cargo install cargo-deb).
+# The Debian package: binary, library to preload, VDE's plugin, manual pages, completions,
+# examples, and the header for programs in C. Writes target/debian/stdpkt_*.deb and, where lintian
+# is, says what that finds. Needs cargo-deb (cargo install cargo-deb).
 # usage: ci/package.sh [PROFILE]   (release unless told; dev is there sooner, for a test)
 set -eu
 cd "$(dirname "$0")/.."
 profile=${1:-release}
 case $profile in
-release) cargo build --release --locked -p shell-shim -p lkl-netdev-preload ;;
+release) cargo build --release --locked -p shell-shim -p lkl-netdev-preload -p stdpkt-vdeplug ;;
 *) cargo build --profile "$profile" --locked --workspace ;; # as the tests have built it
 esac
 made=target/package-files

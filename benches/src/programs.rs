@@ -1,5 +1,6 @@
 //! The programs that are measured.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -21,4 +22,17 @@ pub fn build() -> Result<()> {
 /// Whether there is a program of that name.
 pub fn is_program(name: &str) -> bool {
     Command::new(name).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// The command, built now.
+///
+/// # Errors
+/// As [`build`]; a build elsewhere.
+pub fn stdpkt() -> Result<PathBuf> {
+    build()?;
+    let program = std::env::current_exe()?.with_file_name("stdpkt");
+    if !program.exists() {
+        bail!("{} is not built", program.display());
+    }
+    Ok(program)
 }

@@ -299,7 +299,7 @@ impl Cable {
     /// Those of `wake` and open(2).
     pub fn on_time(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let now = Instant::now();
-        self.notice.on_time(now, self.is_up());
+        self.notice.on_time(now, self.is_up(), self.rendezvous.is_some());
         if self.held_until.is_some_and(|until| now >= until) {
             self.release();
         }

@@ -85,6 +85,11 @@ impl<E: Edge> Jack<E> {
         &self.edge
     }
 
+    /// The edge, for whoever puts frames into it.
+    pub fn edge_mut(&mut self) -> &mut E {
+        &mut self.edge
+    }
+
     /// See [`Edge::is_empty`].
     pub fn is_empty(&mut self) -> bool {
         self.edge.is_empty()

@@ -27,7 +27,7 @@ pub use edge::Edge;
 pub use half::{Half, Joined, Receiver, Sender};
 pub use jack::{Audience, Jack};
 pub use outlet::Outlet;
-pub use switch::{Driver, Switch, WatchNumbered};
+pub use switch::{Driver, Step, Switch, WatchNumbered};
 
 /// Frames moved in one direction before another has its turn.
 pub const BATCH: usize = 64;

@@ -140,10 +140,11 @@ impl Notice {
     }
 
     /// Says what is due, unless it is not so any more. `up`: whether there is a
-    /// neighbour of either kind.
-    pub fn on_time(&mut self, now: Instant, up: bool) {
+    /// neighbour of either kind; `waits`: whether one is looked for.
+    pub fn on_time(&mut self, now: Instant, up: bool, waits: bool) {
         let Some((_, news)) = self.due.take_if(|(at, _)| now >= *at) else { return };
-        if up == (news == News::Waiting) {
+        let is_so = if news == News::Waiting { waits && !up } else { up };
+        if !is_so {
             return;
         }
         let who = neighbour(self.pipe, self.role);

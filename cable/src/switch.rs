@@ -1,7 +1,7 @@
 //! The one event loop: one thread, one epoll instance, no timers while links are
 //! up. An idle function does not run at all.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -119,6 +119,17 @@ impl Source {
     }
 }
 
+/// What became of a [`Switch::step`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more to do.
+    Busy,
+    /// There is nothing to do, but for what is due then.
+    Idle(Option<Instant>),
+    /// The driver is done: its exit status.
+    Over(u8),
+}
+
 /// Waits for all that a driver has to see to.
 pub struct Switch {
     epoll: Epoll,
@@ -185,7 +196,44 @@ impl Switch {
         }
     }
 
-    fn begin(&mut self, driver: &mut impl Driver) -> Result<()> {
+    /// Does what there is to do and does not wait, for those who have an event loop of
+    /// their own, after [`Switch::begin`]. It waits for the switch's descriptor, and
+    /// until a deadline.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub fn step(&mut self, driver: &mut impl Driver) -> Result<Step> {
+        driver.cables().for_each(Cable::disarm);
+        let mut events = [EpollEvent::empty(); 32];
+        let count = match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(errno).context("epoll_wait"),
+        };
+        for event in &events[..count] {
+            if let Some(status) = self.on_event(Source::of(event.data()), driver)? {
+                return Ok(Step::Over(status));
+            }
+        }
+        self.on_time(driver)?;
+        let busy = driver.turn()?;
+        self.sweep(driver)?;
+        if let Some(status) = driver.over() {
+            return Ok(Step::Over(status));
+        }
+        if busy {
+            return Ok(Step::Busy);
+        }
+        let sleep = driver.arm();
+        driver.cables().for_each(Cable::arm);
+        Ok(if sleep { Step::Idle(deadline(driver)) } else { Step::Busy })
+    }
+
+    /// Watches what a driver has from the start; [`Switch::run`] does it by itself.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2).
+    pub fn begin(&mut self, driver: &mut impl Driver) -> Result<()> {
         driver.watch(&mut |number, fd, flags| {
             watch(&self.epoll, fd, Source::Driver { number }, flags)
         })?;
@@ -257,18 +305,26 @@ impl Switch {
     }
 }
 
-fn timeout(driver: &mut impl Driver) -> EpollTimeout {
+impl AsFd for Switch {
+    /// Readable when [`Switch::step`] has something to do.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+fn deadline(driver: &mut impl Driver) -> Option<Instant> {
     let own = driver.deadline();
-    let Some(next) = driver.cables().filter_map(|cable| cable.deadline()).chain(own).min() else {
-        return EpollTimeout::NONE;
-    };
+    driver.cables().filter_map(|cable| cable.deadline()).chain(own).min()
+}
+
+fn timeout(driver: &mut impl Driver) -> EpollTimeout {
+    let Some(next) = deadline(driver) else { return EpollTimeout::NONE };
     let left = next.saturating_duration_since(Instant::now());
     // Rounded up, so as not to wake a moment too early.
     EpollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(EpollTimeout::MAX)
 }
 
 fn watch_rendezvous(epoll: &Epoll, cable: &Cable) -> Result<()> {
-    use std::os::fd::AsFd;
     let Some(rendezvous) = cable.rendezvous() else { return Ok(()) };
     let source = Source::Rendezvous { cable: cable.id() };
     watch(epoll, rendezvous.as_fd(), source, EpollFlags::EPOLLIN)

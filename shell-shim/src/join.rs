@@ -19,10 +19,12 @@ use edges::stream::StreamEdge;
 use frames::MAX_FRAME;
 use shmring::{Offer, PipeEnd, RuntimeDir};
 
+use crate::door::messages::Request;
 use crate::filters::{left, offer, right};
 use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
+use crate::succession::heir;
 use descendants::Descendants;
 use driver::{Course, Joint};
 use vm::Machine;
@@ -133,6 +135,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     let mut jacks = Vec::new();
     match plan {
         Plan::Between(one, other) => {
+            heir::refuse()?;
             let names = [one.to_string(), other.to_string()];
             let (one, other) = (open(&one, 0)?, open(&other, 1)?);
             let features = one.features() & other.features();
@@ -144,13 +147,19 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
         }
         Plan::Links { left: on_left, right: on_right } => {
             let plans = [(on_left, left as fn() -> Result<CablePlan>), (on_right, right)];
+            let mut ends = Vec::new();
             for (spec, plan) in plans.into_iter().filter_map(|(spec, plan)| Some((spec?, plan))) {
                 let plan = plan()?;
-                let (name, edge) = (spec.to_string(), open(&spec, jacks.len())?);
+                let (name, edge) = (spec.to_string(), open(&spec, ends.len())?);
                 let offer = Offer { features: edge.features(), ..offer(&name) };
-                let cable = Cable::new(CablePlan { offer, ..plan }, &dir)?;
-                jacks.push(Jack::new(name, edge, vec![cable]));
+                ends.push((name, edge, CablePlan { offer, ..plan }));
             }
+            let inside = || Err(Request::Inside.not_here());
+            heir::take_over(ends.iter().map(|(_, _, plan)| plan), None, inside)?;
+            for (name, edge, plan) in ends {
+                jacks.push(Jack::new(name, edge, vec![heir::cable(plan, &dir)?]));
+            }
+            heir::arrived();
         }
     }
     // Only now: CMD inherits no blocked signals.
@@ -165,7 +174,8 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
 pub fn start(words: &[String]) -> Result<Started> {
     let (name, rest) = words.split_first().ok_or_else(|| anyhow!("CMD is missing"))?;
     let mut command = Command::new(name);
-    command.args(rest);
+    // It is not the one that takes over.
+    command.args(rest).env_remove(heir::VARIABLE);
     let started = Program::start(command)?;
     started.map_err(|error| not_started(name.as_ref(), error.raw_os_error().unwrap_or(0)).into())
 }

@@ -98,8 +98,9 @@ fn live(command: cli::Command) -> anyhow::Result<u8> {
         | cli::Command::Dump(_)
         | cli::Command::Feed(_)
         | cli::Command::Wire(_)
+        | cli::Command::Join(_)
         | cli::Command::Balance(_) => heir::prepare()?,
-        cli::Command::Join(_) | cli::Command::Each(_) | cli::Command::Uplink(_) => {
+        cli::Command::Each(_) | cli::Command::Uplink(_) => {
             heir::refuse()?;
         }
         _ => {}

@@ -7,6 +7,8 @@ use clap::Args;
 use shmring::board::{Identity, NAME_LEN, introduce, is_name};
 use shmring::observe;
 
+use crate::door;
+
 /// `--name` and `--verbose`: what everything with links takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct NameArg {
@@ -57,6 +59,9 @@ pub fn find(word: &str) -> Result<observe::Process> {
     let found: Vec<_> = all.iter().filter(is_meant).collect();
     match found[..] {
         [one] => Ok(one.clone()),
+        [] if let Some(pid) = word.parse().ok().filter(|pid| door::is_at(*pid)) => {
+            Ok(observe::Process { pid, identity: Identity::default() })
+        }
         [] => bail!("no function is called {word}: {}", there_are(&all)),
         _ => bail!(
             "{word}: several are called that: {}: take a process id, or give them names (--name)",

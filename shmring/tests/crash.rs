@@ -18,14 +18,13 @@ mod support;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use rustix::process::{Pid, Signal, kill_process};
 use shmring::{Event, Link, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
-use support::{Chance, Frames, argument, footprint, watchdog};
+use support::{Chance, Frames, argument, footprint, scratch_with_fifo, watched_rounds};
 
 /// What goes on while the child is killed.
 const TRAFFIC: [&str; 5] = ["both ways", "now and then", "child deaf", "parent deaf", "stopped"];
@@ -75,12 +74,8 @@ fn main() {
     }
     let rounds = argument("--rounds", 100);
     let seed = argument("--seed", 1);
-    let scratch = tempfile::tempdir().expect("tempdir");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("fifo"), mode).expect("mkfifo");
-    let step = Arc::new(AtomicU64::new(0));
-    let watched = step.clone();
-    watchdog(move || watched.load(Ordering::Relaxed));
+    let scratch = scratch_with_fifo();
+    let step = watched_rounds();
 
     let start = Instant::now();
     let mut chance = Chance::new(seed);

@@ -11,7 +11,6 @@
 //! other side on, each to the next; frames are numbered, and whoever gets the side goes
 //! on with the numbers that the ring has counted.
 #![cfg(not(loom))]
-#![allow(clippy::disallowed_types, reason = "atomics of a test, not of the ring")]
 
 mod support;
 
@@ -19,15 +18,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use shmring::handover::{Giving, Handed, HandoverError, Outcome, Taking, socket_pair};
 use shmring::{Link, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
-use support::{Chance, Frames, argument, footprint, watchdog};
+use support::{Chance, Frames, argument, footprint, scratch_with_fifo, watched_rounds};
 
 /// Processes that the side goes through in a round.
 const CHILDREN: usize = 4;
@@ -57,12 +55,8 @@ fn main() {
         return;
     }
     let rounds = argument("--rounds", 60);
-    let scratch = tempfile::tempdir().expect("tempdir");
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("fifo"), mode).expect("mkfifo");
-    let step = Arc::new(AtomicU64::new(0));
-    let watched = step.clone();
-    watchdog(move || watched.load(Ordering::Relaxed));
+    let scratch = scratch_with_fifo();
+    let step = watched_rounds();
 
     let start = Instant::now();
     let mut chance = Chance::new(argument("--seed", 1));

@@ -16,12 +16,11 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shmring::{Channel, Offer, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir, Rx, Tx};
-use support::{Frames, argument, footprint, start_storm, stop_storm, watchdog};
+use support::{Frames, argument, footprint, start_storm, stop_storm, watched_rounds};
 
 /// What the command line says; each side is told the same.
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +85,7 @@ fn side(name: &str, scratch: &Path, role: Role, how: How) {
     let offer = Offer { label: name.into(), channel, ..Offer::default() };
     let link = Rendezvous::new(end, &dir, offer).and_then(|mut r| r.wait()).expect("a link");
     let (tx, rx) = (link.tx.expect("a way out"), link.rx.expect("a way in"));
-    let steps = Arc::new(AtomicU64::new(0));
-    let watched = steps.clone();
-    watchdog(move || watched.load(Ordering::Relaxed));
+    let steps = watched_rounds();
     let start = Instant::now();
     let until = start + Duration::from_secs(how.seconds);
     let (sent, received, early) = std::thread::scope(|scope| {

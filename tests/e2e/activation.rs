@@ -27,9 +27,7 @@ fn a_socket_is_passed_by_systemd_and_known_by_its_name() {
             "{options}: {out:?} {}",
             scene.everything_said()
         );
-        play.signal_group(Signal::TERM);
-        play.end();
-        scene.assert_nothing_left();
+        play.end_all();
     }
     let scene = Scene::new();
     for (variables, fd, part) in [
@@ -100,8 +98,6 @@ fn a_fifo_wakes_its_function_which_takes_the_first_frames_and_goes_over_to_a_rin
             shown if shown.contains("waiting") => Ok(()),
             shown => Err(shown),
         });
-        play.signal_group(Signal::TERM);
-        play.end();
-        scene.assert_nothing_left();
+        play.end_all();
     }
 }

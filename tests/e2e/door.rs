@@ -7,7 +7,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv,
     send, socket_with,
 };
-use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
@@ -112,9 +111,7 @@ fn who_is_meant_must_be_clear_and_must_do_such_things() {
     let pid = scene.processes().into_iter().find(|p| p.is_function()).expect("a function").pid;
     refused(&ask(&pid.to_string()), "it is no balancer");
     refused(&ask(&tee), "it is no balancer");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 /// The kernel keeps others from `/proc/PID/fd`; root gets in, and is sent away.
@@ -145,9 +142,7 @@ fn another_users_door_stays_shut() {
     let (len, _) = recv(&socket, &mut answer, RecvFlags::empty()).unwrap();
     let answer = String::from_utf8_lossy(&answer[..len]).into_owned();
     assert!(answer.contains("another user's"), "{answer}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]

@@ -110,9 +110,7 @@ fn an_lkl_function_says_why_it_has_no_inside() {
     let out = scene.sh(&format!("stdpkt exec {lkl}"));
     assert_eq!(out.status, 125, "{out:?}");
     assert!(out.only_line().contains("inside the process of CMD"), "{out:?}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]
@@ -145,9 +143,7 @@ fn a_shell_at_a_terminal_has_job_control_and_gives_the_terminal_back() {
         assert!(outcome.out.contains(part), "{part}: {outcome:?}");
     }
     assert!(!outcome.err.contains("no job control"), "{outcome:?}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 /// As in `the_nat_chain_needs_no_root`: root puts on the dress of `nobody`.

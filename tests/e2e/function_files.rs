@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::support::need::{need, need_functions};
-use rustix::process::Signal;
 
 use crate::support::scene::Scene;
 use crate::support::{SOON, wait_until};
@@ -68,9 +67,7 @@ fn a_command_line_becomes_a_file_and_functions_are_called_like_their_files() {
             false => Err(named),
         }
     });
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]

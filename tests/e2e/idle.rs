@@ -30,9 +30,7 @@ fn assert_idle(options: &str) {
     // Three functions, a keeper, and the CMD.
     assert_eq!(before.len(), 5, "{before:?}");
     assert_eq!(before, after, "context switches in {LOOK:?}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 use crate::support::{SOON, wait_until};
-use crate::swap::{RECEIVE, STREAM, UNTIL_UP, name, said, swaps};
+use crate::swap::{RECEIVE, STREAM, UNTIL_UP, end, name, said, swaps};
 
 const CLIENT: &str = "--right 10.0.0.2/24";
 const SERVER: &str = "--left 10.0.0.1/24";
@@ -48,7 +48,7 @@ fn a_tee_and_a_filter_come_and_go_under_pings_and_under_a_tcp_connection() {
         wait $chain
         cat pinged; cmp sent got && echo all arrived"#
     );
-    let run = scene.start_in(&["bash"], &script).end();
+    let run = end(scene.start_in(&["bash"], &script));
     said(&run, "stream 0");
     said(&run, "all arrived");
     all_pings(&run, count);

@@ -89,9 +89,7 @@ fn ls_shows_both_directions_of_a_live_link_and_counters_that_grow() {
     let table = scene.sh("stdpkt ls");
     assert_eq!(table.status, 0, "{table:?}");
     assert!(table.out.contains(&format!("{first}:right")), "{table:?}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
     assert_eq!(rings(&scene, first), Vec::<Value>::new());
 }
 
@@ -119,9 +117,7 @@ fn links_of(scene: &Scene, script: &str, expected: &[&str]) -> (Vec<Value>, Stri
         }
     });
     let table = scene.sh("stdpkt ls");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
     (found, table.out)
 }
 
@@ -236,9 +232,7 @@ fn functions_have_names_by_which_ls_finds_them() {
     assert!(chains.lines().any(|it| it == line), "{line}\n{chains}");
     let dot = scene.sh("stdpkt ls --dot names").out;
     assert!(dot.starts_with("digraph") && dot.contains(&format!("\"fw-names\\n{fw}\"")), "{dot}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]
@@ -268,9 +262,7 @@ fn what_ls_writes_as_json_is_what_its_schema_says() {
     let watched: Value = serde_json::from_str(&watched).expect("JSON");
     assert!(validator.is_valid(&watched), "{watched:#}");
     assert!(watched.to_string().contains("bits_per_second"), "{watched:#}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]

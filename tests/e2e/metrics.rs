@@ -71,9 +71,7 @@ fn promtool_finds_nothing_wrong_and_counters_grow() {
     let frames = || value(&scene.sh("stdpkt metrics --once").out, &sample).expect("frames");
     let before = frames();
     wait_until(SOON, || if frames() > before { Ok(()) } else { Err("no more".to_owned()) });
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 /// Whoever has the ring, by a swap or after a kill -9, goes on with what it counted.

@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Instant;
 
-use rustix::process::Signal;
-
 use crate::support::chains::three;
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
@@ -48,9 +46,7 @@ fn a_function_sleeps_with_its_link_until_a_frame_comes_and_answers_that_frame() 
         0 => Ok(()),
         status => Err(status.to_string()),
     });
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]
@@ -127,9 +123,7 @@ fn one_that_is_idle_sleeps_again_and_wakes_again_and_its_link_stays_up() {
     assert_eq!(pings.matches("3 received, 0% packet loss").count(), 3, "{pings}");
     let changes = fs::read_to_string(scene.path("changes")).expect("changes");
     assert!(!changes.contains("NO-CARRIER"), "{changes}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 /// Frames that come while it goes to sleep wake it again.

@@ -141,9 +141,7 @@ fn a_router_that_is_killed_goes_on_with_its_links_and_delivers_nothing_twice() {
     println!("{pings}");
     let said = scene.everything_said();
     assert_eq!(said.matches("the function was killed by signal 9: again in").count(), 3, "{said}");
-    play.signal_group(Signal::TERM);
-    play.end();
-    scene.assert_nothing_left();
+    play.end_all();
 }
 
 #[test]

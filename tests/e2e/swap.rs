@@ -2,11 +2,13 @@
 //!
 //! `STDPKT_TESTS_SWAPS=100` swaps as often as that.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
-use crate::support::scene::{Outcome, Scene};
-use crate::support::{SOON, wait_until};
+use crate::support::scene::{Outcome, Play, Scene};
+use crate::support::{SOON, WATCHDOG, wait_until};
 
 const ROUTER: &str = "--left 10.0.0.1/24 --right 10.0.1.1/24 --forward";
 const CLIENT: &str = "--right 10.0.0.2/24 --gateway 10.0.0.1";
@@ -19,6 +21,11 @@ pub fn name(kind: &str) -> String {
 
 pub fn swaps() -> u32 {
     std::env::var("STDPKT_TESTS_SWAPS").ok().and_then(|word| word.parse().ok()).unwrap_or(3)
+}
+
+/// Waits for a script whose length depends on [`swaps`].
+pub fn end(play: Play<'_>) -> Outcome {
+    play.end_within(WATCHDOG + Duration::from_secs(4) * swaps()).expect("the script ends")
 }
 
 /// Whether a line was said.
@@ -55,7 +62,7 @@ fn a_router_is_swapped_under_pings_and_under_a_tcp_connection() {
         wait $chain
         cat pinged; cmp sent got && echo all arrived"#
     );
-    let run = scene.start_in(&["bash"], &script).end();
+    let run = end(scene.start_in(&["bash"], &script));
     said(&run, "stream 0");
     said(&run, "all arrived");
     let count = 150 + 30 * n;
@@ -78,7 +85,7 @@ fn a_tee_is_swapped_and_no_frame_is_lost_or_doubled() {
         wait $chain; echo chain $?
         cat pinged"#
     );
-    let run = scene.start_in(&["bash"], &script).end();
+    let run = end(scene.start_in(&["bash"], &script));
     said(&run, "chain 0");
     assert!(
         run.err.contains("200 received, 0% packet loss")

@@ -167,6 +167,11 @@ fn has_ended() -> anyhow::Error {
     anyhow!("it has ended")
 }
 
+/// Whether a process has a door that we can see.
+pub fn is_at(pid: u32) -> bool {
+    find(pid).is_ok()
+}
+
 /// The door of a process.
 fn find(pid: u32) -> Result<PathBuf> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|error| match error.kind() {

@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::net::SocketFlags;
 
-pub use client::{Answer, Asked, Connection, ask, connect};
+pub use client::{Answer, Asked, Connection, ask, connect, is_at};
 use messages::{Reply, Request};
 
 /// Callers that have not said anything yet; the oldest makes room for the next.

@@ -13,8 +13,9 @@ use rustix::process::Signal;
 
 use super::descendants::Descendants;
 use crate::door::Door;
-use crate::run::signals::Signals;
+use crate::run::signals::{Arrived, Signals};
 use crate::run::stop::Stop;
+use crate::succession::heir;
 
 /// What was written before an end has so long to be taken, from one frame to the next.
 const LAST: Duration = Duration::from_secs(1);
@@ -68,11 +69,26 @@ enum Stage {
 /// Numbers of the descriptors to wait for; those of the edges follow.
 const SIGNALS: u32 = 0;
 const DOOR: u32 = 1;
-const DESCENDANTS: u32 = 2;
-const PROGRAMS: u32 = 3;
+const PLACE: u32 = 2;
+const DESCENDANTS: u32 = 3;
+const PROGRAMS: u32 = 4;
 const EDGES: u32 = 1 << 8;
 
 impl Joint {
+    /// A signal: the status with which all is over at once, if it is the second one.
+    fn end_by(&mut self, signal: Arrived) -> Option<u8> {
+        // From the terminal they have it already.
+        if let (false, Some(number)) = (signal.from_terminal, Signal::from_named_raw(signal.number))
+        {
+            self.programs.iter().for_each(|course| course.program.signal(number));
+        }
+        let status = 128 + signal.number as u8;
+        // The second one is for those who do not want to wait.
+        let Stage::Living = self.stage else { return Some(status) };
+        self.end(status);
+        None
+    }
+
     /// A joint that nobody drives yet.
     pub fn new(
         jacks: Vec<Jack<Box<dyn Edge>>>,
@@ -248,6 +264,9 @@ impl Driver for Joint {
         if let Some(door) = &self.door {
             watch(DOOR, door.as_fd(), EpollFlags::EPOLLIN)?;
         }
+        if let Some(place) = heir::place() {
+            watch(PLACE, place, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
+        }
         watch(DESCENDANTS, self.descendants.as_fd(), EpollFlags::EPOLLIN)?;
         for (number, course) in (PROGRAMS..).zip(&self.programs) {
             let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
@@ -262,17 +281,14 @@ impl Driver for Joint {
         match number {
             SIGNALS => {
                 while let Some(signal) = self.signals.next()? {
-                    // From the terminal they have it already.
-                    if let (false, Some(number)) =
-                        (signal.from_terminal, Signal::from_named_raw(signal.number))
-                    {
-                        self.programs.iter().for_each(|course| course.program.signal(number));
+                    if let Some(status) = self.end_by(signal) {
+                        return Ok(Some(status));
                     }
-                    let status = 128 + signal.number as u8;
-                    // The second one is for those who do not want to wait.
-                    let Stage::Living = self.stage else { return Ok(Some(status)) };
-                    self.end(status);
                 }
+            }
+            // Whoever kept our place for the shell was killed.
+            PLACE => {
+                return Ok(self.end_by(Arrived { number: libc::SIGTERM, from_terminal: false }));
             }
             DOOR => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
                 let refusal = call.request.not_here();

@@ -82,7 +82,7 @@ pub fn refuse() -> Result<()> {
     match std::env::var_os(VARIABLE) {
         None => Ok(()),
         Some(_) => bail!(
-            "this cannot take a running function's place, or go between two: that is for stdpkt run on the host's stack, tee, filter, wire, balance, dump and feed"
+            "this cannot take a running function's place, or go between two: that is for stdpkt run on the host's stack, join, tee, filter, wire, balance, dump and feed"
         ),
     }
 }

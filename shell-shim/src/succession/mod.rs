@@ -1,5 +1,5 @@
 //! One function takes the place of another while frames flow (`stdpkt swap`), comes between
-//! two (`stdpkt insert`), or goes away from there (`stdpkt remove`, [`leave`]).
+//! two (`stdpkt insert`), or goes away from there (`stdpkt remove`, `leave.rs`).
 //!
 //! | | the old function | `stdpkt swap` | the new function |
 //! |---|---|---|---|
@@ -28,4 +28,5 @@ pub mod member;
 mod newcomer;
 pub mod place;
 pub mod remove;
+mod state;
 pub mod swap;

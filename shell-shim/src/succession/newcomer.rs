@@ -139,7 +139,7 @@ impl Newcomer<'_> {
             Some(code) if code == i32::from(crate::FAILED) => say::Said.into(),
             _ => anyhow::anyhow!(
                 "{}: CMD ended ({status}) without taking over, and nothing has changed: it must be \
-                 a stdpkt run, tee, filter, wire, balance, dump or feed",
+                 a stdpkt run, join, tee, filter, wire, balance, dump or feed",
                 self.name
             ),
         }

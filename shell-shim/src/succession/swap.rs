@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 
 use super::newcomer::Start;
+use super::state::State;
 use crate::door;
 use crate::door::messages::Request;
 use crate::name;
@@ -16,11 +17,18 @@ use crate::run::values::seconds;
 #[derive(Debug, Args)]
 #[command(after_help = r"Examples:
   stdpkt swap trace -- stdpkt tee new.pcap
+  stdpkt swap --state iptables-save --state 'conntrack -L -o save' nat -- stdpkt run --file nat.toml
   stdpkt swap --timeout 30 router -- stdpkt run --name router --left 10.0.0.1/24 --right 10.0.1.1/24 --forward")]
 pub struct SwapArgs {
     /// Give up when CMD is not set up after so long; nothing has changed then
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub timeout: Duration,
+
+    /// What a command prints inside the old function, another one reads inside the new one
+    /// before that takes over: 'SAVE => LOAD', or just iptables-save, 'nft list ruleset' or
+    /// 'conntrack -L -o save', whose counterparts are known (repeatable)
+    #[arg(long, value_name = "SAVE => LOAD", value_parser = State::parse)]
+    pub state: Vec<State>,
 
     /// The function whose place CMD takes: its name or process id
     #[arg(value_name = "NAME")]
@@ -40,10 +48,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// One line: why nothing has changed.
 pub fn run(args: &SwapArgs) -> Result<u8> {
-    let SwapArgs { timeout, name, command } = args;
+    let SwapArgs { timeout, state, name, command } = args;
     let old = name::find(name)?;
     let place = door::ask(&old, &Request::Place, &[], PATIENCE)?;
     let stdio: [OwnedFd; 2] = place.fds.try_into().map_err(|_| anyhow!("{name}: no place came"))?;
-    Start { name, command, timeout: *timeout, from: (old.pid, None), stdio }.run(|_| Ok(()))?;
+    Start { name, command, timeout: *timeout, from: (old.pid, None), stdio }
+        .run(|new| state.iter().try_for_each(|state| state.carry(old.pid, new, *timeout)))?;
     Ok(0)
 }

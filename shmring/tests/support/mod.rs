@@ -1,10 +1,13 @@
 //! Frames that show whether they arrived whole, once and in order, and a seeded
 //! source of chance. Shared by the programs that run for long.
 #![allow(dead_code, reason = "each program uses its part")]
+#![allow(clippy::disallowed_types, reason = "atomics of a test, not of the ring")]
 #![allow(unsafe_code)]
 
 mod chance;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use chance::Chance;
@@ -137,6 +140,22 @@ pub fn watchdog(step: impl Fn() -> u64 + Send + 'static) {
             }
         }
     });
+}
+
+/// Where a program counts its rounds for a [`watchdog`].
+pub fn watched_rounds() -> Arc<AtomicU64> {
+    let rounds = Arc::new(AtomicU64::new(0));
+    let watched = rounds.clone();
+    watchdog(move || watched.load(Ordering::Relaxed));
+    rounds
+}
+
+/// A directory with a FIFO `fifo` in it.
+pub fn scratch_with_fifo() -> tempfile::TempDir {
+    let scratch = tempfile::tempdir().expect("tempdir");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("fifo"), mode).expect("mkfifo");
+    scratch
 }
 
 /// Open descriptors and resident memory in KiB.

@@ -8,6 +8,7 @@ mod mistakes;
 mod remote;
 pub(super) mod uplink;
 mod vde;
+mod vde_plugin;
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};

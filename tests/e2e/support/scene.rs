@@ -238,6 +238,14 @@ impl Play<'_> {
         Some(Outcome { status: code(status), out: read(&self.out), err: read(&self.err) })
     }
 
+    /// Ends the program's process group, and nothing is left.
+    pub fn end_all(self) {
+        let scene = self.scene;
+        self.signal_group(Signal::TERM);
+        self.end();
+        scene.assert_nothing_left();
+    }
+
     /// Sends a signal to the program's process group, as a terminal does.
     pub fn signal_group(&self, signal: Signal) {
         let group = Pid::from_child(&self.child);
