@@ -161,7 +161,7 @@ fn what_cannot_be_put_in_or_taken_out_changes_nothing() {
         (format!("insert {r}:right -- false"), "without taking over"),
         (format!("insert {r}:right -- stdpkt tee /no/such/dir/x"), "/no/such/dir"),
         (format!("insert {r}:right -- stdpkt dump"), "one interface on standard input"),
-        (format!("insert {r}:right -- stdpkt join frames:stdio"), "go between two"),
+        (format!("insert {r}:right -- stdpkt join frames:stdio"), "name a second edge"),
         (
             format!(
                 "insert --timeout 0.3 {r}:right -- stdpkt run --bridge --left none --right none --setup 'sleep 30'"

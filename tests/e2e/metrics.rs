@@ -101,6 +101,7 @@ fn no_counter_goes_back_when_another_process_has_the_link() {
     let mut last: Vec<(String, f64)> = Vec::new();
     // What the function itself counts of its restarts goes on after a kill, not after a swap.
     let mut look = |more: f64, swapped: bool| {
+        let enough = sent(&last) + more;
         wait_until(SOON, || {
             let now = samples();
             for (name, before) in &last {
@@ -111,7 +112,7 @@ fn no_counter_goes_back_when_another_process_has_the_link() {
                     "{name}: {before}, then {found:?}"
                 );
             }
-            let grown = sent(&now) > sent(&last) + more;
+            let grown = sent(&now) > enough;
             last = now;
             if grown { Ok(()) } else { Err(format!("{last:?}")) }
         });

@@ -93,8 +93,8 @@ mod tests {
     fn errors_are_one_line_and_name_the_option() {
         assert_eq!(
             error("stdpkt run --left 192.168.0.300/24"),
-            "invalid value '192.168.0.300/24' for '--left <CIDR[,at=EDGE]>': not an address with prefix \
-             length, write it like 192.168.0.1/24 (see stdpkt run --help)"
+            "invalid value '192.168.0.300/24' for '--left <CIDR[,dev=NAME][,at=EDGE]>': not an address with \
+             prefix length, write it like 192.168.0.1/24 (see stdpkt run --help)"
         );
         assert!(error("stdpkt run --right fe80::1").contains("2001:db8::1/64"));
         assert!(error("stdpkt run --gateway x").contains("'--gateway <IP>'"));

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use shmring::handover::{Giving, Handed, Kept, Outcome, Taking, socket_pair};
 use shmring::{Link, LinkError, PipeEnd, RecvError, Rendezvous, Role, RuntimeDir};
@@ -63,6 +64,9 @@ fn nobody() {
             let bell = doorbell();
             send(&socket, &message(HELLO, WRITER), &[stdin.as_fd(), bell.as_fd()]);
             assert!(recv(&socket).is_none(), "an answer");
+            // Whoever has ended is gone, whoever it was: we stay until the pipe has no reader.
+            let mut pipe = [PollFd::new(&stdin, PollFlags::empty())];
+            poll(&mut pipe, None).unwrap();
         }
         // We do not hold it, but know where the victim is: locks are no secret.
         "knock" => {
@@ -198,6 +202,7 @@ fn another_user_that_holds_the_pipe_gets_no_answer() {
     let mut victim = Rendezvous::new(read, &RuntimeDir::none(), offer()).unwrap();
     let Some(mut child) = as_nobody("join", Path::new("/"), write) else { return };
     let error = outcome(&mut victim).err().unwrap();
+    drop(victim);
     assert!(child.wait().unwrap().success());
     let LinkError::OtherUser { who, .. } = &error else { panic!("{error}") };
     assert!(who.contains(&format!("(pid {}) of user nobody", child.id())), "{who}");
