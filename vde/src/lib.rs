@@ -1,7 +1,7 @@
 //! A plugin of libvdeplug: the network `stdpkt:///path/to/fifo` is a link of stdpkt's.
 //!
-//! There is no thread. libvdeplug's callers wait for the descriptor of [`datafd`] and call
-//! [`receive`] then; whatever happens to the link happens in that call. So a process
+//! There is no thread. libvdeplug's callers wait for the descriptor of `datafd` and call
+//! `receive` then; whatever happens to the link happens in that call. So a process
 //! that forks takes its connections with it, and a closed one leaves nothing behind.
 #![allow(unsafe_code)]
 // Unsafe lives here to be called by C. The invariant: a connection is a `Box<Connection>`
