@@ -2,7 +2,7 @@
 //! machine's memory and the ring. QEMU, DPDK's virtio_user and cloud-hypervisor are front ends.
 //!
 //! The front end says where its memory is and where the two rings of the card are in it
-//! ([`device`]); frames are copied from and to what their descriptors name ([`copy`]). Both the front
+//! (`device`); frames are copied from and to what their descriptors name (`copy`). Both the front
 //! end and the guest may do anything: the worst is that the connection is closed.
 
 mod channel;
