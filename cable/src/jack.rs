@@ -319,6 +319,11 @@ impl<E: Edge> Jack<E> {
     pub fn close(&mut self) {
         self.cables.clear();
     }
+
+    /// The edge, whose cables are gone.
+    pub fn into_edge(self) -> E {
+        self.edge
+    }
 }
 
 impl Held {

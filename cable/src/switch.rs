@@ -37,6 +37,16 @@ pub trait Driver {
         Ok(())
     }
 
+    /// The same for those that it has got since, which it is asked for after each
+    /// [`Driver::ready`].
+    ///
+    /// # Errors
+    /// Those of `watch`.
+    fn watch_new(&mut self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        let _ = watch;
+        Ok(())
+    }
+
     /// The descriptor with this number became ready. `Some` is the end: the exit status.
     /// New cables, if there are any afterwards, are watched from then on.
     ///
@@ -269,7 +279,11 @@ impl Switch {
         match source {
             Source::Driver { number } => {
                 let status = driver.ready(number)?;
-                self.meet(driver)?; // it may have new cables now
+                // It may have new cables now, and new edges.
+                driver.watch_new(&mut |number, fd, flags| {
+                    watch(&self.epoll, fd, Source::Driver { number }, flags)
+                })?;
+                self.meet(driver)?;
                 return Ok(status);
             }
             Source::Rendezvous { cable: id } => {

@@ -209,6 +209,13 @@ impl Tap {
         Ok(())
     }
 
+    /// Takes the interface down, if no other descriptor of it is open; that may take tens of
+    /// milliseconds.
+    pub fn take_down(self) {
+        // SAFETY: TUNSETPERSIST takes its flag by value.
+        let _ = unsafe { ioctl::set_persist(self.file.as_raw_fd(), 0) };
+    }
+
     /// The interface's name.
     pub fn name(&self) -> &str {
         &self.name

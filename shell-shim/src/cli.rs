@@ -17,6 +17,7 @@ use crate::filters::feed::FeedArgs;
 use crate::filters::filter::FilterArgs;
 use crate::filters::tee::TeeArgs;
 use crate::filters::wire::WireArgs;
+use crate::interfaces::{self, LinkArgs, UnlinkArgs};
 use crate::join::JoinArgs;
 use crate::ls::LsArgs;
 use crate::metrics::MetricsArgs;
@@ -40,7 +41,7 @@ Examples:
   stdpkt demo
   stdpkt ls --chains
 
-Manual: stdpkt man | man -l -; what a link is: stdpkt man link | man -l -")]
+Manual: stdpkt man | man -l -; what a link is: stdpkt man links | man -l -")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -83,6 +84,10 @@ pub enum Command {
     Insert(InsertArgs),
     /// Take a function out of its chain, while frames flow
     Remove(RemoveArgs),
+    /// Give a running function one more interface, on a FIFO
+    Link(LinkArgs),
+    /// Take an interface on a FIFO away from a running function
+    Unlink(UnlinkArgs),
     /// Run a shell or a command inside a running function
     Exec(ExecArgs),
     /// List live links, their functions and counters
@@ -134,6 +139,8 @@ impl Command {
             Command::Swap(args) => swap::run(&args),
             Command::Insert(args) => insert::run(&args),
             Command::Remove(args) => remove::run(&args),
+            Command::Link(args) => interfaces::link(&args),
+            Command::Unlink(args) => interfaces::unlink(&args),
             Command::Exec(args) => exec::run(&args),
             Command::Ls(args) => ls::run(&args).map(|()| 0),
             Command::Metrics(args) => metrics::run(&args).map(|()| 0),

@@ -11,6 +11,7 @@ pub mod each;
 pub mod exec;
 pub mod filters;
 pub mod host;
+pub mod interfaces;
 pub mod join;
 pub mod ls;
 pub mod metrics;

@@ -10,17 +10,17 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 /// The page that is of no command.
-const LINK: (&str, &str) = ("link", include_str!("../man/stdpkt-link.7"));
+const LINKS: (&str, &str) = ("links", include_str!("../man/stdpkt-links.7"));
 
 /// `stdpkt man`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   stdpkt man | man -l -
   stdpkt man run | man -l -
-  stdpkt man link | man -l -
+  stdpkt man links | man -l -
   stdpkt man --write ~/.local/share/man")]
 pub struct ManArgs {
-    /// Which page: a command, as run or `perf client`, or link, what a link is
+    /// Which page: a command, as run or `perf client`, or links, what a link is
     #[arg(value_name = "PAGE")]
     pub page: Vec<String>,
 
@@ -51,16 +51,16 @@ pub fn man(args: &ManArgs, mut command: Command) -> Result<()> {
         return write_all(dir, &command);
     }
     if let [page] = &args.page[..]
-        && page.trim_start_matches("stdpkt-") == LINK.0
+        && page.trim_start_matches("stdpkt-") == LINKS.0
     {
-        return print(LINK.1.as_bytes());
+        return print(LINKS.1.as_bytes());
     }
     let mut found = &command;
     for word in args.page.iter().flat_map(|page| page.split('-')).filter(|it| *it != "stdpkt") {
         let Some(sub) = found.find_subcommand(word) else {
             let pages: Vec<_> = command.get_subcommands().filter(|it| !it.is_hide_set()).collect();
             let pages = pages.iter().map(|it| it.get_name()).collect::<Vec<_>>().join(", ");
-            bail!("no page {}: there is {pages}, link", args.page.join(" ").escape_debug());
+            bail!("no page {}: there is {pages}, links", args.page.join(" ").escape_debug());
         };
         found = sub;
     }
@@ -90,7 +90,7 @@ fn page(command: &Command) -> Result<Vec<u8>> {
     let man = Man::new(command.clone()).title(name.to_uppercase()).manual("stdpkt");
     let mut page = Vec::new();
     man.render(&mut page)?;
-    page.extend(b".SH \"SEE ALSO\"\n\\fBstdpkt\\fR(1), \\fBstdpkt\\-link\\fR(7)\n");
+    page.extend(b".SH \"SEE ALSO\"\n\\fBstdpkt\\fR(1), \\fBstdpkt\\-links\\fR(7)\n");
     Ok(page)
 }
 
@@ -108,5 +108,5 @@ fn write_all(dir: &Path, command: &Command) -> Result<()> {
         let subs = command.get_subcommands();
         todo.extend(subs.filter(|it| !it.is_hide_set() && it.get_name() != "help"));
     }
-    write(7, &format!("stdpkt-{}", LINK.0), LINK.1.as_bytes())
+    write(7, &format!("stdpkt-{}", LINKS.0), LINKS.1.as_bytes())
 }

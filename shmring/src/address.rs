@@ -32,6 +32,11 @@ impl PipeEnd {
     /// # Errors
     /// [`LinkError::NotAPipe`] for anything but a pipe, FIFO or Unix stream socket.
     pub fn new(fd: impl Into<OwnedFd>, what: &str) -> Result<PipeEnd, LinkError> {
+        PipeEnd::new_for(std::process::id(), fd, what)
+    }
+
+    /// The same for the process `pid`.
+    fn new_for(pid: u32, fd: impl Into<OwnedFd>, what: &str) -> Result<PipeEnd, LinkError> {
         let mut end = PipeEnd::without_post(fd.into(), what)?;
         if !end.is_socket {
             let system = |errno| LinkError::System { what: what.into(), call: "socket", errno };
@@ -39,8 +44,21 @@ impl PipeEnd {
             // What others publish themselves with must be theirs alone. It cannot be without
             // /proc, or on a pipe that another user made; then it is what we have.
             let own = end.reopen(access).or_else(|_| rustix::io::fcntl_dupfd_cloexec(&end.fd, 3));
-            end.post = Some(own.and_then(Post::new).map_err(system)?);
+            end.post = Some(own.and_then(|own| Post::new(own, pid)).map_err(system)?);
         }
+        Ok(end)
+    }
+
+    /// Takes a FIFO that another process has opened for this one ([`PipeEnd::open_for`]), and
+    /// its [gate](PipeEnd::gate).
+    ///
+    /// # Errors
+    /// [`LinkError`]: it is no FIFO, or that is no gate.
+    pub fn of(fd: OwnedFd, gate: OwnedFd, what: &str) -> Result<PipeEnd, LinkError> {
+        let mut end = PipeEnd::without_post(fd, what)?;
+        let system = |errno| LinkError::System { what: what.into(), call: "a gate", errno };
+        let own = end.reopen(OFlags::RDWR).map_err(system)?;
+        end.post = Some(Post::of(own, gate).map_err(system)?);
         Ok(end)
     }
 
@@ -72,6 +90,15 @@ impl PipeEnd {
     /// [`LinkError::System`] when it cannot be opened, [`LinkError::NotAPipe`]
     /// when it is something else.
     pub fn open(path: &Path, role: Role) -> Result<PipeEnd, LinkError> {
+        PipeEnd::open_for(std::process::id(), path, role)
+    }
+
+    /// The same for the process `pid`, which is in another network namespace, and there could
+    /// not make a gate that is found from here: it gets the descriptor and the gate.
+    ///
+    /// # Errors
+    /// As [`PipeEnd::open`].
+    pub fn open_for(pid: u32, path: &Path, role: Role) -> Result<PipeEnd, LinkError> {
         let what = path.display().to_string();
         let system = |call| {
             let what = what.clone();
@@ -85,7 +112,7 @@ impl PipeEnd {
         }
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(system("open"))?;
-        Ok(PipeEnd { role, path: Some(path.to_owned()), ..PipeEnd::new(fd, &what)? })
+        Ok(PipeEnd { role, path: Some(path.to_owned()), ..PipeEnd::new_for(pid, fd, &what)? })
     }
 
     /// Overrides the role that the access mode suggests: a descriptor opened
@@ -124,6 +151,11 @@ impl PipeEnd {
     /// Whether nobody can open this pipe by a name.
     pub(crate) fn is_anonymous(&self) -> bool {
         rustix::fs::fstatfs(&self.fd).is_ok_and(|stat| stat.f_type as u64 == PIPEFS_MAGIC)
+    }
+
+    /// The socket by which it is found, unless it is itself a socket.
+    pub fn gate(&self) -> Option<BorrowedFd<'_>> {
+        self.post.as_ref().map(Post::as_fd)
     }
 
     pub(crate) fn post(&self) -> Option<&Post> {
@@ -259,6 +291,30 @@ mod tests {
         assert!(!end.is_proved_by(&stranger.into(), Role::Writer));
         let file = tempfile::tempfile().unwrap();
         assert!(!end.is_proved_by(&file.into(), Role::Writer));
+    }
+
+    #[test]
+    fn an_end_that_was_opened_for_another_process_is_found_by_its_gate() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        let end = PipeEnd::open_for(4711, &path, Role::Either).unwrap();
+        let advert = end.post().unwrap().advert(Role::Either);
+        assert_eq!(advert.pid(), 4711);
+        let (fd, gate) = (end.as_fd(), end.gate().unwrap());
+        let [fd, gate] = [fd, gate].map(|fd| fd.try_clone_to_owned().unwrap());
+        let there = PipeEnd::of(fd.try_clone().unwrap(), gate, "fifo").unwrap();
+        assert_eq!((there.id(), there.role()), (end.id(), Role::Either));
+        assert_eq!(there.post().unwrap().advert(Role::Either), advert);
+        let (stranger, _) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::DGRAM,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let error = PipeEnd::of(fd, stranger, "fifo").err().unwrap().to_string();
+        assert_eq!(error, "fifo: a gate: Invalid argument (os error 22)");
     }
 
     #[test]

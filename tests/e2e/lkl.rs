@@ -425,3 +425,22 @@ fn what_nobody_takes_is_given_up_and_told() {
     let told = "gave up after 0.5 s without progress: ";
     assert!(outcome.err.contains(told) && outcome.err.contains(" of 1 connection"), "{outcome:?}");
 }
+
+#[test]
+fn an_lkl_function_gets_no_interface_while_it_runs() {
+    need!("LKL_DIR", "namespaces", "bash");
+    let scene = scene();
+    let play = scene.start_sh(
+        "mkfifo f g; stdpkt run --stack lkl --name lkl-fixed --link l,at=f,ip=10.0.0.1/24 -- sleep 60",
+    );
+    wait_until(SOON, || match scene.sh("stdpkt ls lkl-fixed").out.contains("lkl-fixed") {
+        true => Ok(()),
+        false => Err(scene.everything_said()),
+    });
+    for how in ["link lkl-fixed x,at=g", "unlink lkl-fixed l"] {
+        let refused = scene.sh(&format!("stdpkt {how}"));
+        assert_eq!(refused.status, 125, "{how}: {refused:?}");
+        assert!(refused.only_line().contains("interfaces are LKL's"), "{how}: {refused:?}");
+    }
+    play.end_all();
+}

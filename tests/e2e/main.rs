@@ -27,6 +27,7 @@ mod insert;
 mod isolation;
 mod kills;
 mod late;
+mod links;
 mod lkl;
 mod ls;
 mod many;

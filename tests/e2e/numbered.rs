@@ -100,6 +100,21 @@ fn no_datagram_is_lost_when_functions_are_put_in_and_taken_out() {
     scene.assert_nothing_left();
 }
 
+#[test]
+fn no_datagram_is_lost_when_a_router_gets_and_loses_an_interface() {
+    need_functions!("bash", "python3");
+    let scene = Scene::new();
+    assert_eq!(scene.sh("mkfifo fifo").status, 0);
+    let [c, r, s] = ["oc", "or", "os"].map(name);
+    let change = format!(
+        "timed link link {r} x,at=fifo,ip=10.0.2.1/24; stdpkt run --link l,at=fifo,ip=10.0.2.2/24 -- \
+         ping -q -c 3 -i 0.01 10.0.2.1 >/dev/null || exit; timed unlink unlink {r} x"
+    );
+    let run = numbered(&scene, [&c, &r, &s], &change);
+    assert_eq!(lost(&run), 0, "{run:#?}");
+    scene.assert_nothing_left();
+}
+
 /// But for what is inside of its kernel at that moment.
 #[test]
 fn datagrams_are_lost_in_the_kernel_of_a_router_that_is_swapped_and_nowhere_else() {

@@ -1,5 +1,6 @@
-//! One of the three processes of a swap, or of an insert, is killed at a random moment: there are never two
-//! owners, nothing hangs, nothing is left.
+//! One of the processes of a swap, an insert or a remove is killed at a random moment: there are
+//! never two owners, nothing hangs, nothing is left. Where it is the command that asked, the chain
+//! goes on.
 //!
 //! `STDPKT_TESTS_SWAPS=1000` does it as often as that.
 
@@ -7,9 +8,22 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 use crate::swap::{end, name, swaps};
 
-/// Runs `change`, which names `$name` and `$router`, and kills somebody meanwhile; a line each
-/// time: who was killed, how many functions have the name, and whether all has ended in time.
-fn killed(scene: &Scene, change: &str) -> Outcome {
+/// What is between a client and a server, and how it is changed; both may name `$name`.
+struct Change {
+    /// Run in the middle.
+    middle: &'static str,
+    /// The server's address, and the options of client and server besides.
+    server: &'static str,
+    ends: [&'static str; 2],
+    change: &'static str,
+    /// Who takes the links: a shell command that prints its process id.
+    taker: &'static str,
+}
+
+/// Changes, and kills somebody meanwhile; a line each time: who was killed, how many functions have
+/// the name, whether all has ended in time, and whether pings passed afterwards.
+fn killed(scene: &Scene, change: &Change) -> Outcome {
+    let Change { middle, server, ends: [client_ends, server_ends], change, taker } = change;
     let n = swaps();
     let name = name("sk");
     end(scene.start_in(
@@ -19,28 +33,31 @@ fn killed(scene: &Scene, change: &str) -> Outcome {
                 patient() {{ for t in $(seq 1000); do "$@" || return 0; sleep 0.02; done; false; }}
                 lives() {{ kill -0 $1 2>/dev/null; }}
                 has() {{ [ ! -e up.$i ]; }}
+                pid() {{ stdpkt ls $1 2>/dev/null | sed -n "s/^ *\([0-9]*\):$2 $1 .*/\1/p" | sort -u; }}
                 for i in $(seq {n}); do
                     name={name}-$i
-                    router="stdpkt run --name $name --left 10.0.0.1/24 --right 10.0.1.1/24 --forward"
-                    {{ stdpkt run --right 10.0.0.2/24 --gateway 10.0.0.1 -- sh -c '
-                        until ping -q -c1 -W1 10.0.1.2; do :; done >/dev/null; touch up.'$i'
-                        until [ -e stop.'$i' ]; do ping -q -c1 -W1 10.0.1.2 || sleep 0.02; done >/dev/null' \
-                      | $router | stdpkt run --left 10.0.1.2/24 --gateway 10.0.1.1; }} 2>/dev/null & chain=$!
+                    middle="{middle}"
+                    {{ stdpkt run --name $name-c --right 10.0.0.2/24 {client_ends} -- sh -c 'exec >/dev/null
+                        until ping -q -c1 -W1 {server}; do :; done; touch up.'$i'
+                        until [ -e stop.'$i' ]; do ping -q -c1 -W1 {server} || sleep 0.02; done
+                        for t in 1 2 3 4 5; do ping -q -c1 -W1 {server} && touch alive.'$i' && break; done' \
+                      | $middle | stdpkt run --left {server}/24 {server_ends}; }} 2>/dev/null & chain=$!
                     patient has || echo never up
-                    old=$(stdpkt ls $name | sed -n "s/^ *\([0-9]*\):left $name .*/\1/p" | head -n 1)
+                    old=$(pid $name left | head -n 1); client=$(pid $name-c right | head -n 1)
                     {change} 2>/dev/null & change=$!
                     sleep 0.0$((RANDOM % 10))$((RANDOM % 10))
                     case $((RANDOM % 3)) in
                         0) who=old; kill -9 $old;;
-                        1) who=new; kill -9 $(cat /proc/$change/task/$change/children);;
+                        1) who=taker; kill -9 $({taker});;
                         2) who=change; kill -9 $change;;
                     esac 2>/dev/null
                     patient lives $change; changed=$?
                     sleep 0.05
-                    owners=$(stdpkt ls $name 2>/dev/null | sed -n "s/^ *\([0-9]*\):left $name .*/\1/p" | sort -u | wc -l)
+                    owners=$(pid $name left | wc -l)
                     touch stop.$i
                     patient lives $chain; ended=$?
-                    echo "killed $who: owners $owners, hangs $changed $ended"
+                    [ -e alive.$i ]; alive=$?
+                    echo "killed $who: owners $owners, hangs $changed $ended, silent $alive"
                 done 2>/dev/null; wait"#
             ),
         ))
@@ -50,16 +67,32 @@ fn check(run: &Outcome) {
     let lines: Vec<_> = run.out.lines().filter(|line| line.starts_with("killed")).collect();
     assert_eq!(lines.len(), swaps() as usize, "{run:#?}");
     for line in lines {
-        let good = line.ends_with("owners 0, hangs 0 0") || line.ends_with("owners 1, hangs 0 0");
-        assert!(good, "{line}: {run:#?}");
+        let mut words = line.split(": ");
+        let (who, what) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (what, silent) = what.split_once(", silent ").expect("four counts");
+        let good = ["owners 0, hangs 0 0", "owners 1, hangs 0 0"].contains(&what);
+        let goes_on = who != "killed change" || silent == "0";
+        assert!(good && goes_on, "{line}: {run:#?}");
     }
 }
+
+const ROUTER: &str = "stdpkt run --name $name --left 10.0.0.1/24 --right 10.0.1.1/24 --forward";
+const NEWCOMER: &str = "cat /proc/$change/task/$change/children";
 
 #[test]
 fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
     let scene = Scene::new();
-    check(&killed(&scene, "stdpkt swap $name -- $router"));
+    check(&killed(
+        &scene,
+        &Change {
+            middle: ROUTER,
+            server: "10.0.1.2",
+            ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
+            change: "stdpkt swap $name -- $middle",
+            taker: NEWCOMER,
+        },
+    ));
     scene.assert_nothing_left();
 }
 
@@ -67,6 +100,33 @@ fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
 fn whoever_is_killed_in_an_insert_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
     let scene = Scene::new();
-    check(&killed(&scene, "stdpkt insert $name:left -- stdpkt tee x.pcap"));
+    check(&killed(
+        &scene,
+        &Change {
+            middle: ROUTER,
+            server: "10.0.1.2",
+            ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
+            change: "stdpkt insert $name:left -- stdpkt tee x.pcap",
+            taker: NEWCOMER,
+        },
+    ));
+    scene.assert_nothing_left();
+}
+
+/// The neighbour on the left takes the link over.
+#[test]
+fn whoever_is_killed_in_a_remove_there_is_one_owner_or_none() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    check(&killed(
+        &scene,
+        &Change {
+            middle: "stdpkt wire --name $name --delay 1ms",
+            server: "10.0.0.1",
+            ends: ["", ""],
+            change: "stdpkt remove $name",
+            taker: "echo $client",
+        },
+    ));
     scene.assert_nothing_left();
 }

@@ -82,10 +82,10 @@ fn each_command_has_a_manual_page() {
         let args: Vec<&str> = ["man"].into_iter().chain(words.iter().map(String::as_str)).collect();
         assert_eq!(output(&args), page);
     }
-    assert!(dir.path().join("man7/stdpkt-link.7").exists());
-    assert!(output(&["man", "link"]).contains("How neighbours meet"));
+    assert!(dir.path().join("man7/stdpkt-links.7").exists());
+    assert!(output(&["man", "links"]).contains("How neighbours meet"));
     // What troff says of them, where it is.
-    for page in ["man1/stdpkt.1", "man1/stdpkt-run.1", "man7/stdpkt-link.7"] {
+    for page in ["man1/stdpkt.1", "man1/stdpkt-run.1", "man7/stdpkt-links.7"] {
         let mut groff = Command::new("groff");
         groff.args(["-man", "-ww", "-z", "-Tutf8"]);
         let Ok(output) = groff.arg(dir.path().join(page)).output() else {

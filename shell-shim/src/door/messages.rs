@@ -48,6 +48,21 @@ pub enum Request {
         /// For people.
         path: String,
     },
+    /// Of a function: one more interface. For each FIFO two descriptors come along: it, and the
+    /// gate by which it is found ([`shmring::PipeEnd::gate`]).
+    Link {
+        /// The interface's name.
+        name: String,
+        /// Its addresses, each with the length of its network's prefix.
+        ip: Vec<String>,
+        /// What the FIFOs are called, for people: one, or one to receive and one to send.
+        fifos: Vec<String>,
+    },
+    /// Of the same: an interface less.
+    Unlink {
+        /// Its name.
+        name: String,
+    },
     /// Of a function that another one is to take over from: its standard input and
     /// output, which come with the answer.
     Place,
@@ -166,6 +181,10 @@ impl Request {
                 anyhow::anyhow!("it has no network stack to be inside of: it is no function")
             }
             Request::Conditions { .. } => anyhow::anyhow!("it is no wire"),
+            Request::Link { .. } | Request::Unlink { .. } => anyhow::anyhow!(
+                "it has the links that it was started with: only a stdpkt run on the host's stack \
+                 gets others, and a balancer targets (stdpkt balance --set)"
+            ),
             _ if self.target().is_none() => anyhow::anyhow!(
                 "its links stay with it: those of stdpkt run on the host's stack, tee, filter, \
                  wire, balance, dump and feed can change hands"

@@ -104,7 +104,7 @@ impl Driver for Sleeper<'_> {
             }
             _ => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
                 let why = match &call.request {
-                    Request::Inside => {
+                    Request::Inside | Request::Link { .. } | Request::Unlink { .. } => {
                         anyhow!("it sleeps until somebody sends it a frame (--on-demand)")
                     }
                     other => other.not_here(),

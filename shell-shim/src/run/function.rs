@@ -2,6 +2,8 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
+mod audience;
+mod interfaces;
 mod part;
 
 use std::ffi::OsString;
@@ -30,6 +32,8 @@ use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
+pub use interfaces::Further;
+use interfaces::{number_of, watch_edge};
 
 /// A function whose interfaces are set up.
 pub struct Function {
@@ -52,19 +56,20 @@ pub struct Function {
     /// Whether it is a switch, which its neighbours can do without.
     bridges: bool,
     tie: Tie,
+    further: Further,
     /// The exit status, once nothing is left to do.
     over: Option<u8>,
 }
 
-/// Numbers of the descriptors to wait for; those of the edges follow.
+/// Numbers of the descriptors to wait for; those of the edges follow, by what they are.
 const SIGNALS: u32 = 0;
 const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
 const DOOR: u32 = 3;
 const PLACE: u32 = 4;
 const EDGES: u32 = 5;
-/// Those of edges in the place of neighbours: more than interfaces that there can be.
-const FAR: u32 = 1 << 16;
+/// Those of edges in the place of neighbours: more than there can be descriptors.
+const FAR: u32 = 1 << 30;
 
 impl Driver for Function {
     fn cables(&mut self) -> impl Iterator<Item = &mut Cable> {
@@ -104,12 +109,15 @@ impl Driver for Function {
         if let Some(place) = heir::place() {
             watch(PLACE, place, EpollFlags::EPOLLIN | EpollFlags::EPOLLET)?;
         }
-        (EDGES..)
-            .zip(&self.jacks)
-            .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))?;
+        self.jacks.iter().try_for_each(|jack| watch_edge(jack, watch))?;
         (FAR..)
             .zip(&self.far)
             .try_for_each(|(number, jack)| jack.watch(&mut |fd, flags| watch(number, fd, flags)))
+    }
+
+    fn watch_new(&mut self, watch: &mut WatchNumbered<'_>) -> Result<()> {
+        let fresh = std::mem::take(&mut self.further.fresh);
+        self.jacks.iter().rev().take(fresh).try_for_each(|jack| watch_edge(jack, watch))
     }
 
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {
@@ -119,14 +127,18 @@ impl Driver for Function {
             LINGER => self.linger.heard(),
             DOOR => {
                 let calls = self.door.as_mut().map(Door::calls).unwrap_or_default();
-                if calls.into_iter().any(|call| self.answer(call)) {
-                    return Ok(Some(0));
+                for call in calls {
+                    if self.answer(call)? {
+                        return Ok(Some(0));
+                    }
                 }
             }
             // Whoever keeps our place for the shell has got a signal, or was killed.
             PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
-            edge => self.jacks[(edge - EDGES) as usize].woken(),
+            edge => {
+                self.jacks.iter_mut().filter(|jack| number_of(jack) == edge).for_each(Jack::woken)
+            }
         }
         Ok(None)
     }
@@ -147,6 +159,10 @@ impl Driver for Function {
             return self.start_command();
         };
         let name = jack.name.clone();
+        if self.further.has(&name) {
+            self.lose(&name, &error);
+            return Ok(());
+        }
         // What ended the neighbour may have been sent to us as well.
         self.take_signals()?;
         let gone = matches!(error.downcast_ref(), Some(LinkError::NeighbourGone { .. }));
@@ -232,6 +248,7 @@ impl Function {
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
         (linger, tie): (Linger, Tie),
+        further: Further,
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
         jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);
@@ -250,6 +267,7 @@ impl Function {
             linger,
             bridges: false,
             tie,
+            further,
             over,
         }
     }
@@ -280,13 +298,15 @@ impl Function {
     }
 
     /// Answers who is at the door; whether another function has the links then.
-    fn answer(&mut self, call: Call) -> bool {
+    fn answer(&mut self, call: Call) -> Result<bool> {
         match (&call.request, &self.keeper) {
+            (Request::Link { .. }, _) => self.link(call),
+            (Request::Unlink { .. }, _) => self.unlink(call)?,
             (Request::Inside, Some(keeper)) => call.answer_with(keeper.inside()),
             (Request::Inside, None) => call.answer_with(inside_of_this_process()),
-            _ => return answer::answer(call, self) == Answered::Gone,
+            _ => return Ok(answer::answer(call, self) == Answered::Gone),
         }
-        false
+        Ok(false)
     }
 
     fn move_frames(&mut self) -> bool {
@@ -307,16 +327,6 @@ impl Function {
             }
         }
         Ok(())
-    }
-
-    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
-    fn let_in(&mut self) {
-        let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
-        if held && self.jacks.iter().all(Jack::is_complete) {
-            let has_command = !self.command.is_empty();
-            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
-            self.jacks.iter_mut().for_each(|jack| jack.audience = next);
-        }
     }
 
     /// Starts CMD once frames get away on every interface: it finds a network that works.
@@ -340,24 +350,6 @@ impl Function {
         }
         self.after.started(argv, Instant::now());
         Ok(())
-    }
-
-    /// Whether frames wait for CMD.
-    fn holds_back(&self) -> bool {
-        self.jacks.iter().any(Jack::holds_back)
-    }
-
-    /// Looks whether CMD has come to rest, where a recording waits for that.
-    fn settle(&mut self) {
-        let holds = self.holds_back();
-        let (Some(settling), Some(keeper), true) = (&mut self.settling, &self.keeper, holds) else {
-            return;
-        };
-        if let Some(since) = settling.look(Instant::now(), || keeper.is_busy()) {
-            let there = Audience::Since(since);
-            self.jacks.iter_mut().for_each(|jack| jack.audience = there);
-            self.settling = None;
-        }
     }
 
     fn on_signal(&mut self, signal: Arrived) -> Result<()> {

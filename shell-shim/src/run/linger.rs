@@ -87,6 +87,16 @@ impl Linger {
         Ok(Linger { limit, addresses, news, backlog: Source::Closed, unread: None, stage: None })
     }
 
+    /// There is one more interface, the last one.
+    pub fn add(&mut self, addresses: Vec<IpAddr>) {
+        self.addresses.push(addresses);
+    }
+
+    /// The interface at this place is gone.
+    pub fn remove(&mut self, at: usize) {
+        self.addresses.remove(at);
+    }
+
     /// CMD has ended: waits for all that it sent, from now on.
     pub fn after_command(&mut self, jacks: &mut [Jack<Tap>], far: &[Far]) {
         if self.limit.is_zero() || !jacks.iter_mut().any(may_send) {

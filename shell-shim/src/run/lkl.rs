@@ -185,6 +185,9 @@ fn refuse(call: Call) {
         Request::Inside => anyhow!(
             "its network stack is LKL, inside the process of CMD, which no other program can enter: use --stack netns for a function with an inside"
         ),
+        Request::Link { .. } | Request::Unlink { .. } => anyhow!(
+            "its interfaces are LKL's, inside the process of CMD, and are there from the start: use --stack netns for a function that gets others"
+        ),
         ref other => other.not_here(),
     };
     call.answer(Err(why));

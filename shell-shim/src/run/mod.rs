@@ -39,11 +39,11 @@ use args::{RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
-use function::Function;
+use function::{Function, Further};
 use held::{Held, Tie};
 use holder::Outcome;
 use linger::Linger;
-use plan::{Plan, Plug, plan};
+use plan::{Plan, Plug, Terms, plan};
 use signals::Signals;
 
 /// Runs a function to its end; returns its exit status.
@@ -125,6 +125,7 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
         false => Tap::create(&interface.name).map_err(see_check),
     };
     let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
+    let further = Further::new(args.mtu, Terms::of(args), given.clone(), dir.clone());
     let mut _lent = None;
     if existing.is_none() {
         taps.iter().try_for_each(Tap::leave_to_namespace)?;
@@ -176,8 +177,9 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
     }
     let last = (linger, Tie::new(args.idle));
     let command = args.command.clone();
-    let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
-        .bridging(args.bridge);
+    let function =
+        Function::new(jacks, far, signals, door, keeper, (command, after), last, further)
+            .bridging(args.bridge);
     if is_awake { function.awake()? } else { function }.run(switch)
 }
 

@@ -54,6 +54,46 @@ impl Plug {
     }
 }
 
+/// What the cables of a function have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How frames cross them.
+    pub channel: Channel,
+    /// Bytes of ring each way.
+    pub ring: usize,
+}
+
+impl Terms {
+    /// Those of a command line.
+    pub fn of(args: &RunArgs) -> Terms {
+        let channel = match args.channel {
+            ChannelArg::Shm => Channel::Shm,
+            ChannelArg::Fifo => Channel::Fifo,
+        };
+        Terms { channel, ring: args.ring }
+    }
+
+    /// A cable of the interface `name`. `vital`: whether it is a `|`, with which the
+    /// function ends.
+    pub fn cable(self, name: &str, end: Outlet, duplex: bool, vital: bool) -> CablePlan {
+        CablePlan {
+            end,
+            offer: Offer {
+                label: name.to_owned(),
+                duplex,
+                channel: self.channel,
+                capacity: self.ring,
+                max_frame: MAX_FRAME,
+                features: FEATURES,
+            },
+            vital,
+            expects_both_ways: duplex,
+            // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
+            fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
+        }
+    }
+}
+
 /// Which of the standard descriptors are links.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Owned {
@@ -148,36 +188,12 @@ impl Builder<'_> {
             bail!("two interfaces are called {name}: give the --link another name");
         }
         self.plugs.push(plug);
-        self.interfaces.push(Interface {
-            name: name.to_owned(),
-            mtu: self.args.mtu,
-            mac: addresses.first().map(|address| mac_of(address.addr())),
-            addresses,
-        });
+        self.interfaces.push(interface(name, self.args.mtu, addresses));
         Ok(())
     }
 
-    /// `vital`: whether it is a `|`, with which the function ends.
     fn cable(&self, name: &str, end: Outlet, duplex: bool, vital: bool) -> CablePlan {
-        let channel = match self.args.channel {
-            ChannelArg::Shm => Channel::Shm,
-            ChannelArg::Fifo => Channel::Fifo,
-        };
-        CablePlan {
-            end,
-            offer: Offer {
-                label: name.to_owned(),
-                duplex,
-                channel,
-                capacity: self.args.ring,
-                max_frame: MAX_FRAME,
-                features: FEATURES,
-            },
-            vital,
-            expects_both_ways: duplex,
-            // A FIFO by path waits for whom it is meant for; who reads a `|` may be anybody.
-            fallback: if vital { Fallback::IfUnaware } else { Fallback::Never },
-        }
+        Terms::of(self.args).cable(name, end, duplex, vital)
     }
 
     fn edge(&mut self, spec: &EdgeSpec) -> Result<Plug> {
@@ -247,6 +263,12 @@ impl Builder<'_> {
     }
 }
 
+/// An interface, whose Ethernet address follows from its first address.
+pub fn interface(name: &str, mtu: u32, addresses: Vec<IpNet>) -> Interface {
+    let mac = addresses.first().map(|address| mac_of(address.addr()));
+    Interface { name: name.to_owned(), mtu, addresses, mac }
+}
+
 /// The link on standard input: a pipe, or a plain file with a capture.
 ///
 /// # Errors
@@ -292,7 +314,15 @@ fn of_role(end: PipeEnd, role: Role) -> Result<PipeEnd> {
 /// # Errors
 /// One line that says what is there instead, and what to do.
 pub(crate) fn open(path: &Path, role: Role) -> Result<PipeEnd> {
-    PipeEnd::open(path, role).map_err(|error| match &error {
+    open_for(std::process::id(), path, role)
+}
+
+/// The same for the process `pid`, see [`PipeEnd::open_for`].
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_for(pid: u32, path: &Path, role: Role) -> Result<PipeEnd> {
+    PipeEnd::open_for(pid, path, role).map_err(|error| match &error {
         LinkError::System { errno, .. } if *errno == rustix::io::Errno::NOENT => {
             anyhow!("{error}: {}", missing(path))
         }

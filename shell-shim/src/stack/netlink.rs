@@ -33,6 +33,24 @@ pub fn configure(network: &Network) -> Result<()> {
     })
 }
 
+/// Makes one more interface, which exists already, or port of the switch.
+///
+/// # Errors
+/// As [`configure`].
+pub fn add(interface: &Interface, port: bool) -> Result<()> {
+    Network { interfaces: vec![interface.clone()], ..Network::default() }.check()?;
+    let name = &interface.name;
+    talk(async |handle| {
+        silence(interface);
+        bring_up(&handle, interface, port).await?;
+        for address in &interface.addresses {
+            add_address(&handle, name, address).await?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("interface {name}"))
+}
+
 /// What was made that does not go with the function's own interfaces.
 #[derive(Default)]
 pub(super) struct Made {

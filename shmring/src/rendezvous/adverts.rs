@@ -42,8 +42,8 @@ impl Advert {
     }
 }
 
-/// A place to lock, and the name of a gate: nobody else's, now and later.
-pub(super) fn fresh_nonce() -> Result<u64> {
+/// A place to lock, and the name of a gate, for the process `pid`: nobody else's, now and later.
+pub(super) fn fresh_nonce(pid: u32) -> Result<u64> {
     let mut chance = [0; 8];
     let mut got = 0;
     while got < chance.len() {
@@ -56,7 +56,7 @@ pub(super) fn fresh_nonce() -> Result<u64> {
     }
     // Four apart: a lock is up to three long.
     let chance = u64::from_ne_bytes(chance) >> (64 - CHANCE) & !3;
-    Ok((u64::from(std::process::id()) << CHANCE | chance) % NONCES)
+    Ok((u64::from(pid) << CHANCE | chance) % NONCES)
 }
 
 /// Locks the place of `advert`, through a description that nobody else has.
@@ -178,7 +178,7 @@ mod tests {
                 Role::Reader => again(&read, OFlags::RDONLY),
                 _ => again(&write, OFlags::WRONLY),
             };
-            let advert = Advert { nonce: fresh_nonce().unwrap(), role };
+            let advert = Advert { nonce: fresh_nonce(std::process::id()).unwrap(), role };
             assert_eq!(advert.pid(), std::process::id());
             set(&own, advert).unwrap();
             holders.push((own, advert));

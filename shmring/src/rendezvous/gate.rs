@@ -20,7 +20,9 @@ use std::path::PathBuf;
 
 use rustix::io::{Errno, Result};
 use rustix::net::sockopt::set_socket_passcred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, socket_with,
+};
 
 use super::adverts::{self, Advert, fresh_nonce};
 use crate::handshake::{KNOCK_LEN, Knock};
@@ -71,11 +73,11 @@ pub(super) enum Delivery {
 }
 
 impl Post {
-    /// Makes a gate for a holder of the pipe `own`, see there.
-    pub fn new(own: OwnedFd) -> Result<Post> {
+    /// Makes a gate for a holder of the pipe `own`, see there, which is the process `pid`.
+    pub fn new(own: OwnedFd, pid: u32) -> Result<Post> {
         let gate = datagrams()?;
         for _ in 0..TRIES {
-            let nonce = fresh_nonce()?;
+            let nonce = fresh_nonce(pid)?;
             match bind(&gate, &abstract_name(nonce)?) {
                 Ok(()) => return Ok(Post { own, gate, nonce, advert: None }),
                 Err(Errno::ADDRINUSE) => {}
@@ -83,6 +85,14 @@ impl Post {
             }
         }
         Err(Errno::ADDRINUSE)
+    }
+
+    /// Takes a gate that another process has made.
+    pub fn of(own: OwnedFd, gate: OwnedFd) -> Result<Post> {
+        let bound = getsockname(&gate)?;
+        let bound = SocketAddrUnix::try_from(bound).map_err(|_| Errno::INVAL)?;
+        let nonce = bound.abstract_name().and_then(nonce).ok_or(Errno::INVAL)?;
+        Ok(Post { own, gate, nonce, advert: None })
     }
 
     /// Who we are, as `role`.
@@ -223,6 +233,13 @@ fn name(nonce: u64) -> [u8; 24] {
         *digit = b"0123456789abcdef"[(nonce >> (60 - 4 * at)) as usize & 15];
     }
     name
+}
+
+/// The number of such a name.
+fn nonce(name: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(name.strip_prefix(b"shmring/")?).ok()?;
+    let nonce = u64::from_str_radix(digits, 16).ok()?;
+    (self::name(nonce) == name).then_some(nonce)
 }
 
 fn abstract_name(nonce: u64) -> Result<SocketAddrUnix> {
