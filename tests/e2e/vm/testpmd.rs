@@ -9,7 +9,7 @@ fn a_dpdk_program_answers_over_a_link() {
     need_functions!("dpdk-testpmd", "ping");
     let scene = Scene::new();
     let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 \
-             -- sh -c 'until ping -q -c3 -i0.05 -W1 10.0.0.2; do :; done' \
+             -- sh -c 'until ping -q -c1 -W1 10.0.0.2; do :; done' \
          | stdpkt join --left vhost-user:unix:s & chain=$!
          until [ -S s ]; do sleep 0.05; done
          sleep 1000 | dpdk-testpmd --lcores '0@0,1@1' --no-huge -m 256 --no-pci --no-telemetry \
