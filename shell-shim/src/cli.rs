@@ -24,6 +24,7 @@ use crate::metrics::MetricsArgs;
 use crate::pages::{CompletionsArgs, ManArgs};
 use crate::perf::PerfCommand;
 use crate::run::args::RunArgs;
+use crate::stack::conntrack::{self, ConntrackArgs};
 use crate::succession::insert::{self, InsertArgs};
 use crate::succession::remove::{self, RemoveArgs};
 use crate::succession::swap::{self, SwapArgs};
@@ -102,6 +103,9 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Ping through a NAT, then measure shm, fifo and veth side by side
     Demo(DemoArgs),
+    /// Save or load what a function knows of connections: a part of swap
+    #[command(hide = true)]
+    Conntrack(ConntrackArgs),
     /// Try the steps of a function's start: a part of check
     #[command(hide = true)]
     CheckProbe(ProbeArgs),
@@ -133,6 +137,7 @@ impl Command {
             Command::Join(args) => join::run(&args),
             Command::Uplink(args) => uplink::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Conntrack(args) => conntrack::run(&args),
             Command::CheckProbe(args) => check::probe::run(&args),
             Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
             Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),

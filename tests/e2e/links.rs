@@ -15,7 +15,7 @@ const SERVER: &str = "--left 10.0.1.2/24 --gateway 10.0.1.1";
 /// so does one that was there before, and one by a FIFO each way.
 #[test]
 fn a_router_gets_a_third_network_and_loses_it_again() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "ip");
     let scene = Scene::new();
     let (c, r, n) = (name("lc"), name("lr"), name("ln"));
     let script = format!(
@@ -63,7 +63,7 @@ fn a_router_gets_a_third_network_and_loses_it_again() {
 
 #[test]
 fn a_switch_gets_a_port() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "ip");
     let scene = Scene::new();
     let (b, n) = (name("lb"), swaps());
     let script = format!(
@@ -87,7 +87,7 @@ fn a_switch_gets_a_port() {
 
 #[test]
 fn what_cannot_be_linked_or_unlinked_changes_nothing() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "ip");
     let scene = Scene::new();
     let [c, r, t, f, one, two] = ["mc", "mr", "mt", "mf", "m1", "m2"].map(name);
     let [held] = ["mh"].map(name);
@@ -97,8 +97,8 @@ fn what_cannot_be_linked_or_unlinked_changes_nothing() {
             "mkfifo free used lonely waits
              stdpkt run --name {one} --link l,at=used,ip=10.9.0.1/24 &
              stdpkt run --name {two} --link l,at=used,ip=10.9.0.2/24 &
-             stdpkt run --name {held} --restart --link l,at=lonely,ip=10.9.0.1/24 -- sleep 60 &
-             stdpkt run --name {c} {CLIENT} -- sh -c 'sleep 60; :' | stdpkt tee --name {t} t.pcap \
+             stdpkt run --name {held} --restart --link l,at=lonely,ip=10.9.0.1/24 -- sleep 600 &
+             stdpkt run --name {c} {CLIENT} -- sh -c 'sleep 600; :' | stdpkt tee --name {t} t.pcap \
              | stdpkt run --name {r} {ROUTER} --link w,at=waits | stdpkt filter --name {f} ip or arp | stdpkt run {SERVER}"
         ),
     );
@@ -110,37 +110,38 @@ fn what_cannot_be_linked_or_unlinked_changes_nothing() {
     };
     wait_until(SOON, || if up() { Ok(()) } else { Err(scene.everything_said()) });
     for (how, part) in [
-        (format!("link nobody-here x,at=free"), "no function is called nobody-here".to_owned()),
-        (format!("link {r} x,at=nofifo"), "make it with `mkfifo nofifo`".to_owned()),
-        (format!("link {r} x,at=/etc/passwd"), "is a plain file".to_owned()),
-        (format!("link {r} x"), "at=PATH is missing".to_owned()),
-        (format!("link {r} x,at=free:free"), "is one FIFO: write at=free".to_owned()),
-        (format!("link {r} x,at=frames:unix:s"), "put `stdpkt join frames:unix:s`".to_owned()),
-        (format!("link {r} left,at=free"), "interface left exists already".to_owned()),
-        (format!("link {r} w,at=free"), "interface w exists already".to_owned()),
-        (format!("link {r} a/b,at=free"), "interface name `a/b`".to_owned()),
-        (format!("link {r} x,at=free,ip=224.0.0.1/24"), "224.0.0.1/24".to_owned()),
-        (format!("link {r} x,at=free,ip=10.0.5.1"), "ip=10.0.5.1 is no address".to_owned()),
-        (format!("link {r} x,at=waits"), "waits: w is on it already".to_owned()),
-        (format!("link {r} x,at=used"), "used already has a pair of neighbours, m".to_owned()),
-        (format!("link {r} x,at=used:free"), "used already has a reader, m".to_owned()),
-        (format!("link {t} x,at=free"), "the links that it was started with".to_owned()),
-        (format!("link {f} x,at=free"), "the links that it was started with".to_owned()),
-        (format!("link {held} x,at=free"), "it is held (--restart, --idle)".to_owned()),
-        (format!("unlink nobody-here x"), "no function is called nobody-here".to_owned()),
-        (format!("unlink {r} x"), "no interface x: it has left, right, w".to_owned()),
-        (format!("unlink {r} left"), "left is on standard input, with which".to_owned()),
-        (format!("unlink {r} right"), "right is on standard output, with which".to_owned()),
-        (format!("unlink {one} l"), "l is its only interface".to_owned()),
-        (format!("unlink {t} left"), "the links that it was started with".to_owned()),
-        (format!("unlink {held} l"), "it is held (--restart, --idle)".to_owned()),
+        ("link nobody-here x,at=free".to_owned(), "no function is called nobody-here"),
+        (format!("link {r} x,at=nofifo"), "make it with `mkfifo nofifo`"),
+        (format!("link {r} x,at=/etc/passwd"), "is a plain file"),
+        (format!("link {r} x"), "at=PATH is missing"),
+        (format!("link {r} x,at=free:free"), "is one FIFO: write at=free"),
+        (format!("link {r} x,at=frames:unix:s"), "put `stdpkt join frames:unix:s`"),
+        (format!("link {r} left,at=free"), "interface left exists already"),
+        (format!("link {r} w,at=free"), "interface w exists already"),
+        (format!("link {r} a/b,at=free"), "interface name `a/b`"),
+        (format!("link {r} x,at=free,ip=224.0.0.1/24"), "224.0.0.1/24"),
+        (format!("link {r} x,at=free,ip=10.0.5.1"), "ip=10.0.5.1 is no address"),
+        (format!("link {r} x,at=waits"), "waits: w is on it already"),
+        (format!("link {r} x,at=used"), "used already has a pair of neighbours, m"),
+        (format!("link {r} x,at=used:free"), "used already has a reader, m"),
+        (format!("link {t} x,at=free"), "the links that it was started with"),
+        (format!("link {f} x,at=free"), "the links that it was started with"),
+        (format!("link {held} x,at=free"), "it is held (--restart, --idle)"),
+        ("unlink nobody-here x".to_owned(), "no function is called nobody-here"),
+        (format!("unlink {r} x"), "no interface x: it has left, right, w"),
+        (format!("unlink {r} left"), "left is on standard input, with which"),
+        (format!("unlink {r} right"), "right is on standard output, with which"),
+        (format!("unlink {one} l"), "l is its only interface"),
+        (format!("unlink {t} left"), "the links that it was started with"),
+        (format!("unlink {held} l"), "it is held (--restart, --idle)"),
     ] {
         let refused = scene.sh(&format!("stdpkt {how}"));
         assert_eq!(refused.status, 125, "{how}: {refused:?}");
-        assert!(refused.only_line().contains(&part), "{how}: {part}: {refused:?}");
-        assert!(up(), "{how}");
+        assert!(refused.only_line().contains(part), "{how}: {part}: {refused:?}");
+        assert_eq!(links(&r), 4, "{how}");
     }
-    let devices = scene.sh(&format!("stdpkt exec {r} -- ls /sys/class/net")).out;
+    assert!(up());
+    let devices = scene.sh(&format!("stdpkt exec {r} -- ip -br link | cut -d' ' -f1 | sort")).out;
     assert_eq!(devices.split_whitespace().collect::<Vec<_>>(), ["left", "lo", "right", "w"]);
     play.signal_group(Signal::INT);
     play.end();
@@ -150,7 +151,7 @@ fn what_cannot_be_linked_or_unlinked_changes_nothing() {
 /// A third one at a FIFO whose two ends are found to be taken only when it asks.
 #[test]
 fn an_interface_that_comes_too_late_for_its_fifo_goes_and_the_function_stays() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "ip");
     let scene = Scene::new();
     let (r, one, two) = (name("tr"), name("t1"), name("t2"));
     let play = scene.start_in(
@@ -172,7 +173,7 @@ fn an_interface_that_comes_too_late_for_its_fifo_goes_and_the_function_stays() {
         said if said.contains("the interface is taken away") => Ok(()),
         said => Err(said),
     });
-    let devices = scene.sh(&format!("stdpkt exec {r} -- ls /sys/class/net")).out;
+    let devices = scene.sh(&format!("stdpkt exec {r} -- ip -br link | cut -d' ' -f1 | sort")).out;
     assert_eq!(devices.split_whitespace().collect::<Vec<_>>(), ["l", "lo"]);
     assert!(shows(&r, " ring "));
     play.end_all();

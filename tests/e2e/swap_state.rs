@@ -4,29 +4,47 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 use crate::swap::{name, said};
 
-/// A NAT that is swapped while a server sends; the bytes that arrived are the last line.
+/// Translates, and drops what belongs to no connection that it knows: without its state, it breaks
+/// each, whoever speaks first.
+const RULES: &str = "iptables -t nat -A POSTROUTING -o right -j MASQUERADE
+    iptables -t nat -A PREROUTING -i right -p tcp --dport 8080 -j DNAT --to-destination 10.0.0.2:5001
+    iptables -t mangle -A PREROUTING -p tcp --dport 5000 -j CONNMARK --set-mark 7
+    iptables -A FORWARD -p tcp ! --syn -m conntrack --ctstate NEW -j DROP
+    iptables -A INPUT -p tcp -m conntrack --ctstate NEW -j DROP";
+
+/// A NAT that is swapped while a server sends, and a client on the outside to a forwarded port; the
+/// bytes that arrived end with `end`. Connections are listed before and after.
 fn nat(scene: &Scene, state: &str, rules: &str) -> Outcome {
     let n = name("sn");
-    let nat = format!(
-        "stdpkt run --name {n} --left 10.0.0.1/24 --right 10.0.1.1/24 --forward --setup \"{rules}\""
-    );
-    let first = nat.replace(rules, "iptables -t nat -A POSTROUTING -o right -j MASQUERADE");
+    std::fs::write(scene.path("rules"), RULES).expect("scene");
+    let nat =
+        format!("stdpkt run --name {n} --left 10.0.0.1/24 --right 10.0.1.1/24 --forward --setup");
     scene
         .start_in(
             &["bash"],
             &format!(
                 r#"
-                stdpkt run --right 10.0.0.2/24 --gateway 10.0.0.1 -- sh -c '
-                    until socat -u TCP:10.0.1.2:5000 OPEN:got,creat,append; do sleep 0.1; done' \
-                | {first} \
-                | stdpkt run --left 10.0.1.2/24 -- sh -c '
-                    {{ until [ -e swapped ]; do head -c 100000 /dev/zero; done; echo end; }} | timeout 60 socat -u - TCP-LISTEN:5000; echo $? > sent' & chain=$!
-                until [ -s got ]; do sleep 0.05; done
-                stdpkt swap {state} {n} -- {nat}; echo swapped $?
+                stream() {{ until [ -e swapped ]; do head -c 100000 /dev/zero; sleep 0.01; done; echo end; }}
+                export -f stream
+                shows() {{ stdpkt exec {n} -- conntrack -L 2>/dev/null | grep -E "dport=(5000|8080) " | grep -o "src=.*" | sort; }}
+                stdpkt run --right 10.0.0.2/24 --gateway 10.0.0.1 -- bash -c '
+                    timeout 60 socat -u TCP-LISTEN:5001 OPEN:forwarded,creat &
+                    until socat -u TCP:10.0.1.2:5000,connect-timeout=1 OPEN:got,creat,append; do [ -e sent ] && break; sleep 0.1; done; wait' \
+                | {nat} "sh rules" \
+                | stdpkt run --left 10.0.1.2/24 -- bash -c '
+                    {{ stream | timeout 20 socat -u - TCP:10.0.1.1:8080,retry=50,interval=0.1; echo $? > inward; }} &
+                    stream | timeout 20 socat -u - TCP-LISTEN:5000; echo $? > sent; wait' & chain=$!
+                until [ -s got ] && [ -s forwarded ]; do kill -0 $chain || exit; sleep 0.05; done
+                shows > before
+                stdpkt swap {state} {n} -- {nat} "{rules}"; echo swapped $?
+                shows > after
                 touch swapped
-                until [ -s sent ] || ! kill -0 $chain; do sleep 0.05; done
-                echo sent $(cat sent)
-                for i in $(seq 100); do tail -c 4 got | tr '\0' 0 | grep -q end && echo all && break; sleep 0.1; done
+                until [ -s sent ] && [ -s inward ] || ! kill -0 $chain; do sleep 0.05; done
+                echo sent $(cat sent) inward $(cat inward)
+                for it in got forwarded; do
+                    for i in $(seq 20); do tail -c 4 $it | tr '\0' 0 | grep -q end && echo all $it && break; sleep 0.1; done
+                done
+                diff before after && echo same connections; wc -l < before
                 kill $(jobs -p) 2>/dev/null; wait"#
             ),
         )
@@ -34,19 +52,35 @@ fn nat(scene: &Scene, state: &str, rules: &str) -> Outcome {
 }
 
 #[test]
-fn an_established_connection_goes_on_through_a_nat_that_is_swapped() {
+fn established_connections_go_on_through_a_nat_that_is_swapped() {
     need_functions!("bash", "socat", "iptables", "conntrack");
     let scene = Scene::new();
-    let run = nat(&scene, "--state iptables-save --state 'conntrack -L -o save'", "true");
-    for line in ["swapped 0", "sent 0", "all"] {
+    let run = nat(&scene, "--state iptables-save --state conntrack", "true");
+    for line in
+        ["swapped 0", "sent 0 inward 0", "all got", "all forwarded", "same connections", "2"]
+    {
         said(&run, line);
     }
     scene.assert_nothing_left();
 }
 
+/// Else the test above would show nothing.
+#[test]
+fn without_state_they_break() {
+    need_functions!("bash", "socat", "iptables", "conntrack");
+    for (state, rules) in [("", "sh rules"), ("--state iptables-save", "true")] {
+        let scene = Scene::new();
+        let run = nat(&scene, state, rules);
+        said(&run, "swapped 0");
+        said(&run, "2");
+        assert!(!run.out.contains("all ") && !run.out.contains("same"), "{run:#?}");
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn state_that_cannot_be_carried_over_changes_nothing() {
-    need_functions!("bash", "socat", "iptables");
+    need_functions!("bash", "socat", "iptables", "conntrack");
     let scene = Scene::new();
     for (state, part) in [
         ("--state 'false => cat'", "`false` failed"),
@@ -56,10 +90,10 @@ fn state_that_cannot_be_carried_over_changes_nothing() {
     ] {
         let run = nat(&scene, state, "true");
         assert!(run.err.contains(part), "{state}: {run:#?}");
-        for line in ["swapped 125", "sent 0", "all"] {
+        for line in ["swapped 125", "sent 0 inward 0", "all got", "all forwarded"] {
             said(&run, line);
         }
-        scene.sh("rm -f got sent swapped");
+        scene.sh("rm -f got forwarded sent inward swapped");
     }
     scene.assert_nothing_left();
 }

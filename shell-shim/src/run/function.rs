@@ -247,8 +247,7 @@ impl Function {
         door: Option<Door>,
         keeper: Option<Keeper>,
         (command, after): (Vec<String>, After),
-        (linger, tie): (Linger, Tie),
-        further: Further,
+        (linger, tie, further): (Linger, Tie, Further),
     ) -> Function {
         let (running, status, stage, over) = (false, 0, Stage::Living, None);
         jacks.iter_mut().for_each(|jack| jack.audience = Audience::Neighbours);

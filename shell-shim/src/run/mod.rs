@@ -175,11 +175,10 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
     if held::is_held() {
         jacks.iter_mut().flat_map(|jack| &mut jack.cables).for_each(Cable::are_kept);
     }
-    let last = (linger, Tie::new(args.idle));
+    let last = (linger, Tie::new(args.idle), further);
     let command = args.command.clone();
-    let function =
-        Function::new(jacks, far, signals, door, keeper, (command, after), last, further)
-            .bridging(args.bridge);
+    let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
+        .bridging(args.bridge);
     if is_awake { function.awake()? } else { function }.run(switch)
 }
 

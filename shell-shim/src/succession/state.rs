@@ -17,12 +17,15 @@ pub struct State {
 }
 
 /// Programs whose counterpart everybody knows.
-const KNOWN: [(&str, &str); 4] = [
+const KNOWN: [(&str, &str); 5] = [
     ("iptables-save", "iptables-restore"),
     ("ip6tables-save", "ip6tables-restore"),
     ("nft list ruleset", "nft -f -"),
     ("conntrack -L -o save", "conntrack -R -"),
+    (CONNTRACK[0], CONNTRACK[1]),
 ];
+/// What `--state conntrack` is short for: this program.
+const CONNTRACK: [&str; 2] = ["stdpkt conntrack save", "stdpkt conntrack load"];
 
 impl State {
     /// Parses the option's value.
@@ -33,12 +36,10 @@ impl State {
         let (save, load) = match text.split_once("=>") {
             Some((save, load)) => (save.trim(), load.trim()),
             None => {
-                let known = KNOWN.into_iter().find(|(save, _)| *save == text.trim());
+                let text = if text.trim() == "conntrack" { CONNTRACK[0] } else { text.trim() };
+                let known = KNOWN.into_iter().find(|(save, _)| *save == text);
                 known.ok_or_else(|| {
-                    format!(
-                        "which command reads what this prints? Write it like '{} => LOAD'",
-                        text.trim()
-                    )
+                    format!("which command reads what this prints? Write it like '{text} => LOAD'")
                 })?
             }
         };
@@ -91,8 +92,13 @@ fn shell(command: &str) -> Command {
 
 /// The same inside of a function.
 fn within(pid: u32, command: &str) -> Result<Command> {
-    let mut exec = Command::new(std::env::current_exe().context("/proc/self/exe")?);
-    exec.args(["exec", &pid.to_string(), "--", "sh", "-c", command]);
+    let us = std::env::current_exe().context("/proc/self/exe")?;
+    let mut exec = Command::new(&us);
+    exec.args(["exec", &pid.to_string(), "--"]);
+    match command {
+        own if CONNTRACK.contains(&own) => exec.arg(us).args(own.split(' ').skip(1)),
+        other => exec.args(["sh", "-c", other]),
+    };
     Ok(exec)
 }
 
@@ -153,6 +159,7 @@ mod tests {
         let given = State::parse("a b => c d").unwrap();
         assert_eq!((&*given.save, &*given.load), ("a b", "c d"));
         assert_eq!(State::parse("nft list ruleset").unwrap().load, "nft -f -");
+        assert_eq!(State::parse(" conntrack").unwrap().load, "stdpkt conntrack load");
         assert!(State::parse("ip route save").unwrap_err().contains("which command"));
         for bad in ["=> x", "x =>", "=>"] {
             assert!(State::parse(bad).unwrap_err().contains("missing"), "{bad}");

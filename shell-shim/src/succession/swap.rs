@@ -17,7 +17,7 @@ use crate::run::values::seconds;
 #[derive(Debug, Args)]
 #[command(after_help = r"Examples:
   stdpkt swap trace -- stdpkt tee new.pcap
-  stdpkt swap --state iptables-save --state 'conntrack -L -o save' nat -- stdpkt run --file nat.toml
+  stdpkt swap --state iptables-save --state conntrack nat -- stdpkt run --file nat.toml
   stdpkt swap --timeout 30 router -- stdpkt run --name router --left 10.0.0.1/24 --right 10.0.1.1/24 --forward")]
 pub struct SwapArgs {
     /// Give up when CMD is not set up after so long; nothing has changed then
@@ -25,8 +25,8 @@ pub struct SwapArgs {
     pub timeout: Duration,
 
     /// What a command prints inside the old function, another one reads inside the new one
-    /// before that takes over: 'SAVE => LOAD', or just iptables-save, 'nft list ruleset' or
-    /// 'conntrack -L -o save', whose counterparts are known (repeatable)
+    /// before that takes over: 'SAVE => LOAD', or just iptables-save or 'nft list ruleset',
+    /// whose counterparts are known, or conntrack: all that is known of connections (repeatable)
     #[arg(long, value_name = "SAVE => LOAD", value_parser = State::parse)]
     pub state: Vec<State>,
 
