@@ -100,6 +100,8 @@ const NAT_PROTO: u16 = 3;
 const NAT_PORTS: [u16; 2] = [1, 2];
 const PROTOINFO_TCP: u16 = 1;
 const TCP_FLAGS: [u16; 2] = [4, 5];
+/// `IP_CT_TCP_FLAG_BE_LIBERAL`
+const BE_LIBERAL: u8 = 0x08;
 
 impl Entry {
     /// The question for all of a table.
@@ -210,14 +212,16 @@ fn translation(reply: &[Attribute], address: [u16; 2], port: u16) -> Vec<Attribu
     all
 }
 
-/// TCP's flags come with a mask that says which of them are to be set.
+/// TCP's flags come with a mask that says which of them are to be set. What windows the two have
+/// is not told, so a segment that seems to be outside of them is none of another connection.
 fn with_flags(info: Attribute) -> Attribute {
     if info.kind != PROTOINFO_TCP {
         return info;
     }
     let mut all = nested(&info.value);
     for flags in all.iter_mut().filter(|it| TCP_FLAGS.contains(&it.kind)) {
-        if let [_, mask] = &mut flags.value[..] {
+        if let [flags, mask] = &mut flags.value[..] {
+            *flags |= BE_LIBERAL;
             *mask = u8::MAX;
         }
     }

@@ -60,7 +60,7 @@ fn a_forwarded_port_is_told_as_a_translation() {
     let to = [nla(1, &SERVER.0), nla(2, &SERVER.0), nla(3, &ports)].concat();
     assert!(has(&told, &nla(13, &to)), "to where");
     assert!(has(&told, &nla(8, &7u32.to_be_bytes())), "the mark");
-    assert!(has(&told, &nla(4, &[7, 255])) && has(&told, &nla(5, &[3, 255])), "TCP's flags");
+    assert!(has(&told, &nla(4, &[15, 255])) && has(&told, &nla(5, &[11, 255])), "TCP's flags");
     assert!(!has(&told, &nla(12, &99u32.to_be_bytes())), "the number is the old kernel's");
     assert!(!has(&told, &nla(6, &to)), "no other translation");
 }
