@@ -88,7 +88,7 @@ fn stall(seconds: u64, stop: &str, go: &str) {
         &scene,
         &format!(
             "stdpkt run --right 10.0.0.1/24 -- sh -c '
-                 ping -q -c1 -W30 10.0.0.2 >/dev/null; touch up; sleep 1
+                 until ping -q -c1 -W30 10.0.0.2 >/dev/null; do :; done; touch up; sleep 1
                  ping -q -f -c 3000 -s 60000 -W1 10.0.0.2 >/dev/null; touch sent
                  for n in $(seq 60); do ping -q -c1 -W1 10.0.0.2 && break; done' \
              | stdpkt join frames -- sh -c 'echo $$ >ssh.pid; exec ssh host \"$@\"' ssh \
