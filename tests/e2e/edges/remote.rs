@@ -1,7 +1,5 @@
 //! Another machine or container: a namespace stands for each, the programs are real.
 
-use std::time::Duration;
-
 use super::said;
 use crate::support::WATCHDOG;
 use crate::support::need::{need, need_functions, program_path};
@@ -82,7 +80,7 @@ fn what_ends_a_link_through_ssh_is_told() {
 }
 
 /// For so long nothing gets through, and more is sent than fits on the way.
-fn stall(seconds: u64, stop: &str, go: &str) {
+fn stall(seconds: u32, stop: &str, go: &str) {
     let scene = Scene::new();
     let play = start_with_ssh(
         &scene,
@@ -97,8 +95,9 @@ fn stall(seconds: u64, stop: &str, go: &str) {
              {stop}; sleep {seconds}; {go}; wait $chain; echo $?"
         ),
     );
-    // TCP sends again after ever longer times: after half a minute that may take one more.
-    let outcome = play.end_within(WATCHDOG + 4 * Duration::from_secs(seconds));
+    // What is sent is much, and TCP sends again after ever longer times: after half a minute of
+    // silence that may take another.
+    let outcome = play.end_within(5 * WATCHDOG);
     let outcome = outcome.unwrap_or_else(|| panic!("{}", scene.everything_said()));
     assert!(outcome.err.contains("sh takes nothing for 1 s"), "{outcome:?}");
     assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
