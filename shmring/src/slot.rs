@@ -120,7 +120,8 @@ impl<'a> Bytes<'a> {
         let mut parts = [part(head.as_ptr(), head.len()), part(self.ptr, self.len)];
         // SAFETY: msghdr is a C struct for which all zeroes is a valid value.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), parts.len());
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _; // its type is each C library's own
         let (fd, flags) = (fd.as_fd().as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         // SAFETY: the kernel reads `head` and `len` mapped bytes; no Rust reference is made to
         // the latter.
