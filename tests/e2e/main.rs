@@ -29,6 +29,7 @@ mod kills;
 mod late;
 mod links;
 mod lkl;
+mod lkl_looks;
 mod ls;
 mod many;
 mod meeting;

@@ -3,6 +3,7 @@
 //! [`cable::Switch`] is the loop; this is what it drives.
 
 mod audience;
+mod further;
 mod interfaces;
 mod part;
 
@@ -32,8 +33,8 @@ use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
 use edges::tap::Tap;
-pub use interfaces::Further;
-use interfaces::{number_of, watch_edge};
+pub use further::Further;
+use further::{number_of, watch_edge};
 
 /// A function whose interfaces are set up.
 pub struct Function {
@@ -67,7 +68,6 @@ const COMMAND: u32 = 1;
 const LINGER: u32 = 2;
 const DOOR: u32 = 3;
 const PLACE: u32 = 4;
-const EDGES: u32 = 5;
 /// Those of edges in the place of neighbours: more than there can be descriptors.
 const FAR: u32 = 1 << 30;
 

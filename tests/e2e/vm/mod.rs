@@ -1,6 +1,6 @@
 //! Virtual machines at the ends of links: QEMU, with an emulated processor.
 
-mod guest;
+pub(super) mod guest;
 mod mistakes;
 mod restarts;
 mod testpmd;
@@ -16,7 +16,7 @@ use crate::support::scene::{Outcome, Scene};
 use crate::support::wait_until;
 
 /// A machine boots in 4 s, and in many times that on a busy host.
-const BOOT: Duration = Duration::from_secs(180);
+pub const BOOT: Duration = Duration::from_secs(180);
 
 /// Asks until somebody answers.
 const FIND: &str = "until ping -q -c1 -W1 $1 >/dev/null; do :; done";
@@ -37,7 +37,7 @@ fn sleeper(scene: &Scene) -> Option<Process> {
 }
 
 /// The first lines of a guest's script: its address, and how it finds somebody.
-fn up(address: &str) -> String {
+pub fn up(address: &str) -> String {
     format!("ip addr add {address}/24 dev eth0; ip link set eth0 up\nfind() {{ {FIND}; }}\n")
 }
 

@@ -1,50 +1,22 @@
 //! Interfaces that a function gets while it runs, and those that it loses.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
-use cable::{Audience, Cable, CablePlan, Jack, WatchNumbered};
+use cable::{Audience, Cable, CablePlan, Jack};
 use edges::tap::Tap;
 use ipnet::IpNet;
-use shmring::{PipeEnd, Role, RuntimeDir};
+use shmring::{PipeEnd, Role};
 
-use super::{EDGES, Function};
+use super::Function;
 use crate::door::Call;
 use crate::door::messages::{Reply, Request};
 use crate::run::held;
-use crate::run::plan::{Terms, interface};
+use crate::run::plan::interface;
 use crate::stack::netlink;
 use crate::succession::member::{FLUSH, Member};
-
-/// What a further interface is made of.
-pub struct Further {
-    /// The largest packet, as of the others.
-    pub mtu: u32,
-    /// What its cables are like.
-    pub terms: Terms,
-    /// Interfaces that were there before the function.
-    pub given: Vec<String>,
-    /// Where neighbours are met.
-    pub dir: RuntimeDir,
-    /// Names of those that it has got since.
-    names: Vec<String>,
-    /// How many of them, the last ones, are not watched yet.
-    pub(super) fresh: usize,
-}
-
-impl Further {
-    /// None so far.
-    pub fn new(mtu: u32, terms: Terms, given: Vec<String>, dir: RuntimeDir) -> Further {
-        Further { mtu, terms, given, dir, names: Vec::new(), fresh: 0 }
-    }
-
-    /// Whether this one came later.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|it| it == name)
-    }
-}
 
 impl Function {
     /// One more interface.
@@ -81,8 +53,7 @@ impl Function {
         jack.audience = self.jacks.first().map_or(Audience::Nobody, |first| first.audience);
         self.jacks.push(jack);
         self.linger.add(interface.addresses.iter().map(|it| it.addr()).collect::<Vec<IpAddr>>());
-        self.further.names.push(name.to_owned());
-        self.further.fresh += 1;
+        self.further.add(name);
         Ok(())
     }
 
@@ -177,7 +148,7 @@ impl Function {
     fn forget(&mut self, at: usize) -> Tap {
         let mut jack = self.jacks.remove(at);
         self.linger.remove(at);
-        self.further.names.retain(|name| *name != jack.name);
+        self.further.forget(&jack.name);
         jack.close();
         jack.into_edge()
     }
@@ -192,13 +163,4 @@ impl Function {
             )),
         }
     }
-}
-
-/// The number of a jack's edge: those of others stay what they are when one is gone.
-pub(super) fn number_of(jack: &Jack<Tap>) -> u32 {
-    EDGES + jack.edge().as_fd().as_raw_fd() as u32
-}
-
-pub(super) fn watch_edge(jack: &Jack<Tap>, watch: &mut WatchNumbered<'_>) -> Result<()> {
-    jack.watch(&mut |fd, flags| watch(number_of(jack), fd, flags))
 }
