@@ -54,4 +54,5 @@ mod talks;
 mod terminals;
 mod tutorial;
 mod unprivileged;
+mod veth;
 mod vm;
