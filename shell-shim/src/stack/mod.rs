@@ -13,6 +13,7 @@
 pub mod addresses;
 mod ask;
 pub mod backlog;
+pub mod bpf;
 pub mod device;
 pub mod keeper;
 pub mod lent;
