@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod aside;
 mod between;
 mod handover;
 mod keep;
@@ -7,7 +8,7 @@ mod plan;
 mod renew;
 mod upgrade;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -246,18 +247,6 @@ impl Cable {
     /// end does another one get the way back, whether that end was heard of yet or not.
     pub fn way_out(&mut self) -> Option<&mut Joined> {
         self.links.iter_mut().rev().map(|(_, joined)| joined).find(|joined| joined.tx.is_some())
-    }
-
-    /// From now on frames are not to go aside ([`Channel::Aside`](shmring::Channel::Aside)): they
-    /// come and go by this process.
-    pub fn keep_to_rings(&mut self) {
-        self.parts.offer.keep_to_rings();
-        self.rendezvous.iter_mut().for_each(Rendezvous::keep_to_rings);
-    }
-
-    /// Once, where frames cross aside: the socket to agree on how ([`Link::aside`]).
-    pub fn take_aside(&mut self) -> Option<OwnedFd> {
-        self.links().find_map(|joined| joined.aside.take())
     }
 
     /// Once for each new neighbour: the virtio-net features that it has.

@@ -127,10 +127,7 @@ impl Driver for Function {
             // Whoever keeps our place for the shell has got a signal, or was killed.
             PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
-            edge => {
-                self.jacks[(edge - EDGES) as usize].woken();
-                self.start_command()?;
-            }
+            edge => self.interface_woken((edge - EDGES) as usize)?,
         }
         Ok(None)
     }

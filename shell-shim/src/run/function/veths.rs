@@ -1,5 +1,6 @@
 //! Interfaces that are ends of veth pairs.
 
+use anyhow::Result;
 use cable::{Cable, Jack};
 
 use super::Function;
@@ -7,6 +8,12 @@ use crate::stack::device::Device;
 use crate::told;
 
 impl Function {
+    /// A descriptor of an interface became ready: its neighbour may be, which CMD waits for.
+    pub(super) fn interface_woken(&mut self, at: usize) -> Result<()> {
+        self.jacks[at].woken();
+        if self.jacks[at].edge_mut().veth().is_some() { self.start_command() } else { Ok(()) }
+    }
+
     /// Tells each neighbour on a veth pair when all others are ready: what it sends then
     /// gets through.
     pub(super) fn announce(&mut self) {
