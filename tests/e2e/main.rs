@@ -28,6 +28,7 @@ mod isolation;
 mod kills;
 mod late;
 mod lkl;
+mod lkl_looks;
 mod ls;
 mod many;
 mod meeting;
