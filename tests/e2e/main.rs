@@ -56,4 +56,5 @@ mod talks;
 mod terminals;
 mod tutorial;
 mod unprivileged;
+mod veth;
 mod vm;

@@ -11,6 +11,7 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 use super::args::{ChannelArg, RunArgs, StackArg};
 use super::link_spec::{At, EndSpec, LinkSpec};
 use crate::stack::network::{Interface, Network};
+use crate::succession::heir;
 use cable::{CablePlan, Edge, Fallback, Outlet};
 use edges::spec::{EdgeSpec, Place};
 use frames::{FEATURES, MAX_FRAME, mac_of};
@@ -58,7 +59,7 @@ impl Plug {
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// How frames cross them.
-    pub channel: Channel,
+    pub channel: ChannelArg,
     /// Bytes of ring each way.
     pub ring: usize,
 }
@@ -66,22 +67,25 @@ pub struct Terms {
 impl Terms {
     /// Those of a command line.
     pub fn of(args: &RunArgs) -> Terms {
-        let channel = match args.channel {
-            ChannelArg::Shm => Channel::Shm,
-            ChannelArg::Fifo => Channel::Fifo,
-        };
-        Terms { channel, ring: args.ring }
+        Terms { channel: args.channel, ring: args.ring }
     }
 
     /// A cable of the interface `name`. `vital`: whether it is a `|`, with which the
     /// function ends.
     pub fn cable(self, name: &str, end: Outlet, duplex: bool, vital: bool) -> CablePlan {
+        let channel = match self.channel {
+            ChannelArg::Shm => Channel::Shm,
+            ChannelArg::Fifo => Channel::Fifo,
+            // On a FIFO neighbours come and go, and a veth pair goes with one of them.
+            ChannelArg::Veth if vital && duplex && !heir::takes_over() => Channel::Aside,
+            ChannelArg::Veth => Channel::Shm,
+        };
         CablePlan {
             end,
             offer: Offer {
                 label: name.to_owned(),
                 duplex,
-                channel: self.channel,
+                channel,
                 capacity: self.ring,
                 max_frame: MAX_FRAME,
                 features: FEATURES,

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::Result;
 use cable::{Jack, WatchNumbered};
-use edges::tap::Tap;
 use shmring::RuntimeDir;
 
 use crate::run::plan::Terms;
+use crate::stack::device::Device;
 
 /// The first number of an edge.
 pub const EDGES: u32 = 5;
@@ -53,7 +53,7 @@ impl Further {
 }
 
 /// The number of a jack's edge: those of others stay what they are when one is gone.
-pub fn number_of(jack: &Jack<Tap>) -> u32 {
+pub fn number_of(jack: &Jack<Device>) -> u32 {
     EDGES + jack.edge().as_fd().as_raw_fd() as u32
 }
 
@@ -61,6 +61,6 @@ pub fn number_of(jack: &Jack<Tap>) -> u32 {
 ///
 /// # Errors
 /// Those of `watch`.
-pub fn watch_edge(jack: &Jack<Tap>, watch: &mut WatchNumbered<'_>) -> Result<()> {
+pub fn watch_edge(jack: &Jack<Device>, watch: &mut WatchNumbered<'_>) -> Result<()> {
     jack.watch(&mut |fd, flags| watch(number_of(jack), fd, flags))
 }

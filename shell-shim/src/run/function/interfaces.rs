@@ -15,6 +15,7 @@ use crate::door::Call;
 use crate::door::messages::{Reply, Request};
 use crate::run::held;
 use crate::run::plan::interface;
+use crate::stack::device::Device;
 use crate::stack::netlink;
 use crate::succession::member::{FLUSH, Member};
 
@@ -49,7 +50,7 @@ impl Function {
         let tap = Tap::create(name)?;
         netlink::add(&interface, self.bridges)?;
         let cables = plans.into_iter().map(|plan| Cable::new(plan, &self.further.dir));
-        let mut jack = Jack::new(name.to_owned(), tap, cables.collect::<Result<_>>()?);
+        let mut jack = Jack::new(name.to_owned(), Device::Tap(tap), cables.collect::<Result<_>>()?);
         jack.audience = self.jacks.first().map_or(Audience::Nobody, |first| first.audience);
         self.jacks.push(jack);
         self.linger.add(interface.addresses.iter().map(|it| it.addr()).collect::<Vec<IpAddr>>());
@@ -91,8 +92,8 @@ impl Function {
             Request::Unlink { name } => self.take_away(name),
             other => Err(other.not_here()),
         };
-        let tap = match result {
-            Ok(tap) => tap,
+        let device = match result {
+            Ok(device) => device,
             Err(why) => {
                 call.answer(Err(why));
                 return Ok(());
@@ -101,14 +102,14 @@ impl Function {
         // Frames of the others go on meanwhile. Without a thread the caller hears that nobody
         // answers, and the interface is gone all the same.
         let _ = std::thread::Builder::new().spawn(move || {
-            tap.take_down();
+            device.take_down();
             call.answer(Ok(Reply::Done));
         });
         self.let_in();
         self.start_command()
     }
 
-    fn take_away(&mut self, name: &str) -> Result<Tap> {
+    fn take_away(&mut self, name: &str) -> Result<Device> {
         self.can_change()?;
         let Some(at) = self.jacks.iter().position(|jack| jack.name == name) else {
             let all: Vec<_> = self.jacks.iter().map(|jack| jack.name.as_str()).collect();
@@ -145,7 +146,7 @@ impl Function {
         }
     }
 
-    fn forget(&mut self, at: usize) -> Tap {
+    fn forget(&mut self, at: usize) -> Device {
         let mut jack = self.jacks.remove(at);
         self.linger.remove(at);
         self.further.forget(&jack.name);
