@@ -173,7 +173,7 @@ impl VhostUser {
     #[cold]
     fn broken(&mut self, why: &Broken) {
         if self.told != *why {
-            if !cfg!(test) {
+            if !cfg!(any(test, fuzzing)) {
                 say::error!("{}: {why}", self.what); // tests make up thousands, and look below
             }
             self.told.clone_from(why);
@@ -430,5 +430,9 @@ impl Edge for VhostUser {
     }
 }
 
-#[cfg(test)]
+#[cfg(fuzzing)]
+pub use tests::fuzz;
+
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))] // a part is for tests
 mod tests;

@@ -8,6 +8,7 @@ use shmring::RuntimeDir;
 
 use super::Item;
 use crate::filters::filter;
+use crate::stack::bpf;
 
 /// Rings are mapped in pages of that size.
 const PAGE: usize = 4096;
@@ -56,7 +57,7 @@ pub fn items() -> Vec<Item> {
 
 /// What there may be too little of.
 pub fn limits() -> Vec<Item> {
-    vec![processors(), files(), pipes(), inotify(), congestion_control(), libpcap()]
+    vec![processors(), files(), pipes(), inotify(), congestion_control(), libpcap(), xdp()]
 }
 
 fn processors() -> Item {
@@ -104,6 +105,16 @@ fn inotify() -> Item {
             format!("{found}: {}", errno.desc()),
             "no stdpkt uplink: sysctl fs.inotify.max_user_instances=1024",
         ),
+    }
+}
+
+fn xdp() -> Item {
+    match bpf::can_load() {
+        true => Item::ok(
+            "XDP",
+            "a function can bring its program (--setup 'ip link set ... xdp obj FILE')",
+        ),
+        false => Item::limited("XDP", "no program can be loaded", bpf::WAY_OUT),
     }
 }
 

@@ -12,7 +12,11 @@ const PROGRAMS: [(&[&str], &str, &str); 11] = [
     (&["tcpdump"], "captures", "tcpdump"),
     (&["tshark", "wireshark"], "captures", "tshark"),
     (&["vde_plug"], "stdpkt join vde", "vdeplug"),
-    (&["qemu-system-x86_64", "qemu-system-aarch64"], "machines at stdpkt join qemu", "qemu-system"),
+    (
+        &["qemu-system-x86_64", "qemu-system-aarch64"],
+        "machines at stdpkt join vhost-user",
+        "qemu-system",
+    ),
     (&["dnsmasq"], "DHCP and DNS in a chain", "dnsmasq-base"),
     (&["ssh"], "a chain over two machines", "openssh-client"),
     (&["dot"], "stdpkt ls --dot", "graphviz"),

@@ -8,7 +8,9 @@ mod mistakes;
 mod remote;
 pub(super) mod uplink;
 mod vde;
+mod vde_demo;
 mod vde_plugin;
+mod xdp;
 
 use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};

@@ -6,7 +6,7 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::{Outcome, Scene};
 
 /// Where cargo put the library, and where the stock plugins are.
-fn with_plugin(script: &str) -> String {
+pub(super) fn with_plugin(script: &str) -> String {
     let built = std::env::current_exe().expect("/proc/self/exe");
     let dir = built.parent().expect("a file is in a directory").display();
     format!("export VDEPLUGIN_PATH={dir}:$(echo /usr/lib/*/vdeplug)\n{script}")

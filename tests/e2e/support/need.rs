@@ -29,7 +29,8 @@ pub(crate) use {need, need_functions};
 
 /// Whether all of `needs` is there: programs by name, devices by path,
 /// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
-/// users, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin.
+/// users, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin
+/// and so on, `dpdk vhost` for that driver.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
     if lacking.is_empty() {
@@ -53,7 +54,10 @@ fn is_there(what: &str) -> bool {
         "user namespaces" => user_namespaces(),
         "LKL_DIR" => lkl_dir().is_some(),
         "guest kernel" => guest_kernel().is_some(),
-        "vde_plug slirp://" => succeeds("sh", &["-c", "ls /usr/lib/*/vdeplug/libvdeplug_slirp.so"]),
+        "vde_plug slirp://" => has_file("/usr/lib/*/vdeplug/libvdeplug_slirp.so"),
+        "vde_plug vlan://" => has_file("/usr/lib/*/vdeplug/libvdeplug_vlan.so"),
+        "vde_plug agno://" => has_file("/usr/lib/*/vdeplug/libvdeplug_agno.so"),
+        "dpdk vhost" => has_file("/usr/lib/*/dpdk/pmds-*/librte_net_vhost.so*"),
         device if device.starts_with('/') => {
             OpenOptions::new().read(true).write(true).open(device).is_ok()
         }
@@ -107,6 +111,10 @@ fn user_namespaces() -> bool {
         true => succeeds("setpriv", &ordinary),
         false => succeeds("unshare", &["-rn", "true"]),
     })
+}
+
+fn has_file(pattern: &str) -> bool {
+    succeeds("sh", &["-c", &format!("ls {pattern}")])
 }
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

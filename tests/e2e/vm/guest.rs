@@ -38,7 +38,7 @@ macro_rules! need_guests {
         need_functions!("qemu-system-x86_64", "busybox", "ldd", "guest kernel" $(, $what)*)
     };
 }
-pub(super) use need_guests;
+pub(crate) use need_guests;
 
 /// A file of an archive as cpio(5) has it, "new ASCII".
 fn archive(out: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {

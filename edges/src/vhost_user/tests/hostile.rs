@@ -2,54 +2,13 @@
 
 use std::os::fd::AsFd;
 
-use cable::Edge;
-use frames::{MAX_FRAME, VNET_LEN};
-
-use super::super::messages::{HEADER, Header, Request};
 use super::front_end::*;
+use super::fuzz::{self, Random, Seen};
 
 /// How many inputs a test makes up; 10^7 take some minutes with optimisation.
 fn inputs() -> u64 {
     let inputs = std::env::var("STDPKT_TESTS_FUZZ_INPUTS").ok();
     inputs.and_then(|inputs| inputs.parse().ok()).unwrap_or(5_000)
-}
-
-/// xorshift64*: the same numbers each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 20) % limit
-    }
-
-    fn one_of<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-
-    /// An address: in the memory, at its borders, or nowhere.
-    fn address(&mut self) -> u64 {
-        let near = self.below(64);
-        match self.below(8) {
-            0 => GUEST + SIZE - near,
-            1 => GUEST - near,
-            2 => self.next(),
-            3 => u64::MAX - near,
-            4 => GUEST + self.below(SIZE),
-            _ => GUEST + BUFFERS + self.below(0x8000),
-        }
-    }
-
-    fn len(&mut self) -> u32 {
-        let short = self.below(3000) as u32;
-        self.one_of(&[0, 1, 10, 12, 16, 48, 1514, 65_562, 0xffff, u32::MAX, short, short, short])
-    }
 }
 
 #[test]
@@ -164,106 +123,44 @@ fn what_is_no_frame_is_given_back() {
 
 #[test]
 fn no_message_is_more_than_an_error() {
-    let mut random = Random(18);
+    let mut random = Random::new(18);
     for _ in 0..inputs() {
         let mut bytes: Vec<u8> = (0..random.below(300)).map(|_| random.next() as u8).collect();
-        if let Some(header) = bytes.first_chunk::<HEADER>() {
-            let _ = Header::parse(header);
-        }
         // Numbers as they may be, too, so that the first look does not end it.
         if let Some(first) = bytes.first_mut() {
-            *first = random.below(9) as u8;
+            *first = random.below(40) as u8;
         }
         let len = random.one_of(&[0, 8, 12, 40, 264, bytes.len()]).min(bytes.len());
-        let _ = Request::parse(random.below(40) as u32, &bytes[..len]);
-    }
-}
-
-/// Writes somewhere in the rings, or says something.
-fn misbehave(front: &mut FrontEnd, random: &mut Random) {
-    let ring = random.below(2) as usize;
-    let number = random.below(ENTRIES.into()) as u16;
-    match random.below(16) {
-        0..=5 => {
-            let flags =
-                random.one_of(&[0, NEXT, WRITE, NEXT | WRITE, INDIRECT, INDIRECT | NEXT, 0xffff]);
-            let table = random.one_of(&[RINGS[0], RINGS[1], RINGS[ring], 0x7000]);
-            let next = random.one_of(&[number, number + 1, 0, 0xffff]);
-            let (address, len) = (random.address(), random.len());
-            let (address, len) = match flags & INDIRECT {
-                0 => (address, len),
-                _ => {
-                    (random.one_of(&[GUEST + 0x7000, address]), random.one_of(&[16, 48, 160, len]))
-                }
-            };
-            front.describe(table, number, address, len, flags, next);
-        }
-        6..=9 => front.offer(ring, random.one_of(&[number, number, number, 0xffff])),
-        10 => {
-            // Anything in the rings' own pages.
-            let at = RINGS[ring] + random.below(0x3000);
-            front.write(at.min(SIZE - 8), &random.next().to_le_bytes());
-        }
-        11 => front.write(RINGS[ring] + AVAILABLE + 2, &[random.below(32) as u8, 0]),
-        12 => front.place(ring, random.one_of(&[0, 0x4000, 0x1000, SIZE - 16, SIZE, 0x8000])),
-        13 => {
-            let size = random.one_of(&[SIZE, SIZE, SIZE / 2, 0x3000]);
-            match random.below(3) {
-                0 => front.share(&[
-                    (GUEST, size, USER, OFFSET),
-                    (GUEST + size, 4096, USER + size, OFFSET),
-                ]),
-                1 => {
-                    front.share(&[(GUEST - 4096, 8192, USER, OFFSET), (GUEST, size, USER, OFFSET)])
-                }
-                _ => front.share(&[(GUEST, size, USER, OFFSET)]),
-            }
-        }
-        14 => {
-            let state = [random.one_of(&[0, 1, 2]), random.one_of(&[0, 1, 5, 16, 0xffff])];
-            front.say_words(random.one_of(&[8, 10, 11, 18]), state);
-        }
-        _ => match random.below(4) {
-            0 => front.kick(ring),
-            1 => front.call(ring),
-            2 => front.say(2, &random.one_of(&[ALL, 0, MERGED, VERSION_1]).to_ne_bytes()),
-            _ => {
-                let body: Vec<u8> = (0..random.below(40)).map(|_| random.next() as u8).collect();
-                front.say(random.below(40) as u32, &body);
-            }
-        },
+        fuzz::message(&bytes);
+        fuzz::message(&bytes[..len]);
     }
 }
 
 #[test]
 fn no_guest_reads_or_writes_what_is_not_its_own() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut front = FrontEnd::with(ALL);
-    // Frames that nobody may confuse with what lies around the guest's memory.
-    let frames = [60, 1514, 20_000].map(|len| vec![3; VNET_LEN + len]);
-    let (mut sent, mut given, mut closed) = (0u64, 0u64, 0u64);
-    for input in 0..inputs() {
+    let mut closed = 0u64;
+    let mut seen = Seen::default();
+    for _ in 0..inputs() {
         if front.is_alone() {
-            assert!(front.is_intact(), "input {input}");
+            assert!(front.is_intact());
             closed += 1;
             front = FrontEnd::with(ALL);
         }
-        misbehave(&mut front, &mut random);
-        if let Some(frame) = front.sent() {
-            sent += 1;
-            assert!(frame.len() <= MAX_FRAME);
-            assert!(!frame.contains(&FOREIGN) || is_own(&front), "input {input}");
-        }
-        let frame = &frames[random.below(3) as usize];
-        given += u64::from(front.give(frame).is_ok());
-        front.edge.arm();
-        front.answer();
+        fuzz::step(&mut front, &mut random, &mut seen);
     }
     assert!(front.is_intact());
+    let Seen { sent, given } = seen;
     assert!(sent > 0 && given > 0 && closed > 0, "{sent} sent, {given} given, {closed} closed");
 }
 
-/// Whether a byte as they lie around the memory may be the guest's own: numbers of its rings hold any.
-fn is_own(front: &FrontEnd) -> bool {
-    front.read(0, SIZE as usize).contains(&FOREIGN)
+/// What cargo-fuzz runs, with scripts of chance.
+#[test]
+fn scripts_of_a_guest() {
+    let mut random = Random::new(7);
+    for _ in 0..inputs() / 100 {
+        let script: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
+        fuzz::guest(&script);
+    }
 }

@@ -35,6 +35,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::bpf;
 use requests::{Request, receive_reply};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -139,7 +140,11 @@ impl Keeper {
         match self.status()? {
             0 => Ok(()),
             status => {
-                bail!("setup command `{}` failed with status {status}", script.escape_debug())
+                let way_out = bpf::way_out(script);
+                bail!(
+                    "setup command `{}` failed with status {status}{way_out}",
+                    script.escape_debug()
+                )
             }
         }
     }
