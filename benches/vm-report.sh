@@ -208,5 +208,5 @@ for path in $PMD; do
     flood "$path" 2>/dev/null
     best=$(grep -a -o 'Rx-pps: *[0-9]*' receiver.pmd | awk '{ if ($2 > best) best = $2 } END { printf "%.2f", best / 1e6 }')
     first=${first:-$best}
-    echo "| $path | $best | $(awk -v a="$best" -v b="$first" 'BEGIN { print b > 0 ? sprintf("%.1f", a / b) : "-" }') | $busy |"
+    echo "| $path | $best | $(awk -v a="$best" -v b="$first" 'BEGIN { print (b > 0 ? sprintf("%.1f", a / b) : "-") }') | $busy |"
 done
