@@ -1,6 +1,6 @@
 #!/bin/bash
 # The package in a system of its own: installed there, and then, as an ordinary user, the
-# README's chain, `stdpkt check`, a manual page, a program in C with the header, the examples
+# README's chain, `stdpkt check`, a manual page, VDE's plugin, a program in C with the header, the examples
 # and each block of the tutorial (but those with LKL and with the real network); and removed.
 # usage: tests/package.sh [--here] DEB   (as root)
 # In a bare Debian 12, which needs debootstrap and a mirror; with --here on this machine's
@@ -32,6 +32,10 @@ stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \
 | stdpkt run --left 8.8.8.8/24
 zcat /usr/share/man/man1/stdpkt-run.1.gz | grep -q gateway && echo "a page of the manual"
 bash -c '. /usr/share/bash-completion/completions/stdpkt; complete -p stdpkt'
+mkfifo lan # and a program of VDE's, by the plugin
+stdpkt run --link lan,at=lan,ip=10.0.9.2/24 -- sleep 100 &
+vdens stdpkt://lan sh -c 'ip address add 10.0.9.1/24 dev vde0; ip link set vde0 up; ping -c4 10.0.9.2'
+kill $!
 gcc -Wall -Werror $(pkg-config --cflags --libs shmring) -o questions \
     /usr/share/doc/stdpkt/examples/questions.c
 ./questions | /in/answers
@@ -61,7 +65,7 @@ script='
     echo "nothing is left"
 '
 if [ -z "$here" ]; then
-    fresh "$root" iputils-ping,iptables,iproute2,nftables,curl,python3,socat,tcpdump,dnsmasq-base,busybox,procps,libpcap0.8,gcc,libc6-dev,pkgconf
+    fresh "$root" iputils-ping,iptables,iproute2,nftables,curl,python3,socat,tcpdump,dnsmasq-base,busybox,procps,libpcap0.8,gcc,libc6-dev,pkgconf,vdens
 fi
 binds="$root.in:/in" inside "$root" sh -euc "$script" sh "$here" "$([ "$here" ] && echo first || echo all)" \
     </dev/null 2>&1 | tee "$root.said"
@@ -70,6 +74,7 @@ functions can run here
 3 received
 a page of the manual
 stdpkt$
+4 received
 three: THREE
 nothing is left
 END

@@ -1,5 +1,7 @@
 //! Frames as a program's or socket's bytes, and back.
 
+use std::os::fd::AsFd;
+
 use cable::capture_in::CaptureIn;
 use cable::stream_tx::now;
 use frames::capture::{Encoder, Format};
@@ -150,6 +152,13 @@ impl Reader {
     }
 }
 
+/// The length before a frame, and what comes after it; `None` for one that has no form there.
+fn framed(framing: Framing, frame: Bytes<'_>) -> Option<([u8; 4], Bytes<'_>)> {
+    let skip = if framing.has_vnet() { 0 } else { VNET_LEN };
+    let len = frame.len().checked_sub(skip).filter(|len| framing.lengths().contains(len))?;
+    Some((framing.prefix_of(len), frame.part(skip, len)))
+}
+
 /// Frames into bytes.
 pub(crate) struct Writer {
     coding: Coding,
@@ -166,20 +175,34 @@ impl Writer {
         Writer { coding, packets: Packets::default(), frame: Vec::new() }
     }
 
+    /// Writes a frame to `output` from where it lies, and appends to `out`, which was empty, what
+    /// that did not take. `None` where it has to be made another first.
+    pub fn write_through(
+        &self,
+        bytes: Bytes<'_>,
+        output: impl AsFd,
+        out: &mut Vec<u8>,
+    ) -> Option<std::io::Result<()>> {
+        let Coding::Framed(framing) = self.coding else { return None };
+        let (length, bytes) = framed(framing, bytes)?;
+        let length = &length[..framing.prefix()];
+        let sent = match bytes.write_after(length, output) {
+            Ok(sent) => sent,
+            Err(error) => return Some(Err(error)),
+        };
+        out.extend_from_slice(length.get(sent..).unwrap_or_default());
+        bytes.part(sent.saturating_sub(length.len()), bytes.len()).append_to(out);
+        Some(Ok(()))
+    }
+
     /// Appends a frame to what goes out; `false` for one that has no form there.
     pub fn write(&mut self, bytes: Bytes<'_>, out: &mut Vec<u8>) -> bool {
         let Writer { coding, packets, frame } = self;
         match *coding {
             Coding::Framed(framing) => {
-                let skip = if framing.has_vnet() { 0 } else { VNET_LEN };
-                let Some(len) = bytes.len().checked_sub(skip) else { return false };
-                if !framing.lengths().contains(&len) {
-                    return false;
-                }
-                out.extend_from_slice(&framing.prefix_of(len)[..framing.prefix()]);
-                let begin = out.len();
-                out.resize(begin + len, 0);
-                bytes.copy_to(skip, &mut out[begin..]);
+                let Some((length, bytes)) = framed(framing, bytes) else { return false };
+                out.extend_from_slice(&length[..framing.prefix()]);
+                bytes.append_to(out);
                 true
             }
             Coding::Capture(format) => {

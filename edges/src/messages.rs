@@ -180,12 +180,16 @@ impl Edge for MessageEdge {
 
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
         let Some(socket) = &self.socket else { return Err(NotTaken::Refused) };
-        let len = frame.copy_to(VNET_LEN, &mut self.message);
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let message = &self.message[..len];
+        let packet = frame.part(VNET_LEN, frame.len());
         let sent = match &self.to {
-            Some(to) => rustix::net::sendto(socket, message, flags, &to.there),
-            None => rustix::net::send(socket, message, flags),
+            Some(to) => {
+                let len = packet.copy_to(0, &mut self.message);
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                rustix::net::sendto(socket, &self.message[..len], flags, &to.there)
+            }
+            None => packet
+                .write_after(&[], socket)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         };
         match sent {
             Ok(_) => {

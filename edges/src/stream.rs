@@ -24,6 +24,10 @@ use crate::unix::{Listener, twice};
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
 
+/// From this length on a frame is written from where it lies; shorter ones are gathered, since a
+/// system call for each costs more than the copy.
+const LONG: usize = 16 << 10;
+
 /// Numbers of the descriptors.
 const INPUT: u64 = 0;
 const OUTPUT: u64 = 1;
@@ -207,6 +211,22 @@ impl Stream {
         (self.sent, self.gathered) = (0, 0);
     }
 
+    /// Writes or gathers a frame; `false` for one that has no form there.
+    fn put(&mut self, frame: Bytes<'_>) -> bool {
+        if frame.len() >= LONG
+            && self.out.is_empty()
+            && let Some(output) = &self.output
+            && let Some(Ok(())) = self.writer.write_through(frame, output, &mut self.out)
+        {
+            self.patience.moved();
+            self.gathered += u64::from(!self.out.is_empty());
+            return true;
+        }
+        let written = self.writer.write(frame, &mut self.out);
+        self.gathered += u64::from(written);
+        written
+    }
+
     /// Writes what it can.
     fn flush(&mut self, what: &str) {
         while self.sent < self.out.len() && !self.patience.is_blocked() {
@@ -313,7 +333,8 @@ impl Edge for StreamEdge {
     }
 
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
-        if self.stream.as_ref().is_some_and(|it| it.out.len() - it.sent >= GATHERED) {
+        let is_long = frame.len() >= LONG;
+        if self.stream.as_ref().is_some_and(|it| is_long || it.out.len() - it.sent >= GATHERED) {
             self.flush(false);
         }
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.output.is_some()) else {
@@ -322,11 +343,10 @@ impl Edge for StreamEdge {
         if stream.out.len() - stream.sent >= GATHERED {
             return Err(stream.patience.turn_away(&self.what));
         }
-        if !stream.writer.write(frame, &mut stream.out) {
+        if !stream.put(frame) {
             return Err(NotTaken::Refused);
         }
         stream.went.passed(frame.len());
-        stream.gathered += 1;
         if let Some((_, to)) = &self.flows {
             to.give(frame);
         }
@@ -381,3 +401,6 @@ impl Edge for StreamEdge {
         self.over
     }
 }
+
+#[cfg(test)]
+mod tests;

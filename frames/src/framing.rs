@@ -79,7 +79,7 @@ impl Framing {
 pub enum FramingError {
     /// No frame is as long, or begins so.
     #[error(
-        "byte {at}: {why}, so this is no stream of {} frames; there it says {begins}", framing.name()
+        "byte {at}: {why}, so this is no stream in the format {}; there it says {begins}", framing.name()
     )]
     Nonsense {
         /// Bytes of the stream before it.
@@ -118,8 +118,8 @@ pub struct Unframer {
 impl Unframer {
     /// At the beginning of a stream.
     pub fn new(framing: Framing) -> Unframer {
-        // Room for the longest frame and as much again, so that a read brings many.
-        Unframer { framing, bytes: vec![0; 2 * (4 + MAX_FRAME)], begin: 0, end: 0, at: 0 }
+        // Room for some of the longest, so that a read brings many, and few come in part and are moved.
+        Unframer { framing, bytes: vec![0; 4 * (4 + MAX_FRAME)], begin: 0, end: 0, at: 0 }
     }
 
     /// Room for what comes next in the stream, never empty after [`Unframer::next`]
@@ -323,7 +323,7 @@ mod tests {
         let (_, end) = read(Framing::Vde, b"PING 10.0.0.2 (10.0.0.2)", 7);
         assert_eq!(
             end.unwrap_err().to_string(),
-            "byte 0: text in the place of an Ethernet header, so this is no stream of vde frames; \
+            "byte 0: text in the place of an Ethernet header, so this is no stream in the format vde; \
              there it says \"PING 10.0.0.2 (10.0.0\""
         );
     }

@@ -27,6 +27,7 @@ mod guest;
 mod ifname;
 mod inherited;
 mod look;
+mod looks;
 mod ops;
 mod pace;
 mod patience;

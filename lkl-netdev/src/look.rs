@@ -18,11 +18,12 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::guest::fiber::{self, Semaphore};
 use crate::guest::own;
+use crate::looks::Looks;
 use crate::patience::Patience;
 use crate::sides::Sides;
 use crate::sync::lock;
@@ -59,8 +60,7 @@ unsafe impl Send for Entry {}
 static DEVICES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 /// Threads that wait for the lock, for which a looker gives it up.
 static CALLERS: AtomicU32 = AtomicU32::new(0);
-/// How often somebody looked.
-static LOOKS: AtomicU64 = AtomicU64::new(0);
+static LOOKS: LazyLock<Looks> = LazyLock::new(Looks::default);
 
 thread_local! {
     static PATIENCE: Cell<Patience> = const { Cell::new(Patience::new(LOOK)) };
@@ -102,11 +102,9 @@ fn role() -> Option<Role> {
     }
 }
 
-/// Whether somebody of the program looks, or has since the last call for that poll thread.
-pub(crate) fn others_look(seen: &mut u64) -> bool {
-    // Relaxed: what is not seen yet is seen a doze later.
-    let before = std::mem::replace(seen, LOOKS.load(Ordering::Relaxed));
-    own::taken().is_some() && (before != *seen || role().is_none())
+/// Whether somebody of the program looks, or may soon look again.
+pub(crate) fn others_look(seen: &mut u32) -> bool {
+    own::taken().is_some() && (LOOKS.go_on(seen) || role().is_none())
 }
 
 impl Role {
@@ -184,8 +182,8 @@ pub(crate) fn in_passing() {
     }
     NEXT.store(now + PASSING.as_nanos() as u64, Ordering::Relaxed);
     if let Some(role) = role() {
-        LOOKS.fetch_add(1, Ordering::Relaxed);
         role.serve();
+        LOOKS.end(true);
     }
 }
 
@@ -199,7 +197,12 @@ pub(crate) fn until_posted(sem: &'static Semaphore) {
         return;
     }
     let mut patience = PATIENCE.get();
-    if !role().is_some_and(|role| look(sem, &role, patience.budget())) {
+    let posted = role().is_some_and(|role| {
+        let posted = look(sem, &role, patience.budget());
+        LOOKS.end(posted);
+        posted
+    });
+    if !posted {
         patience.slept(|| sem.sleep());
         PATIENCE.set(patience);
     }
@@ -208,7 +211,6 @@ pub(crate) fn until_posted(sem: &'static Semaphore) {
 /// Looks until the semaphore was posted, there was nothing for so long, or another thread
 /// wants the role; whether it was posted.
 fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
-    LOOKS.fetch_add(1, Ordering::Relaxed);
     cores::follow();
     role.devices().for_each(|device| lock(&device.tx).waits());
     let budget = if role.can_look() { budget } else { Duration::ZERO };

@@ -24,7 +24,7 @@ pub(crate) struct Poller {
     /// queue, what its driver puts there, and is not told again.
     tx_again: bool,
     /// Who looks, as last seen.
-    looks: u64,
+    looks: u32,
     /// `poll` was called before.
     begun: bool,
     pace: Pace,

@@ -1,7 +1,7 @@
 //! What the threads of a guest meet at. The models in `lkl-netdev/model` have loom's in its place.
 
 pub(crate) use std::sync::Mutex;
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use rustix::thread::futex;
 

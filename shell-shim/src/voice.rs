@@ -40,7 +40,9 @@ fn sends_frames(words: &[OsString]) -> bool {
     let Some((command, rest)) = words.split_first() else { return false };
     let mut options = rest.iter().take_while(|word| *word != "--");
     match &**command {
-        "balance" | "check" | "completions" | "demo" | "help" | "ls" | "man" | "perf" => false,
+        "balance" | "check" | "completions" | "demo" | "exec" | "help" | "insert" | "ls"
+        | "man" | "metrics" | "perf" | "remove" | "swap" => false,
+        "wire" if options.clone().any(|word| word.starts_with("--set")) => false,
         "run" if options.clone().any(|word| word == "--print-file") => false,
         "run" => options.any(|word| {
             // What stands in a file is not known yet.
@@ -81,6 +83,10 @@ mod tests {
             ("stdpkt dump -w x", false),
             ("stdpkt ls", false),
             ("stdpkt perf server", false),
+            ("stdpkt exec nat -- ip address", false),
+            ("stdpkt insert nat:right -- stdpkt tee x", false),
+            ("stdpkt wire --delay 20ms", true),
+            ("stdpkt wire --set cable --delay 20ms", false),
             ("stdpkt --help", false),
             ("stdpkt fliter tcp", true),
             ("stdpkt", false),

@@ -75,8 +75,20 @@ impl<'a> Bytes<'a> {
     /// Makes `copy` a private copy of all bytes, to be looked at: the neighbour may
     /// change its own meanwhile.
     pub fn copy_into(&self, copy: &mut Vec<u8>) {
-        copy.resize(self.len, 0);
-        self.copy_to(0, copy);
+        copy.clear();
+        self.append_to(copy);
+    }
+
+    /// Appends a private copy of all bytes.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len);
+        let begin = out.len();
+        // SAFETY: the source is mapped, and `out` is private memory with room for `len` bytes
+        // from `begin` on, all of which are written before they belong to it.
+        unsafe {
+            copy(self.ptr, out.as_mut_ptr().add(begin), self.len);
+            out.set_len(begin + self.len);
+        }
     }
 
     /// A private copy of all bytes.
@@ -94,6 +106,30 @@ impl<'a> Bytes<'a> {
         // SAFETY: the kernel reads `len` mapped bytes; no Rust reference is made.
         let n =
             unsafe { libc::syscall(libc::SYS_write, fd.as_fd().as_raw_fd(), self.ptr, self.len) };
+        usize::try_from(n).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// One `writev(2)` of `head` and then all bytes, straight from the ring; to a socket without
+    /// waiting and without SIGPIPE.
+    ///
+    /// # Errors
+    /// Those of `writev(2)` and `sendmsg(2)`.
+    pub fn write_after(&self, head: &[u8], fd: impl AsFd) -> io::Result<usize> {
+        let part =
+            |ptr: *const u8, len| libc::iovec { iov_base: ptr.cast_mut().cast(), iov_len: len };
+        let mut parts = [part(head.as_ptr(), head.len()), part(self.ptr, self.len)];
+        // SAFETY: msghdr is a C struct for which all zeroes is a valid value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _; // its type is each C library's own
+        let (fd, flags) = (fd.as_fd().as_raw_fd(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        // SAFETY: the kernel reads `head` and `len` mapped bytes; no Rust reference is made to
+        // the latter.
+        let mut n = unsafe { libc::sendmsg(fd, &message, flags) };
+        if n < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOTSOCK) {
+            // SAFETY: as above.
+            n = unsafe { libc::writev(fd, parts.as_ptr(), parts.len() as libc::c_int) };
+        }
         usize::try_from(n).map_err(|_| io::Error::last_os_error())
     }
 }
@@ -234,9 +270,13 @@ mod tests {
             for n in (0..300).chain(2000..2400).chain([4096, 8191]) {
                 let mut target = vec![0xa5; 9000];
                 let room = &mut target[to..];
-                assert_eq!(Bytes::of_slice(&source[from..from + n]).copy_to(0, room), n);
+                let bytes = Bytes::of_slice(&source[from..from + n]);
+                assert_eq!(bytes.copy_to(0, room), n);
                 assert_eq!(target[to..to + n], source[from..from + n]);
                 assert!(target[..to].iter().chain(&target[to + n..]).all(|&b| b == 0xa5));
+                let mut appended = vec![0xa5; to];
+                bytes.append_to(&mut appended);
+                assert_eq!(appended, target[..to + n]);
             }
         }
     }

@@ -5,6 +5,7 @@ use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 use crate::duty::Duty;
+use crate::looks::Looks;
 use crate::ring::{Doorbell, Ring};
 use crate::sem::Sem;
 
@@ -22,7 +23,7 @@ struct Model {
     /// Who has it looks.
     role: Mutex<()>,
     callers: AtomicU32,
-    looks: AtomicU32,
+    looks: Looks,
     removed: AtomicBool,
     sem: Sem<()>,
 }
@@ -35,7 +36,7 @@ impl Model {
             side: Mutex::new(Side { duty: Duty::new(), wanted: true }),
             role: Mutex::new(()),
             callers: AtomicU32::new(0),
-            looks: AtomicU32::new(0),
+            looks: Looks::default(),
             removed: AtomicBool::new(false),
             sem: Sem::new(),
         })
@@ -55,6 +56,8 @@ impl Model {
             if self.ring.has_frame() {
                 side.duty.found();
                 self.ring.take();
+                // Where a looker took it, the poll thread is to hear of the end of the model.
+                self.bell.ring();
             } else if side.duty.empty(&mut &self.ring) {
                 side.wanted = true;
                 return true;
@@ -68,21 +71,23 @@ impl Model {
             return;
         }
         if let Ok(role) = self.role.try_lock() {
-            self.looks.fetch_add(1, Ordering::Relaxed);
-            let leaves = loop {
+            let posted = loop {
                 let served = self.serve();
                 if self.sem.try_down() {
-                    return;
+                    break true;
                 }
                 if self.callers.load(Ordering::Relaxed) > 0 {
-                    break true;
+                    break false;
                 }
                 if !served && self.side.lock().unwrap().duty.left_alone(&mut &self.ring) {
-                    break true;
+                    break false;
                 }
             };
+            self.looks.end(posted);
             drop(role);
-            assert!(leaves);
+            if posted {
+                return;
+            }
         }
         self.sem.sleep();
     }
@@ -94,8 +99,7 @@ impl Model {
             if self.serve() {
                 continue;
             }
-            let before = std::mem::replace(&mut seen, self.looks.load(Ordering::Relaxed));
-            if before != seen || self.role.try_lock().is_err() {
+            if self.looks.go_on(&mut seen) || self.role.try_lock().is_err() {
                 self.side.lock().unwrap().duty.doze();
                 // For so long at most.
                 thread::yield_now();
@@ -138,8 +142,6 @@ fn a_frame_that_comes_while_a_looker_gives_up_is_found() {
         });
         let looker = thread::spawn(move || look.until_posted());
         model.ring.send(&model.bell);
-        // Where the looker took it, the poll thread is to hear of the end of the model.
-        model.bell.ring();
         poller.join().unwrap();
         looker.join().unwrap();
         assert_eq!(model.ring.taken(), 1);

@@ -11,7 +11,12 @@
 #[path = "../../src/duty.rs"]
 mod duty;
 #[cfg(all(loom, test))]
+mod halt;
+#[cfg(all(loom, test))]
 mod handover;
+#[cfg(all(loom, test))]
+#[path = "../../src/looks.rs"]
+mod looks;
 #[cfg(all(loom, test))]
 mod ring;
 #[cfg(all(loom, test))]

@@ -1,7 +1,7 @@
 //! Loom's in the place of `lkl-netdev/src/sync.rs`.
 
 pub(crate) use loom::sync::Mutex;
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use loom::sync::{Condvar, MutexGuard};
 

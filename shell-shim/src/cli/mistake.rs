@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, Parser};
 
 use super::Cli;
 
@@ -17,6 +17,9 @@ const NUMBERS: [(&str, &str); 3] = [
 /// clap's report in one line: what is wrong, what may have been meant, and where
 /// to read on. `words` is the command line, the program's name first.
 pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> String {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let negative = of_negative_value(error, &words);
+    let error = negative.as_ref().unwrap_or(error);
     let mut line = plain(error);
     let command = command(words);
     if error.kind() == ErrorKind::UnknownArgument
@@ -34,6 +37,29 @@ pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) 
         line += &format!(": a command comes first, as in `{sub} {word}`");
     }
     format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
+}
+
+/// A value below zero looks like another option: what there is to say of `--delay -1ms` as
+/// `--delay=-1ms`.
+fn of_negative_value(error: &clap::Error, words: &[OsString]) -> Option<clap::Error> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let is_value = |word: &str| {
+        word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words.iter().take_while(|word| *word != "--") {
+        match joined.last_mut().filter(|last| last.to_string_lossy().starts_with("--")) {
+            Some(option) if is_value(&word.to_string_lossy()) => {
+                option.push("=");
+                option.push(word);
+            }
+            _ => joined.push(word.clone()),
+        }
+    }
+    let of_value = |error: &clap::Error| error.kind() == ErrorKind::ValueValidation;
+    Cli::try_parse_from(joined).err().filter(of_value)
 }
 
 /// The first subcommand that has an option.
@@ -79,7 +105,6 @@ fn command(words: impl IntoIterator<Item = OsString>) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn error(line: &str) -> String {
         let words = || line.split_whitespace().map(OsString::from);
@@ -134,6 +159,9 @@ mod tests {
             ("stdpkt run --mtu abc", "'abc' for '--mtu <BYTES>': not a whole number"),
             ("stdpkt run --mtu 99999999999999999999", "too large"),
             ("stdpkt run --mtu=", "--mtu <BYTES>"),
+            ("stdpkt run --mtu -1", "'-1' for '--mtu <BYTES>': -1 is not in"),
+            ("stdpkt wire --delay -1ms", "'-1ms' for '--delay <TIME>': a time has a unit"),
+            ("stdpkt run --forward -1", "unexpected argument '-1'"),
             ("stdpkt demo --rounds 1.5", "'1.5' for '--rounds <N>': not a whole number"),
             ("stdpkt perf server --port x", "--port"),
         ] {

@@ -120,16 +120,22 @@ impl By {
     }
 }
 
-/// Bytes of a socket to us that passt gets if it may: more than a TCP window has. What
-/// finds it full passt drops, and it is slow to send that again.
+/// Bytes of a socket, if it may have so many: more than a TCP window has.
 const SOCKET: usize = 16 << 20;
+
+/// Makes room for what is sent from here. One of the default size holds a few frames of 64 KiB.
+fn enlarge(socket: impl AsFd) {
+    if setsockopt(&socket, SndBufForce, &SOCKET).is_err() {
+        let _ = setsockopt(&socket, SndBuf, &SOCKET); // up to net.core.wmem_max
+    }
+}
 
 /// Frames go over its standard input, a socket (`-F 0`).
 fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let (mut ours, theirs) = UnixStream::pair().context("socketpair")?;
-    if setsockopt(&theirs, SndBufForce, &SOCKET).is_err() {
-        let _ = setsockopt(&theirs, SndBuf, &SOCKET); // up to net.core.wmem_max
-    }
+    // What finds it full passt drops, and it is slow to send that again.
+    enlarge(&theirs);
+    enlarge(&ours);
     // Its answer says that it is ready. And for whom it has connections it must have seen
     // a frame of: a function that only listens sends none.
     ours.write_all(&question()).context("passt")?;
@@ -215,6 +221,7 @@ fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
     let Socket::Connected(socket) = meet(&frames, SocketType::SEQPACKET)? else {
         bail!("slirp4netns is ready and does not listen: take --by passt");
     };
+    enlarge(&socket);
     for (host, guest) in &args.tcp {
         let request = format!(
             r#"{{"execute":"add_hostfwd","arguments":{{"proto":"tcp","host_addr":"0.0.0.0","host_port":{host},"guest_addr":"10.0.2.15","guest_port":{guest}}}}}"#

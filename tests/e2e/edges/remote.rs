@@ -1,9 +1,10 @@
 //! Another machine or container: a namespace stands for each, the programs are real.
 
 use super::said;
+use crate::support::WATCHDOG;
 use crate::support::need::{need, need_functions, program_path};
 use crate::support::procs::MARK;
-use crate::support::scene::{Outcome, Scene};
+use crate::support::scene::{Outcome, Play, Scene};
 
 /// Two hosts: the namespace that the script is in, 192.0.2.1, and `far`, 192.0.2.2.
 const HOSTS: &str = "
@@ -28,15 +29,23 @@ const SSHD: &str = r#"
     until ip netns exec far ss -tln | grep -q :22; do sleep 0.05; done
 "#;
 
-pub(super) fn between_hosts(scene: &Scene, script: &str) -> Outcome {
+fn start_between_hosts<'a>(scene: &'a Scene, script: &str) -> Play<'a> {
     std::fs::write(scene.path("hosts"), format!("{HOSTS}\n{script}")).expect("scene");
-    scene.sh("exec unshare -n -m bash hosts")
+    scene.start_sh("exec unshare -n -m bash hosts")
+}
+
+pub(super) fn between_hosts(scene: &Scene, script: &str) -> Outcome {
+    start_between_hosts(scene, script).end()
+}
+
+fn start_with_ssh<'a>(scene: &'a Scene, script: &str) -> Play<'a> {
+    let sshd = SSHD.replace("MARK", MARK);
+    start_between_hosts(scene, &format!("{sshd}\n{script}\nkill $sshd; wait"))
 }
 
 /// Runs a script with an ssh that reaches `host`.
 pub(super) fn with_ssh(scene: &Scene, script: &str) -> Outcome {
-    let sshd = SSHD.replace("MARK", MARK);
-    between_hosts(scene, &format!("{sshd}\n{script}\nkill $sshd; wait"))
+    start_with_ssh(scene, script).end()
 }
 
 #[test]
@@ -73,11 +82,11 @@ fn what_ends_a_link_through_ssh_is_told() {
 /// For so long nothing gets through, and more is sent than fits on the way.
 fn stall(seconds: u32, stop: &str, go: &str) {
     let scene = Scene::new();
-    let outcome = with_ssh(
+    let play = start_with_ssh(
         &scene,
         &format!(
             "stdpkt run --right 10.0.0.1/24 -- sh -c '
-                 ping -q -c1 -W30 10.0.0.2 >/dev/null; touch up; sleep 1
+                 until ping -q -c1 -W30 10.0.0.2 >/dev/null; do :; done; touch up; sleep 1
                  ping -q -f -c 3000 -s 60000 -W1 10.0.0.2 >/dev/null; touch sent
                  for n in $(seq 60); do ping -q -c1 -W1 10.0.0.2 && break; done' \
              | stdpkt join frames -- sh -c 'echo $$ >ssh.pid; exec ssh host \"$@\"' ssh \
@@ -86,6 +95,10 @@ fn stall(seconds: u32, stop: &str, go: &str) {
              {stop}; sleep {seconds}; {go}; wait $chain; echo $?"
         ),
     );
+    // What is sent is much, and TCP sends again after ever longer times: after half a minute of
+    // silence that may take another.
+    let outcome = play.end_within(5 * WATCHDOG);
+    let outcome = outcome.unwrap_or_else(|| panic!("{}", scene.everything_said()));
     assert!(outcome.err.contains("sh takes nothing for 1 s"), "{outcome:?}");
     assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
     assert_eq!(outcome.out, "0\n", "{outcome:?}");
