@@ -166,9 +166,22 @@ row() { # MTU OFFLOAD TEST OPTIONS NAME
         cells="$cells $(cat "median.$channel") |"
         [ "$3" != TCP_STREAM ] || took="$took $(median <"cpu.$channel" | awk '{ printf "%.1f", $1 }') |"
     done
+    paste median.shm median.fifo median.veth 2>/dev/null | awk -v kind="$3" '$2 * $3 { print kind, $1 / $2, $1 / $3 }' >>ratios
     rm -f figures.* cpu.*
     echo "| $5 |$cells $(paste median.shm median.fifo 2>/dev/null | awk '{ printf "%.2f", $2 ? $1 / $2 : 0 }') |"
     [ -z "$took" ] || echo "| ms of processors for a Gbit (${5%%, *}) |$took |"
+}
+
+# What a reader wants to know, for the top of the page and the README.
+sentence() {
+    awk '{ for (i = 2; i <= 3; i++) {
+            if (!(($1, i) in least) || $i < least[$1, i]) least[$1, i] = $i
+            if ($i > most[$1, i]) most[$1, i] = $i
+        } }
+        function span(kind, i) { return sprintf("%.1f to %.1f", least[kind, i], most[kind, i]) }
+        END { print "\nOver rings LKL carries " span("TCP_STREAM", 2) " times what it does over its pipe and " \
+            span("TCP_STREAM", 3) " times what the veth of the host does, and makes " \
+            span("TCP_RR", 2) " and " span("TCP_RR", 3) " times as many round trips." }' ratios
 }
 
 # through CHANNEL MTU OFFLOAD SIZE: TCP_STREAM through a third function, which forwards.
@@ -247,6 +260,7 @@ for setting in $SETTINGS; do
     for size in $SIZES; do row "$mtu" "$offload" TCP_STREAM "-m $size" "TCP_STREAM $size, Mbit/s"; done
     row "$mtu" "$offload" TCP_RR "" "TCP_RR, /s"
 done
+[ ! -s ratios ] || sentence
 [ -z "$CHAIN" ] || {
     in_a_row=$(for channel in $CHANNELS; do [ "$channel" = tap ] || echo "$channel"; done)
     printf '\n## Three functions in a row, TCP_STREAM through the one between, Mbit/s\n\n'

@@ -4,10 +4,11 @@
 #
 # SECONDS_IN_ALL of netperf between two functions, one of which is killed, or stopped for a
 # while and let go, now and then; CONNECTIONS one after the other; KERNELS with 16 devices each
-# that come and go under flood; MIXTURES of the tests' netperf. STRESS=1 has stress-ng run beside
-# it. Needs netperf, the right to make namespaces, and a built workspace.
+# that come and go under flood; MIXTURES of the tests' netperf. PROFILE=dev for a debug build,
+# STRESS=1 has stress-ng run beside it. Needs netperf, the right to make namespaces, and a built workspace.
 set -u
 ALL=${SECONDS_IN_ALL:-3600} CONNECTIONS=${CONNECTIONS:-10000} KERNELS=${KERNELS:-63} MIXTURES=${MIXTURES:-200}
+PROFILE=${PROFILE:-release}
 if [ -z "${IN_NAMESPACE:-}" ]; then
     [ $# = 1 ] && [ -f "$1/lib/hijack/liblkl-hijack.so" ] || {
         echo "lkl-soak.sh: name the tools/lkl of a built LKL: there is no ${1:-DIR}/lib/hijack/liblkl-hijack.so" >&2
@@ -15,13 +16,13 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
     }
     LKL_DIR=$(realpath "$1")
     export LKL_DIR
-    cd "$(dirname "$0")/.." && cargo build -q --release -p lkl-netdev-preload || exit
-    export PRELOAD=${CARGO_TARGET_DIR:-$PWD/target}/release/liblkl_netdev_preload.so
+    cd "$(dirname "$0")/.." && cargo build -q --profile "$PROFILE" -p lkl-netdev-preload || exit
+    export PRELOAD=${CARGO_TARGET_DIR:-$PWD/target}/${PROFILE/dev/debug}/liblkl_netdev_preload.so
     [ -z "${STRESS:-}" ] || { stress-ng -q --cpu 2 --switch 1 --timeout 0 & trap 'kill $!' EXIT; }
     IN_NAMESPACE=1 unshare -rn "$0" "$LKL_DIR" || exit
-    [ "$KERNELS" = 0 ] || LKL_KERNELS=$KERNELS cargo test -q -p lkl-netdev --test embedded || exit
+    [ "$KERNELS" = 0 ] || LKL_KERNELS=$KERNELS cargo test -q --profile "$PROFILE" -p lkl-netdev --test embedded || exit
     for round in $(seq "$MIXTURES"); do
-        cargo test -q --workspace --test e2e lkl::netperf_runs_over_every_mixture || { echo "mixture $round"; exit 1; }
+        cargo test -q --profile "$PROFILE" --workspace --test e2e lkl::netperf_runs_over_every_mixture || { echo "mixture $round"; exit 1; }
     done
     exit
 fi

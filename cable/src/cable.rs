@@ -1,5 +1,6 @@
 //! A function's end of a pipe, and the links that come and go on it.
 
+mod aside;
 mod between;
 mod handover;
 mod keep;

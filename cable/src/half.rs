@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use shmring::{Bytes, Link, Peer, RecvError, Rx, SendError, Tx};
 
@@ -25,19 +25,21 @@ pub struct Joined {
     pub(crate) agreed: Option<(Peer, u64)>,
     /// Another process has its descriptors, too.
     pub(crate) is_kept: bool,
+    /// See [`Link::aside`].
+    pub(crate) aside: Option<OwnedFd>,
 }
 
 impl Joined {
     /// Of what has just come up.
     pub fn new(tx: Option<Sender>, rx: Option<Receiver>) -> Joined {
-        Joined { tx, rx, held: None, broken: false, agreed: None, is_kept: false }
+        Joined { tx, rx, held: None, broken: false, agreed: None, is_kept: false, aside: None }
     }
 
     /// Of a link.
     pub fn link(link: Link) -> Joined {
         let agreed = Some((link.peer, link.features));
         let rx = link.rx.map(Receiver::new);
-        Joined { agreed, ..Joined::new(link.tx, rx) }
+        Joined { agreed, aside: link.aside, ..Joined::new(link.tx, rx) }
     }
 
     /// Whether the neighbour wrote what it may not.

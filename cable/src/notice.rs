@@ -122,6 +122,7 @@ impl Notice {
         let how = match link.channel {
             Channel::Shm => "by a ring",
             Channel::Fifo => "through the pipe, since one of the two says --channel fifo",
+            Channel::Aside => "by a veth pair",
         };
         let ways = if link.is_duplex() { "each way" } else { "one way" };
         info!(

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use anyhow::{Context, Result};
 use shmring::board::{Board, Entry, Form, Posting, Way};
-use shmring::{PipeEnd, Role, Rx, Tx};
+use shmring::{Aside, PipeEnd, Role, Rx, Tx};
 
 use super::half::{Joined, Receiver};
 use super::stream_rx::StreamRx;
@@ -74,14 +74,22 @@ impl Shown {
     pub fn joins(&mut self, joined: &mut Joined) -> Result<()> {
         self.waiting = None;
         if let Some(tx) = &mut joined.tx {
-            let form = if tx.stream::<StreamTx>().is_some() { Form::Capture } else { Form::Pipe };
+            let form = match () {
+                () if tx.stream::<StreamTx>().is_some() => Form::Capture,
+                () if tx.stream::<Aside>().is_some() => Form::Aside,
+                () => Form::Pipe,
+            };
             if let Tx::Stream(outlet) = tx {
                 let entry = self.entry(form, Way::Out, outlet.pipe())?;
                 outlet.meter_mut().show(entry);
             }
         }
         for rx in joined.rx.iter_mut().flat_map(Receiver::sources) {
-            let form = if rx.stream::<StreamRx>().is_some() { Form::Capture } else { Form::Pipe };
+            let form = match () {
+                () if rx.stream::<StreamRx>().is_some() => Form::Capture,
+                () if rx.stream::<Aside>().is_some() => Form::Aside,
+                () => Form::Pipe,
+            };
             if let Rx::Stream(inlet) = rx {
                 let entry = self.entry(form, Way::In, inlet.pipe())?;
                 inlet.meter_mut().show(entry);
@@ -91,8 +99,14 @@ impl Shown {
     }
 
     fn entry(&self, form: Form, way: Way, pipe: BorrowedFd<'_>) -> Result<Entry> {
-        let stat = rustix::fs::fstat(pipe).context("fstat")?;
-        let medium = (stat.st_dev, stat.st_ino);
+        let medium = match form {
+            // What carries them has no inode.
+            Form::Aside => (u64::from(way != self.posting.way), self.posting.pipe.1),
+            _ => {
+                let stat = rustix::fs::fstat(pipe).context("fstat")?;
+                (stat.st_dev, stat.st_ino)
+            }
+        };
         Ok(self.board.post(&Posting { form, way, medium, ..self.posting.clone() }))
     }
 }

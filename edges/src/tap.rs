@@ -342,7 +342,10 @@ impl AsFd for Tap {
 
 /// What `dev_valid_name` of `net/core/dev.c` allows, less `%`, which would
 /// make the name a template.
-fn check_name(name: &str) -> Result<()> {
+///
+/// # Errors
+/// One line.
+pub fn check_name(name: &str) -> Result<()> {
     ensure!(
         (1..libc::IFNAMSIZ).contains(&name.len()),
         "interface name `{name}`: 1 to {} bytes are allowed",

@@ -9,6 +9,7 @@
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 
 use crate::succession::heir;
 use rustix::fs::{FileType, Mode, fchmod, fstat, fstatfs};
@@ -17,11 +18,15 @@ use shmring::LinkError;
 /// `PIPEFS_MAGIC` (`include/uapi/linux/magic.h`): where pipes without a name live.
 const PIPEFS: i64 = 0x5049_5045;
 
+/// Whether a neighbour had said an error when this process marked its pipes.
+static BEFORE: OnceLock<bool> = OnceLock::new();
+
 /// This process has said an error, or its neighbour has: others need not.
 pub fn mark() {
     if heir::is_waiting() {
         return; // they are not this process's
     }
+    BEFORE.get_or_init(is_marked);
     each_pipe(|pipe, mode| {
         // Refused where the pipe is another user's: then there are two lines.
         let _ = fchmod(pipe, mode | Mode::SVTX);
@@ -44,9 +49,13 @@ pub fn is_said(error: &anyhow::Error) -> bool {
 }
 
 fn is_told() -> bool {
-    let mut told = false;
-    each_pipe(|_, mode| told |= mode.contains(Mode::SVTX));
-    told
+    BEFORE.get().copied().unwrap_or_else(is_marked)
+}
+
+fn is_marked() -> bool {
+    let mut marked = false;
+    each_pipe(|_, mode| marked |= mode.contains(Mode::SVTX));
+    marked
 }
 
 fn each_pipe(mut each: impl FnMut(BorrowedFd<'_>, Mode)) {

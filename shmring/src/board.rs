@@ -23,10 +23,10 @@
 //! | offset | size | field of an entry |
 //! |---|---|---|
 //! | 0 | 8 | stamp: odd while the fields up to `what` are written, another one afterwards |
-//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture, 4 edge, 5 tally |
+//! | 8 | 4 | form: 0 for a free entry, 1 waiting, 2 pipe, 3 capture, 4 edge, 5 tally, 6 aside |
 //! | 12 | 4 | way: 1 frames go out, 2 frames come in, 3 either |
 //! | 16 | 16 | `(st_dev, st_ino)` of the pipe that is the link's address |
-//! | 32 | 16 | the same of the pipe that the frames go through |
+//! | 32 | 16 | the same of the pipe that the frames go through; of an aside 0 or 1, for the way of the pipe or against it, and the inode of the link's address |
 //! | 48 | 80 | side block, as a ring has it ([`layout`](crate::layout)); of a tally its five counters are that |
 //! | 128 | 8 | bytes of `what` in use |
 //! | 136 | 56 | `what`: the pipe's name for people, UTF-8 |
@@ -104,6 +104,8 @@ pub enum Form {
     /// This says nothing of frames: it is what the process counts besides, about the link
     /// with the same address. Label and process say what.
     Tally,
+    /// On a way of their own, such as a veth pair, which counts them itself.
+    Aside,
 }
 
 /// Which way frames go, as the process sees it.
@@ -275,6 +277,7 @@ impl Slot {
             Form::Capture => 3,
             Form::Edge => 4,
             Form::Tally => 5,
+            Form::Aside => 6,
         };
         let way = match posting.way {
             Way::Out => 1,

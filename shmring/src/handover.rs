@@ -173,6 +173,7 @@ impl Handed {
             channel: Channel::Shm,
             features: record.features,
             max_frame,
+            aside: None,
         };
         Ok(Handed { link, pipe: record.pipe })
     }

@@ -11,7 +11,8 @@
 //! 2. maker to greeter, `WELCOME`: what is agreed; descriptors: its end of
 //!    the pipe, its doorbell, then for [`Channel::Shm`] the memfd of the ring in
 //!    the pipe's direction and, for a duplex link, that of the ring the other way;
-//!    for [`Channel::Fifo`] and a duplex link its end of a pipe the other way.
+//!    for [`Channel::Fifo`] and a duplex link its end of a pipe the other way; for
+//!    [`Channel::Aside`] its end of a socket pair.
 //!    Or `REFUSE` with a reason and no descriptors.
 //! 3. greeter to maker, `READY`, no descriptors: both may use the link.
 //!
@@ -30,7 +31,7 @@
 //! | 8 | 4 | handshake version, [`VERSION`] |
 //! | 12 | 4 | kind: 1 `HELLO`, 2 `WELCOME`, 3 `READY`, 4 `REFUSE`, 5 `COME` |
 //! | 16 | 4 | role of the sender: 1 reader, 2 writer, 3 either |
-//! | 20 | 4 | channel: 0 shm, 1 fifo |
+//! | 20 | 4 | channel: 0 shm, 1 fifo, 2 aside |
 //! | 24 | 4 | duplex: 0 or 1 |
 //! | 28 | 4 | longest frame in bytes |
 //! | 32 | 8 | ring capacity in bytes |
@@ -67,6 +68,9 @@ pub enum Channel {
     Shm,
     /// The pipe itself: a 4-byte little-endian length before each frame.
     Fifo,
+    /// On a way of their own, such as a veth pair, on which the two agree over
+    /// [`Link::aside`](crate::Link::aside). The link tells of the neighbour's end only.
+    Aside,
 }
 
 /// What one side wishes for a link.
@@ -76,7 +80,8 @@ pub struct Offer {
     pub label: String,
     /// Frames both ways. The link is one-way unless both sides wish for two.
     pub duplex: bool,
-    /// [`Channel::Fifo`] if either side wishes so.
+    /// [`Channel::Fifo`] if either side wishes so, [`Channel::Aside`] if both do and the
+    /// link is duplex, else [`Channel::Shm`].
     pub channel: Channel,
     /// Bytes of ring each way; the smaller wish counts, rounded up to a power
     /// of two that holds two of the longest frames.
@@ -163,7 +168,14 @@ impl Message {
             },
         );
         put(16, number(self.role));
-        put(20, (self.offer.channel == Channel::Fifo).into());
+        put(
+            20,
+            match self.offer.channel {
+                Channel::Shm => 0,
+                Channel::Fifo => 1,
+                Channel::Aside => 2,
+            },
+        );
         put(24, self.offer.duplex.into());
         put(28, self.offer.max_frame.min(MAX_FRAME) as u32);
         put(
@@ -210,6 +222,7 @@ impl Message {
         let channel = match word(20) {
             0 => Channel::Shm,
             1 => Channel::Fifo,
+            2 => Channel::Aside,
             _ => return Err(Malformed::Because("an unknown channel")),
         };
         let duplex = match word(24) {
@@ -306,13 +319,24 @@ fn role(number: u32) -> Option<Role> {
 }
 
 impl Offer {
+    /// Rings where frames would go aside.
+    pub fn keep_to_rings(&mut self) {
+        if self.channel == Channel::Aside {
+            self.channel = Channel::Shm;
+        }
+    }
+
     /// What a maker with this offer agrees on with a greeter's wishes.
     pub(crate) fn agree(&self, theirs: &Offer) -> Offer {
-        let fifo = self.channel == Channel::Fifo || theirs.channel == Channel::Fifo;
+        let duplex = self.duplex && theirs.duplex;
         Offer {
             label: self.label.clone(),
-            duplex: self.duplex && theirs.duplex,
-            channel: if fifo { Channel::Fifo } else { Channel::Shm },
+            duplex,
+            channel: match (self.channel, theirs.channel) {
+                (Channel::Fifo, _) | (_, Channel::Fifo) => Channel::Fifo,
+                (Channel::Aside, Channel::Aside) if duplex => Channel::Aside,
+                _ => Channel::Shm,
+            },
             capacity: self.capacity.min(theirs.capacity),
             max_frame: self.max_frame.max(theirs.max_frame).min(MAX_FRAME),
             features: self.features & theirs.features,
@@ -322,7 +346,11 @@ impl Offer {
     /// Whether a maker's answer is one that this offer allows.
     pub(crate) fn allows(&self, agreed: &Offer) -> bool {
         (self.duplex || !agreed.duplex)
-            && (self.channel == Channel::Shm || agreed.channel == Channel::Fifo)
+            && match agreed.channel {
+                Channel::Shm => self.channel != Channel::Fifo,
+                Channel::Fifo => true,
+                Channel::Aside => self.channel == Channel::Aside && agreed.duplex,
+            }
             && agreed.features & !self.features == 0
             && agreed.max_frame >= self.max_frame.min(MAX_FRAME)
             && agreed.capacity <= self.capacity
@@ -363,7 +391,7 @@ mod tests {
     #[test]
     fn each_broken_field_is_refused() {
         let good = hello().encode();
-        for (at, value) in [(0, 0), (12, 9), (16, 0), (20, 2), (24, 2), (31, 1), (48, 1), (52, 99)]
+        for (at, value) in [(0, 0), (12, 9), (16, 0), (20, 3), (24, 2), (31, 1), (48, 1), (52, 99)]
         {
             let mut bad = good;
             bad[at] = value;
@@ -398,5 +426,20 @@ mod tests {
         assert_eq!(agreed.capacity, 100);
         assert!(theirs.allows(&agreed));
         assert!(!ours.allows(&Offer { duplex: true, ..agreed }));
+    }
+
+    #[test]
+    fn frames_go_aside_if_both_wish_so_and_both_ways() {
+        let of = |channel, duplex| Offer { channel, duplex, ..Offer::default() };
+        let (aside, shm) = (of(Channel::Aside, true), of(Channel::Shm, true));
+        assert_eq!(aside.agree(&aside).channel, Channel::Aside);
+        assert_eq!(aside.agree(&shm).channel, Channel::Shm);
+        assert_eq!(shm.agree(&aside).channel, Channel::Shm);
+        assert_eq!(aside.agree(&of(Channel::Fifo, true)).channel, Channel::Fifo);
+        assert_eq!(aside.agree(&of(Channel::Aside, false)).channel, Channel::Shm);
+        assert!(aside.allows(&aside) && aside.allows(&shm));
+        assert!(!shm.allows(&aside) && !aside.allows(&of(Channel::Aside, false)));
+        let sent = Message::new(Kind::Hello, Role::Writer, &aside);
+        assert_eq!(Message::decode(&sent.encode()), Ok(sent));
     }
 }

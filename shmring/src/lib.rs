@@ -44,6 +44,8 @@
 
 #[cfg(not(loom))]
 mod address;
+#[cfg(not(loom))]
+mod aside;
 #[cfg_attr(loom, path = "model/bell.rs")]
 mod bell;
 #[cfg(not(loom))]
@@ -93,6 +95,8 @@ mod sync;
 
 #[cfg(not(loom))]
 pub use address::PipeEnd;
+#[cfg(not(loom))]
+pub use aside::Aside;
 #[cfg(not(loom))]
 pub use channel::{Borrowed, Room, Rx, Tx};
 #[cfg(not(loom))]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::{Errno, Result};
 
+use crate::aside::Aside;
 use crate::bell::{LinkFds, Ringer, Waiter};
 use crate::channel::{Rx, Tx};
 use crate::framed::{FramedRx, FramedTx};
@@ -35,6 +36,9 @@ pub struct Link {
     pub features: u64,
     /// Longest frame in bytes, both ways.
     pub max_frame: usize,
+    /// Of [`Channel::Aside`]: one end of a socket pair, for messages. The other is the
+    /// neighbour's.
+    pub aside: Option<OwnedFd>,
 }
 
 impl Link {
@@ -48,6 +52,7 @@ impl Link {
 pub(crate) enum Medium {
     Ring(Region),
     Pipe(OwnedFd),
+    Aside,
 }
 
 /// Makes the halves of a link from what the handshake handed over.
@@ -67,6 +72,7 @@ pub(crate) fn halves(
         Some(Medium::Pipe(pipe)) => {
             Some(Tx::Stream(Box::new(FramedTx::new(pipe, waiter()?, max_frame)?)))
         }
+        Some(Medium::Aside) => Some(Tx::Stream(Box::new(Aside::new(waiter()?, max_frame)))),
     };
     let rx = match rx {
         None => None,
@@ -76,6 +82,7 @@ pub(crate) fn halves(
         Some(Medium::Pipe(pipe)) => {
             Some(Rx::Stream(Box::new(FramedRx::new(pipe, waiter()?, max_frame)?)))
         }
+        Some(Medium::Aside) => Some(Rx::Stream(Box::new(Aside::new(waiter()?, max_frame)))),
     };
     Ok((tx, rx))
 }
@@ -112,7 +119,15 @@ pub fn pair(
         let (tx, rx) = (Some(Medium::Ring(tx)), Some(Medium::Ring(rx)));
         let (tx, rx) = halves(tx, rx, &Arc::new(fds), max_frame, label)?;
         let peer = Peer { pid: std::process::id() as i32, label: neighbour.to_owned() };
-        Ok::<_, Errno>(Link { tx, rx, peer, channel: Channel::Shm, features, max_frame })
+        Ok::<_, Errno>(Link {
+            tx,
+            rx,
+            peer,
+            channel: Channel::Shm,
+            features,
+            max_frame,
+            aside: None,
+        })
     };
     let [here, far] = labels;
     let link = side(left, (there, back), [here, far])?;

@@ -231,6 +231,7 @@ fn read(slot: &Slot) -> Option<(Posting, Counters)> {
                 3 => Form::Capture,
                 4 => Form::Edge,
                 5 => Form::Tally,
+                6 => Form::Aside,
                 _ => return None, // free
             };
             let way = match way {

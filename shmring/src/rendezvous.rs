@@ -250,6 +250,12 @@ impl Rendezvous {
         self.common.accept_bytes = true;
     }
 
+    /// From now on frames are not to go aside ([`Channel::Aside`](crate::Channel::Aside)): there is
+    /// no way of their own any more.
+    pub fn keep_to_rings(&mut self) {
+        self.common.offer.keep_to_rings();
+    }
+
     /// A reader's, once its links have ended: as before the first one, the hang-up of
     /// the pipe means that nobody will come, and bytes in it are news.
     ///

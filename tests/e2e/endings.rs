@@ -8,6 +8,7 @@
 use crate::support::chains::{three, two};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
+use crate::support::{SOON, wait_until};
 
 /// The exit status of each function of a chain that unwinds by itself.
 fn statuses(chain: &str) -> Vec<i32> {
@@ -130,5 +131,28 @@ fn what_was_sent_before_the_end_arrives() {
     assert_eq!(statuses, [0, 143], "{outcome:?}");
     let seen = std::fs::read_to_string(scene.path("seen")).expect("a capture");
     assert_eq!(seen.lines().count(), 50, "{seen}");
+    scene.assert_nothing_left();
+}
+
+/// Who writes a capture comes after the frames, but not after everybody on a busy machine.
+#[test]
+fn a_tee_ends_where_others_want_the_processor() {
+    need_functions!("ping", "taskset");
+    let scene = Scene::new();
+    let play = scene.start_sh(
+        "cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//'); taskset -cp $cpu $$ >/dev/null
+         until [ -e up ]; do sleep 0.02; done && for n in $(seq 40); do
+             (until [ -e over ]; do :; done) &
+         done &
+         stdpkt run --right 10.0.0.1/24 -- sh -c '
+             until ping -q -c1 -W1 10.0.0.2 >/dev/null; do :; done; touch up
+             ping -q -c20 -i0.1 10.0.0.2; touch end' \
+         | stdpkt tee x.pcap | stdpkt run --left 10.0.0.2/24; touch over",
+    );
+    scene.wait_for_file("end");
+    let over = scene.path("over");
+    let took = wait_until(SOON, || over.exists().then_some(()).ok_or(scene.everything_said()));
+    println!("over after {took:?}");
+    play.end();
     scene.assert_nothing_left();
 }

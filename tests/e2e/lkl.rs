@@ -12,7 +12,7 @@ use crate::support::{SOON, wait_until};
 const LIBRARY: &str = "liblkl_netdev_preload.so";
 
 /// A scene where `stdpkt` lies next to the library, as after an installation.
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let scene = Scene::new();
     let built = std::env::current_exe().expect("/proc/self/exe").with_file_name(LIBRARY);
     fs::copy(built, scene.path("bin").join(LIBRARY)).expect("cargo built the library");
@@ -22,7 +22,7 @@ fn scene() -> Scene {
 }
 
 /// Runs a pipeline in which `LKL` stands for `stdpkt run --stack lkl`.
-fn chain(pipeline: &str) -> (Vec<i32>, Outcome) {
+pub fn chain(pipeline: &str) -> (Vec<i32>, Outcome) {
     let scene = scene();
     let result = scene.pipeline(&pipeline.replace("LKL", "stdpkt run --stack lkl"));
     scene.assert_nothing_left();

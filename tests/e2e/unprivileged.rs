@@ -6,26 +6,30 @@ use std::path::Path;
 
 use crate::support::chains::NAT;
 use crate::support::need::{need, need_functions};
-use crate::support::scene::{Scene, stdpkt};
+use crate::support::scene::{Outcome, Scene, stdpkt};
 
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// As root, this puts on the dress of `nobody`, with a `/dev/net/tun` that all
+/// As root, this puts on the dress of `nobody` and runs `script`, with a `/dev/net/tun` that all
 /// may open, as usual elsewhere, in a mount namespace of its own. Otherwise
 /// the other tests are this one already.
-fn the_nat_chain_needs_no_root(iptables: &str) {
-    let scene = Scene::new();
+pub fn as_nobody(scene: &Scene, script: &str) -> Outcome {
     // The build's directory may be closed to others.
     fs::remove_file(scene.path("bin/stdpkt")).expect("scene");
     fs::copy(stdpkt(), scene.path("bin/stdpkt")).expect("scene");
     fs::set_permissions(scene.path("."), Permissions::from_mode(0o755)).expect("scene");
     chown(scene.path("."), Some(NOBODY), Some(NOBODY)).expect("scene");
-    fs::write(scene.path("chain"), NAT.replace("iptables", iptables)).expect("scene");
-    let outcome = scene.sh(
+    fs::write(scene.path("chain"), script).expect("scene");
+    scene.sh(
         "exec unshare -m sh -c 'umask 0; mknod tun c 10 200 && mount --bind tun /dev/net/tun && \
          exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all sh chain'",
-    );
+    )
+}
+
+fn the_nat_chain_needs_no_root(iptables: &str) {
+    let scene = Scene::new();
+    let outcome = as_nobody(&scene, &NAT.replace("iptables", iptables));
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert_eq!(outcome.err.matches("bytes from 8.8.8.8").count(), 3, "{outcome:?}");
     scene.assert_nothing_left();

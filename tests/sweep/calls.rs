@@ -199,7 +199,7 @@ pub static CALLS: &[Call] = &[
     call("uname", libc::SYS_uname, &[EINVAL]),
     call("getrlimit", libc::SYS_getrlimit, &[EINVAL]),
     call("sched_getaffinity", libc::SYS_sched_getaffinity, &[EINVAL, ESRCH]),
-    call("sched_setscheduler", libc::SYS_sched_setscheduler, &[EPERM, EINVAL]),
+    call("setpriority", libc::SYS_setpriority, &[EPERM, EACCES]),
     call("sched_setaffinity", libc::SYS_sched_setaffinity, &[EPERM, EINVAL]),
     call("nanosleep", libc::SYS_nanosleep, &[EINTR]),
     call("clock_nanosleep", libc::SYS_clock_nanosleep, &[EINTR]),

@@ -27,8 +27,8 @@ struct Args {
     /// Routers between client and server
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 2, 4, 8])]
     routers: Vec<usize>,
-    /// `veth`, `fifo`, or the KiB of a ring
-    #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,fifo,veth")]
+    /// `pairs` (--channel veth), `fifo`, the KiB of a ring, or `veth` (with `ip netns`)
+    #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,fifo,pairs,veth")]
     channels: Vec<Channel>,
     /// Tests, as tcp-65507 or rr
     #[arg(long, value_delimiter = ',', value_parser = Test::parse, default_value = "tcp-65507,rr")]
@@ -44,6 +44,7 @@ enum Channel {
     /// Rings of so many KiB.
     Ring(u32),
     Fifo,
+    Pairs,
     Veth,
 }
 
@@ -53,6 +54,7 @@ impl FromStr for Channel {
     fn from_str(text: &str) -> Result<Channel, String> {
         match text {
             "fifo" => Ok(Channel::Fifo),
+            "pairs" => Ok(Channel::Pairs),
             "veth" => Ok(Channel::Veth),
             kib => kib.parse().map(Channel::Ring).map_err(|_| format!("`{kib}` is no channel")),
         }
@@ -64,6 +66,7 @@ impl fmt::Display for Channel {
         match self {
             Channel::Ring(kib) => write!(f, "rings of {kib} KiB"),
             Channel::Fifo => write!(f, "pipes"),
+            Channel::Pairs => write!(f, "veth pairs of functions"),
             Channel::Veth => write!(f, "veth"),
         }
     }
@@ -78,6 +81,7 @@ impl Channel {
         match self {
             Channel::Ring(kib) => chain(&format!("--ring {}", kib << 10), routers, client),
             Channel::Fifo => chain("--channel fifo", routers, client),
+            Channel::Pairs => chain("--channel veth", routers, client),
             Channel::Veth => namespaces(routers, client),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shmring::handover::{Giving, Handed, Outcome};
-use shmring::{Channel, Link, PipeEnd, Rendezvous, Role, RuntimeDir, Rx, Tx};
+use shmring::{Aside, Channel, Link, PipeEnd, Rendezvous, Role, RuntimeDir, Rx, Tx};
 
 use super::{Cable, CablePlan, Parts, rendezvous};
 use crate::half::{Joined, Receiver};
@@ -80,6 +80,12 @@ impl Cable {
                      rings, and cannot be moved"
                 ));
             }
+            if joined.tx.as_ref().is_some_and(|tx| tx.stream::<Aside>().is_some()) {
+                return Err(format!(
+                    "{what}: its frames cross a veth pair (--channel veth), which stays where it \
+                     is: it takes rings"
+                ));
+            }
             if matches!(joined.tx, Some(Tx::Stream(_))) {
                 return Err(format!(
                     "{what}: its frames go through the pipe itself (--channel fifo), and what is \
@@ -117,7 +123,10 @@ impl Cable {
             };
             let (tx, channel) = (joined.tx.take(), Channel::Shm);
             self.lent.push(*serial);
-            handed.push(Handed { link: Link { tx, rx, peer, channel, features, max_frame }, pipe });
+            handed.push(Handed {
+                link: Link { tx, rx, peer, channel, features, max_frame, aside: None },
+                pipe,
+            });
             false
         });
         handed

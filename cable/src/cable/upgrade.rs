@@ -77,6 +77,7 @@ impl Cable {
             Err(error) => return Err(error.into()),
         };
         let stream = Tx::Stream(Box::new(StreamTx::new(pipe, self.what(), 0)?));
+        self.keep_to_rings();
         self.notice.sends_capture(reader);
         self.add(Joined::new(Some(stream), None), wake)
     }
@@ -108,6 +109,7 @@ impl Cable {
     fn read_bytes(&mut self, wake: &mut Wake<'_>) -> Result<()> {
         let Some(rendezvous) = &self.rendezvous else { return Ok(()) };
         let stream = StreamRx::new(rendezvous.end().reopen_to_read()?, self.what());
+        self.keep_to_rings();
         self.notice.receives_capture();
         self.add(Joined::new(None, Some(Receiver::capture(stream))), wake)
     }

@@ -8,6 +8,7 @@
 //! the processes, and the inner one dies with the outer one.
 
 use std::env;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -60,7 +61,8 @@ fn outer() -> Result<u8> {
     // Where this fails, the inner one says why, or sees the end of the socket.
     let ready = socket.read_exact(&mut [0]).map_err(|_| anyhow!("the inner process ended"));
     let made = ready.and_then(|()| {
-        netlink::add_veth("right", "left", child.id())?;
+        let there = File::open(format!("/proc/{}/ns/net", child.id())).context("/proc")?;
+        netlink::add_veth("right", "left", there.as_fd())?;
         netlink::configure(&network("right", SERVER)?)?;
         let server = Server::bind(&ServerArgs { once: true, ..ServerArgs::default() })?;
         socket.write_all(b"1").context("socket")?;

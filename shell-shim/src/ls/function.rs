@@ -54,25 +54,41 @@ pub fn command_of(pid: u32) -> Option<String> {
     Some(words.join(" ").trim_end().to_owned()).filter(|command| !command.is_empty())
 }
 
-/// Frames that the network stack of a function handed to an interface and that
-/// nobody took out of it in time.
-pub fn interface_drops(pid: u32, interface: &str) -> Option<u64> {
+/// What the kernel counts of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Bytes and frames that came in.
+    pub received: [u64; 2],
+    /// Likewise that went out.
+    pub sent: [u64; 2],
+    /// Frames that the network stack handed to it and that nobody took out of it in time.
+    pub dropped: u64,
+}
+
+/// What is counted of an interface of a function.
+pub fn interface(pid: u32, interface: &str) -> Option<Counted> {
     let own = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     // A command without a stack is where we are, and so are interfaces of any name.
     if own(&pid.to_string())? == own("self")? {
         return None;
     }
     let interfaces = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
-    dropped(&interfaces, interface)
+    counted(&interfaces, interface)
 }
 
-/// Frames that were to be sent and were dropped, in the words of `/proc/net/dev`.
-fn dropped(interfaces: &str, name: &str) -> Option<u64> {
-    /// Eight numbers of what was received; bytes, packets and errors sent.
-    const BEFORE: usize = 8 + 3;
+/// In the words of `/proc/net/dev`: eight numbers of what was received, then as many of what
+/// was sent, each bytes, packets, errors and drops first.
+fn counted(interfaces: &str, name: &str) -> Option<Counted> {
     let lines = interfaces.lines().filter_map(|line| line.split_once(':'));
     let (_, numbers) = lines.into_iter().find(|(found, _)| found.trim() == name)?;
-    numbers.split_whitespace().nth(BEFORE)?.parse().ok()
+    let numbers: Option<Vec<u64>> =
+        numbers.split_whitespace().map(|number| number.parse().ok()).collect();
+    match numbers?[..] {
+        [bytes, frames, _, _, _, _, _, _, sent_bytes, sent_frames, _, dropped, ..] => {
+            Some(Counted { received: [bytes, frames], sent: [sent_bytes, sent_frames], dropped })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -80,16 +96,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drops_of_an_interface_are_found_in_what_the_kernel_prints() {
+    fn what_is_counted_of_an_interface_is_found_in_what_the_kernel_prints() {
         let text = "\
 Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
     lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0
- right: 34697544   24064    0    0    0     0          0         0 34697544   24064    0 71944    0     0       0          0
+ right: 34697544   24064    0    0    0     0          0         0 8697544   4064    0 71944    0     0       0          0
 ";
-        assert_eq!(dropped(text, "right"), Some(71944));
-        assert_eq!(dropped(text, "lo"), Some(0));
-        assert_eq!(dropped(text, "left"), None);
-        assert_eq!(dropped("right: 1 2", "right"), None);
+        let right = Counted { received: [34697544, 24064], sent: [8697544, 4064], dropped: 71944 };
+        assert_eq!(counted(text, "right"), Some(right));
+        assert_eq!(counted(text, "lo").map(|it| it.dropped), Some(0));
+        assert_eq!(counted(text, "left"), None);
+        assert_eq!(counted("right: 1 2", "right"), None);
     }
 }

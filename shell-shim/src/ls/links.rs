@@ -8,20 +8,22 @@ use shmring::board::{Form, Way};
 use shmring::holders::{Holder, holders, parent};
 use shmring::observe::{Post, RingView, Side};
 
-use super::function::{Function, command_of, interface_drops};
+use super::function::{Function, command_of, interface};
 
 /// One direction of a link, or a link that nobody has come to.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Link {
     /// `ring`, `pipe` (frames through the pipe, a length before each), `capture`
-    /// (packets through the pipe, as other programs read and write them) or `waiting`.
+    /// (packets through the pipe, as other programs read and write them), `veth` (a veth
+    /// pair; the kernel counts) or `waiting`.
     pub form: &'static str,
     /// The pipe that is the link's address, as `/proc/PID/fd` shows it.
     pub pipe: String,
     /// What the functions at its ends call that pipe; null for a ring, which has no name.
     pub what: Option<String>,
-    /// Identity of the ring, or of the pipe that the frames go through.
+    /// Identity of the ring, or of the pipe that the frames go through; of a veth pair that of
+    /// the link's address.
     pub inode: u64,
     /// Room in bytes, of a ring.
     pub capacity_bytes: Option<u64>,
@@ -86,6 +88,9 @@ pub struct End {
 /// A link from one look to the next.
 pub type Key = (&'static str, u64, Option<u32>);
 
+/// The form of links of which the kernel counts.
+const VETH: &str = "veth";
+
 /// Functions by process.
 type Known<'a> = HashMap<u32, &'a Function>;
 
@@ -129,8 +134,14 @@ pub fn put_together(rings: Vec<RingView>, posts: Vec<Post>, known: &Known<'_>) -
     let (tallies, posts) = posts.into_iter().partition::<Vec<_>, _>(is_tally);
     links.extend(posted(posts));
     tallies.iter().for_each(|tally| tell_flows(&mut links, tally));
-    for end in links.iter_mut().flat_map(|link| [&mut link.from, &mut link.to]).flatten() {
-        name(end, known);
+    for link in &mut links {
+        let by_kernel = link.form == VETH;
+        for (end, sends) in [(&mut link.from, true), (&mut link.to, false)] {
+            if let Some(end) = end {
+                name(end, known);
+                count(end, sends, by_kernel);
+            }
+        }
     }
     links.sort_by(|a, b| (&a.pipe, a.inode, a.form).cmp(&(&b.pipe, b.inode, b.form)));
     links
@@ -153,8 +164,16 @@ fn name(end: &mut End, known: &Known<'_>) {
         let program = end.command.as_deref().and_then(|command| command.split(' ').next());
         end.name = program.and_then(|program| program.rsplit('/').next()).map(str::to_owned);
     }
-    if let Some(interface) = &end.interface {
-        end.interface_drops = interface_drops(pid, interface);
+}
+
+/// What the kernel counts of an end's interface; `by_kernel`: nobody else does.
+fn count(end: &mut End, sends: bool, by_kernel: bool) {
+    let (Some(pid), Some(name)) = (end.pid, &end.interface) else { return };
+    let counted = interface(pid, name);
+    end.interface_drops = counted.map(|counted| counted.dropped);
+    if by_kernel {
+        let passed = counted.map(|it| if sends { it.sent } else { it.received });
+        (end.bytes, end.frames) = (passed.map(|it| it[0]), passed.map(|it| it[1]));
     }
 }
 
@@ -203,7 +222,7 @@ fn posted(posts: Vec<Post>) -> Vec<Link> {
             continue;
         }
         let at = usize::from(posting.way == Way::In);
-        let key = (posting.form == Form::Pipe, posting.medium);
+        let key = (form(&post), posting.medium);
         let pair = by_medium.entry(key).or_default();
         // Several may write one pipe: each is a link of its own.
         if let Some(other) = pair[at].replace(post) {
@@ -249,6 +268,7 @@ fn form(post: &Post) -> &'static str {
         Form::Capture => "capture",
         Form::Edge => "edge",
         Form::Tally => "tally",
+        Form::Aside => VETH,
     }
 }
 

@@ -25,6 +25,8 @@ pub enum ChannelArg {
     Shm,
     /// The pipe itself, a 4-byte length before each frame
     Fifo,
+    /// A veth pair, where both ends of a | say so; a ring elsewhere
+    Veth,
 }
 
 /// Whose network stack the function has.
@@ -94,7 +96,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MTU)]
     pub mtu: u32,
 
-    /// How frames cross the links; a link is a fifo if either end says so
+    /// How frames cross the links; a link is a fifo if either end says so, a veth pair if
+    /// both do
     #[arg(long, value_enum, default_value = "shm")]
     pub channel: ChannelArg,
 

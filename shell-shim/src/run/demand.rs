@@ -1,4 +1,5 @@
-//! `--on-demand`: links and nothing else, until the first frame comes.
+//! `--on-demand`: links and nothing else, until the first frame comes; and what a function
+//! does before it has a network otherwise ([`Until`]).
 //!
 //! The cables that have waited go to the function as they are, with the event loop that
 //! watches them and the frames that lie in them.
@@ -34,14 +35,23 @@ pub fn cables(plugs: &mut [Plug], dir: &RuntimeDir) -> Result<Vec<Vec<Cable>>> {
     plugs.iter_mut().map(cables).collect()
 }
 
-/// Waits for a frame on any of the cables of each interface. `Some` is the end without
-/// one: the exit status.
+/// What a function without a network waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// A frame on any cable (`--on-demand`).
+    Frame,
+    /// A neighbour on each (`--channel veth`).
+    Neighbours,
+}
+
+/// Waits on the cables of each interface. `Some` is the end before that comes: the exit
+/// status.
 ///
 /// # Errors
 /// One line that names the link.
-pub fn sleep(cables: &mut [Vec<Cable>], switch: &mut Switch) -> Result<Option<u8>> {
-    let mut sleeper =
-        Sleeper { cables, signals: Signals::new()?, door: Door::open(), awake: false, over: None };
+pub fn sleep(cables: &mut [Vec<Cable>], switch: &mut Switch, until: Until) -> Result<Option<u8>> {
+    let (signals, door) = (Signals::new()?, Door::open());
+    let mut sleeper = Sleeper { cables, signals, door, until, awake: false, over: None };
     switch.run(&mut sleeper)?;
     let Sleeper { awake, signals, over, .. } = sleeper;
     // What runs inside is not to inherit that they are blocked.
@@ -55,7 +65,8 @@ struct Sleeper<'a> {
     cables: &'a mut [Vec<Cable>],
     signals: Signals,
     door: Option<Door>,
-    /// There is a frame.
+    until: Until,
+    /// What is waited for is there.
     awake: bool,
     over: Option<u8>,
 }
@@ -69,6 +80,10 @@ impl Driver for Sleeper<'_> {
     }
 
     fn turn(&mut self) -> Result<bool> {
+        if self.until == Until::Neighbours {
+            self.awake = self.cables.iter().flatten().all(|cable| cable.was_up);
+            return Ok(false);
+        }
         for cable in self.cables.iter_mut().flatten() {
             let awake = &mut self.awake;
             cable.retain(|joined| {
@@ -103,11 +118,14 @@ impl Driver for Sleeper<'_> {
                 return Ok(self.over);
             }
             _ => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
-                let why = match &call.request {
-                    Request::Inside => {
+                let why = match (&call.request, self.until) {
+                    (Request::Inside, Until::Frame) => {
                         anyhow!("it sleeps until somebody sends it a frame (--on-demand)")
                     }
-                    other => other.not_here(),
+                    (Request::Inside, Until::Neighbours) => {
+                        anyhow!("it waits for its neighbours (--channel veth)")
+                    }
+                    (other, _) => other.not_here(),
                 };
                 call.answer(Err(why));
             }),

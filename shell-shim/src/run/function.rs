@@ -3,6 +3,7 @@
 //! [`cable::Switch`] is the loop; this is what it drives.
 
 mod part;
+mod veths;
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -22,6 +23,7 @@ use super::stage::{Stage, Why};
 use super::stop::Stop;
 use crate::door::messages::Request;
 use crate::door::{Call, Door};
+use crate::stack::device::Device;
 use crate::stack::keeper::{Keeper, NotStarted, inside_of_this_process};
 use crate::stack::next_hops;
 use crate::succession::answer;
@@ -29,11 +31,10 @@ use crate::succession::heir;
 use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
 use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
-use edges::tap::Tap;
 
 /// A function whose interfaces are set up.
 pub struct Function {
-    jacks: Vec<Jack<Tap>>,
+    jacks: Vec<Jack<Device>>,
     /// Edges in the place of neighbours, at the other ends of cables in this process.
     far: Vec<Far>,
     signals: Signals,
@@ -126,7 +127,7 @@ impl Driver for Function {
             // Whoever keeps our place for the shell has got a signal, or was killed.
             PLACE => self.tie.heard().into_iter().try_for_each(|signal| self.on_signal(signal))?,
             far @ FAR.. => self.far[(far - FAR) as usize].woken(),
-            edge => self.jacks[(edge - EDGES) as usize].woken(),
+            edge => self.interface_woken((edge - EDGES) as usize)?,
         }
         Ok(None)
     }
@@ -160,6 +161,7 @@ impl Driver for Function {
     }
 
     fn parted(&mut self) -> Result<()> {
+        self.give_up_veths();
         self.far.iter_mut().try_for_each(Jack::links_ended)?;
         let cables = || self.jacks.iter().flat_map(|jack| &jack.cables);
         let cut = self.stage == Stage::Living && cables().any(Cable::is_gone);
@@ -176,7 +178,10 @@ impl Driver for Function {
                 ));
                 self.leave(crate::FAILED);
             }
-            Stage::Living if cut => self.leave(self.status),
+            Stage::Living if cut => {
+                self.say_who_never_came();
+                self.leave(self.status);
+            }
             _ => {}
         }
         let leaves = matches!(self.stage, Stage::Leaving(_) | Stage::Closing(_));
@@ -225,7 +230,7 @@ impl Driver for Function {
 impl Function {
     /// A function that nobody drives yet.
     pub fn new(
-        mut jacks: Vec<Jack<Tap>>,
+        mut jacks: Vec<Jack<Device>>,
         far: Vec<Far>,
         signals: Signals,
         door: Option<Door>,
@@ -265,6 +270,7 @@ impl Function {
     /// Those of starting CMD.
     pub fn awake(mut self) -> Result<Function> {
         self.jacks.iter_mut().try_for_each(|jack| jack.links_came().map(drop))?;
+        self.jacks.iter_mut().for_each(Jack::woken);
         self.let_in();
         self.start_command()?;
         Ok(self)
@@ -321,7 +327,9 @@ impl Function {
 
     /// Starts CMD once frames get away on every interface: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
-        if !self.jacks.iter().all(Jack::is_ready)
+        self.announce();
+        let is_ready = |jack: &Jack<Device>| jack.is_ready() && jack.edge().is_ready();
+        if !self.jacks.iter().all(is_ready)
             || self.command.is_empty()
             || self.stage != Stage::Living
         {

@@ -33,6 +33,7 @@ use shmring::{RuntimeDir, board};
 
 use super::after::{After, Verdict};
 use super::args::RunArgs;
+use super::demand::Until;
 use super::held::{LONGEST, VARIABLE};
 use super::plan::{Plan, plan};
 use super::signals::Signals;
@@ -104,7 +105,7 @@ impl Holder<'_> {
         });
         let mut cables = demand::cables(&mut plan.plugs, &self.dir)?;
         board::resume();
-        if let Some(status) = demand::sleep(&mut cables, &mut switch)? {
+        if let Some(status) = demand::sleep(&mut cables, &mut switch, Until::Frame)? {
             return Ok(Some(Outcome::Over(status)));
         }
         let is_held = self.args.idle.is_some() || self.args.restart.is_some();

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use crate::stack::backlog::{Backlog, Left};
+use crate::stack::device::Device;
 use cable::{Cable, Edge, Jack};
-use edges::tap::Tap;
 
 /// What is in the TAPs has so long to leave where nothing else is waited for.
 const DRAIN: Duration = Duration::from_millis(100);
@@ -88,7 +88,7 @@ impl Linger {
     }
 
     /// CMD has ended: waits for all that it sent, from now on.
-    pub fn after_command(&mut self, jacks: &mut [Jack<Tap>], far: &[Far]) {
+    pub fn after_command(&mut self, jacks: &mut [Jack<Device>], far: &[Far]) {
         if self.limit.is_zero() || !jacks.iter_mut().any(may_send) {
             return self.drain(jacks, far);
         }
@@ -98,7 +98,7 @@ impl Linger {
     }
 
     /// Waits for what is in the TAPs.
-    pub fn drain(&mut self, jacks: &mut [Jack<Tap>], far: &[Far]) {
+    pub fn drain(&mut self, jacks: &mut [Jack<Device>], far: &[Far]) {
         self.taps(jacks, far, DRAIN);
     }
 
@@ -111,7 +111,7 @@ impl Linger {
         !hurries
     }
 
-    fn taps(&mut self, jacks: &mut [Jack<Tap>], far: &[Far], limit: Duration) {
+    fn taps(&mut self, jacks: &mut [Jack<Device>], far: &[Far], limit: Duration) {
         jacks.iter_mut().for_each(Jack::woken); // the next turn looks into them
         let sent = jacks.iter().map(Jack::sent).collect();
         self.begin(What::Taps(sent, far.iter().map(Jack::taken).collect()), limit);
@@ -145,7 +145,7 @@ impl Linger {
     /// Those of netlink(7).
     pub fn is_over(
         &mut self,
-        jacks: &mut [Jack<Tap>],
+        jacks: &mut [Jack<Device>],
         far: &mut [Far],
         busy: bool,
     ) -> Result<bool> {
@@ -190,7 +190,7 @@ impl Linger {
     }
 
     /// Asks the kernel what is left, if there is a reason to.
-    fn look(&mut self, jacks: &mut [Jack<Tap>], busy: bool) -> Result<()> {
+    fn look(&mut self, jacks: &mut [Jack<Device>], busy: bool) -> Result<()> {
         let Some(Stage { what: What::Stack { left, stale, looked_at }, give_up_at, .. }) =
             &mut self.stage
         else {
@@ -218,7 +218,7 @@ impl Linger {
     ///
     /// # Errors
     /// Those of netlink(7).
-    pub fn reads_on(&mut self, jacks: &mut [Jack<Tap>]) -> Result<bool> {
+    pub fn reads_on(&mut self, jacks: &mut [Jack<Device>]) -> Result<bool> {
         let cut_off = cut_off(jacks, &self.addresses);
         let Some(backlog) = self.backlog.open(&self.news)? else { return Ok(false) };
         let (unread, now) = (backlog.unread(&cut_off)?, Instant::now());
@@ -234,7 +234,7 @@ impl Linger {
 }
 
 /// Addresses of the interfaces that no frame can leave through any more.
-fn cut_off(jacks: &mut [Jack<Tap>], addresses: &[Vec<IpAddr>]) -> Vec<IpAddr> {
+fn cut_off(jacks: &mut [Jack<Device>], addresses: &[Vec<IpAddr>]) -> Vec<IpAddr> {
     let all = jacks.iter_mut().zip(addresses);
     all.filter_map(|(jack, its)| (!may_send(jack)).then_some(its)).flatten().copied().collect()
 }
@@ -268,12 +268,12 @@ impl AsFd for Linger {
 }
 
 /// Whether frames can leave, or will when the next neighbour of a FIFO comes.
-fn may_send(jack: &mut Jack<Tap>) -> bool {
+fn may_send(jack: &mut Jack<Device>) -> bool {
     jack.can_send() || !jack.cables.iter().all(Cable::is_gone)
 }
 
 /// How many frames a TAP may still hold of those that it held at `mark`.
-fn in_tap((jack, mark): (&mut Jack<Tap>, &mut u64)) -> u64 {
+fn in_tap((jack, mark): (&mut Jack<Device>, &mut u64)) -> u64 {
     if jack.is_drained() { 0 } else { (*mark + QUEUE).saturating_sub(jack.sent()) }
 }
 
@@ -283,7 +283,7 @@ fn to_edge((far, mark): (&mut Far, &mut u64)) -> u64 {
 }
 
 /// `limit`: what was waited for, or the neighbours are gone.
-fn say_what_is_lost(left: &Left, jacks: &mut [Jack<Tap>], limit: Option<Duration>) {
+fn say_what_is_lost(left: &Left, jacks: &mut [Jack<Device>], limit: Option<Duration>) {
     let Left { connections, bytes, unresolved, queued } = *left;
     let full = jacks.iter_mut().filter_map(|jack| (!jack.is_drained()).then_some(jack));
     let frames = full.map(|jack| jack.discard(QUEUE)).sum();

@@ -106,6 +106,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let channel = match args.channel {
         ChannelArg::Shm => "shm",
         ChannelArg::Fifo => "fifo",
+        ChannelArg::Veth => {
+            bail!("--channel veth is for the host's stack: leave out --stack lkl")
+        }
     };
     set("STDPKT_CHANNEL", channel.into());
     let is_own = command.is_empty() || stays.is_some();

@@ -13,6 +13,7 @@ mod holder;
 pub mod linger;
 pub mod link_spec;
 pub mod lkl;
+mod pairs;
 pub mod plan;
 pub mod settings;
 mod settling;
@@ -29,13 +30,16 @@ use shmring::{PipeEnd, RuntimeDir};
 
 use crate::door::Door;
 use crate::host::see_check;
+use crate::stack::device::Device;
 use crate::stack::keeper::{Keeper, Links, inside_of_this_process};
+use crate::stack::lent::Lent;
 use crate::stack::network::Interface;
 use crate::stack::whose::Whose;
 use crate::stack::{lent, namespace, netlink, sysctl};
 use crate::succession::heir;
+use crate::told;
 use after::After;
-use args::{RunArgs, StackArg};
+use args::{ChannelArg, RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
@@ -43,6 +47,7 @@ use function::Function;
 use held::{Held, Tie};
 use holder::Outcome;
 use linger::Linger;
+use pairs::Pairs;
 use plan::{Plan, Plug, plan};
 use signals::Signals;
 
@@ -75,6 +80,9 @@ pub fn run(args: RunArgs) -> Result<u8> {
             "--sysctl would change a namespace that is not the function's: leave out --netns, or set it there yourself"
         );
     }
+    if args.channel == ChannelArg::Veth {
+        refuse_veth(&args)?;
+    }
     if args.on_demand {
         heir::refuse()?;
     }
@@ -97,41 +105,90 @@ pub struct Awake {
     switch: Switch,
 }
 
+/// Where there can be no veth pair.
+fn refuse_veth(args: &RunArgs) -> Result<()> {
+    let (what, why) = match args {
+        _ if args.netns.is_some() => ("--netns", "it would stay there"),
+        _ if args.on_demand => ("--on-demand", "no frame on it wakes anybody"),
+        _ if args.restart.is_some() => ("--restart", "it ends with the function"),
+        _ => return Ok(()),
+    };
+    bail!("{what} and --channel veth: a veth pair needs both functions, and {why}: leave one out")
+}
+
 /// Sets the function up, and lives its life.
-fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Result<u8> {
+fn set_up(args: &RunArgs, mut plan: Plan, awake: Option<Awake>, held: Held) -> Result<u8> {
     let owned = links(&plan);
-    let Plan { network, plugs, .. } = plan;
-    let existing = args.netns.as_ref().map(Whose::find).transpose()?;
     // Named after the user, and so found before the user namespace is entered.
     let dir = RuntimeDir::for_user()?;
-    let is_awake = awake.is_some();
-    let (early, switch) = match awake {
+    let is_wished = pairs::are_wished(&plan.plugs);
+    let is_awake = awake.is_some() || is_wished;
+    let (mut early, mut switch) = match awake {
         Some(Awake { cables, switch }) => (cables, switch),
         None => (Vec::new(), Switch::new(dir.clone())?),
     };
-    match &existing {
-        None => namespace::enter().map_err(see_check)?,
-        Some(found) => found.enter()?,
+    if is_wished {
+        early = match pairs::meet(&mut plan.plugs, &dir, &mut switch, &args.command)? {
+            Ok(cables) => cables,
+            Err(status) => return Ok(status),
+        };
+    }
+    let mut pairs = Pairs::of(&mut early);
+    let begun = begin(args, plan, owned, &dir, (&mut early, &mut pairs), held);
+    // Before the neighbours lose their links.
+    let (function, _lent) = begun.inspect_err(|_| told::mark())?;
+    if is_awake { function.awake()? } else { function }.run(switch)
+}
+
+/// Sets the function up; second, what is to be changed back after it. `early` and `pairs`: the
+/// cables of each interface that there are already, and what is to come of some of them.
+fn begin(
+    args: &RunArgs,
+    plan: Plan,
+    owned: Links,
+    dir: &RuntimeDir,
+    (early, pairs): (&mut [Vec<Cable>], &mut Pairs),
+    held: Held,
+) -> Result<(Function, Option<Lent>)> {
+    let Plan { network, plugs, .. } = plan;
+    let existing = args.netns.as_ref().map(Whose::find).transpose()?;
+    match (&existing, pairs.hear()?) {
+        (None, None) => namespace::enter().map_err(see_check)?,
+        (None, Some(user)) => namespace::enter_beside(&user).map_err(see_check)?,
+        (Some(found), _) => found.enter()?,
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
         keeper = Some(Keeper::start(owned, &args.dns).map_err(see_check)?);
     }
+    // Whoever is waited for may be waited for long, and a signal is the end then.
+    let mut veths = pairs.make(&network.interfaces)?;
     let signals = Signals::new()?;
     // In a namespace that exists a TAP that exists is the interface itself.
     let mut given = Vec::new();
-    let tap = |interface: &Interface| match existing.is_some() && lent::exists(&interface.name) {
-        true => Tap::attach(&interface.name).inspect(|_| given.push(interface.name.clone())),
-        false => Tap::create(&interface.name).map_err(see_check),
+    let mut device = |(at, interface): (usize, &Interface)| {
+        let name = &interface.name;
+        Ok(match veths.remove(&at) {
+            Some(veth) => Device::Veth(veth),
+            None if existing.is_some() && lent::exists(name) => {
+                given.push(name.clone());
+                Device::Tap(Tap::attach(name)?)
+            }
+            None => {
+                let tap = Tap::create(name).map_err(see_check)?;
+                if existing.is_none() {
+                    tap.leave_to_namespace()?;
+                }
+                Device::Tap(tap)
+            }
+        })
     };
-    let taps: Vec<Tap> = network.interfaces.iter().map(tap).collect::<Result<_>>()?;
-    let mut _lent = None;
-    if existing.is_none() {
-        taps.iter().try_for_each(Tap::leave_to_namespace)?;
-        netlink::configure(&network)?;
-    } else {
-        _lent = Some(lent::configure(&network, given)?);
-    }
+    let all = network.interfaces.iter().enumerate();
+    let devices: Vec<Device> = all.map(&mut device).collect::<Result<_>>()?;
+    let lent = match existing {
+        None => netlink::configure(&network).map(|()| None)?,
+        Some(_) => Some(lent::configure(&network, given)?),
+    };
     if args.forward {
         sysctl::forward(args.netns.as_ref().map(|_| &network))?;
     }
@@ -149,23 +206,23 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
     held.take_over();
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
-    let mut early = early.into_iter();
-    for ((tap, plug), config) in taps.into_iter().zip(plugs).zip(&network.interfaces) {
+    let mut early = early.iter_mut().map(std::mem::take);
+    for ((device, plug), config) in devices.into_iter().zip(plugs).zip(&network.interfaces) {
         let name = config.name.clone();
-        let cables = match (early.next(), plug) {
+        let cables = match (early.next().filter(|cables| !cables.is_empty()), plug) {
             (Some(cables), _) => Ok(cables),
             (None, Plug::Cables(plans)) => {
-                plans.into_iter().map(|plan| heir::cable(plan, &dir)).collect()
+                plans.into_iter().map(|plan| heir::cable(plan, dir)).collect()
             }
             (None, Plug::Edge(what, edge)) => {
-                let features = tap.features() & edge.features();
+                let features = device.features() & edge.features();
                 let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
                 let cable = Cable::local(here, &what)?;
                 far.push(Jack::new(what, edge, vec![Cable::local(there, &name)?]));
                 Ok(vec![cable])
             }
         };
-        jacks.push(Jack::new(name.clone(), tap, cables.context(name)?));
+        jacks.push(Jack::new(name.clone(), device, cables.context(name)?));
     }
     heir::arrived();
     let after = After::new(args.keep, args.restart, restarts)?;
@@ -178,7 +235,7 @@ fn set_up(args: &RunArgs, plan: Plan, awake: Option<Awake>, held: Held) -> Resul
     let command = args.command.clone();
     let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
         .bridging(args.bridge);
-    if is_awake { function.awake()? } else { function }.run(switch)
+    Ok((function, lent))
 }
 
 /// What a function without CMD is called.

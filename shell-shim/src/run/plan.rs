@@ -11,6 +11,7 @@ use shmring::{Channel, LinkError, Offer, PipeEnd, Role};
 use super::args::{ChannelArg, RunArgs, StackArg};
 use super::link_spec::{At, EndSpec, LinkSpec};
 use crate::stack::network::{Interface, Network};
+use crate::succession::heir;
 use cable::{CablePlan, Edge, Fallback, Outlet};
 use edges::spec::{EdgeSpec, Place};
 use frames::{FEATURES, MAX_FRAME, mac_of};
@@ -162,6 +163,9 @@ impl Builder<'_> {
         let channel = match self.args.channel {
             ChannelArg::Shm => Channel::Shm,
             ChannelArg::Fifo => Channel::Fifo,
+            // On a FIFO neighbours come and go, and a veth pair goes with one of them.
+            ChannelArg::Veth if vital && duplex && !heir::takes_over() => Channel::Aside,
+            ChannelArg::Veth => Channel::Shm,
         };
         CablePlan {
             end,

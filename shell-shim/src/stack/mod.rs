@@ -4,7 +4,7 @@
 //! In the order `stdpkt run` uses them: [`namespace::enter`] makes the
 //! process a stranger to the host's network, [`keeper::Keeper`] is forked to
 //! run what the user asks for, an [`edges::tap::Tap`] per interface carries the
-//! frames, [`network::Network`] says what shall be configured and
+//! frames, or the end of a [`veth`] pair, [`network::Network`] says what shall be configured and
 //! [`netlink`] tells the kernel, [`sysctl`] sets the rest. At the end [`backlog`]
 //! says what the kernel still has to send.
 //!
@@ -14,6 +14,7 @@ pub mod addresses;
 mod ask;
 pub mod backlog;
 pub mod bpf;
+pub mod device;
 pub mod keeper;
 pub mod lent;
 pub mod lkl;
@@ -22,4 +23,5 @@ pub mod netlink;
 pub mod network;
 pub mod next_hops;
 pub mod sysctl;
+pub mod veth;
 pub mod whose;

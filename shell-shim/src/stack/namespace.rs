@@ -8,11 +8,12 @@
 //! `/proc/self`, thus `/dev/stdout`, away from it.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -48,6 +49,29 @@ pub fn enter() -> Result<()> {
     } else if !has_all {
         say::detail!("without a user namespace, which is refused here, some rights are missing");
     }
+    unpace();
+    Ok(())
+}
+
+/// As [`enter`], but where a user namespace is needed it is this one, a neighbour's: who is in
+/// the same as the neighbour may give it interfaces.
+///
+/// # Errors
+/// As [`enter`], and where the neighbour's may not be entered.
+pub fn enter_beside(neighbour: &OwnedFd) -> Result<()> {
+    if capabilities(None).is_ok_and(|it| it.effective.contains(POWERS)) {
+        return enter();
+    }
+    match setns(neighbour, CloneFlags::CLONE_NEWUSER) {
+        // The one where this process is.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => bail!(
+            "--channel veth: the neighbour's user namespace may not be entered ({}): start both \
+             from one shell, or leave out --channel veth",
+            errno.desc()
+        ),
+    }
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| anyhow!(way_out(errno, setting)))?;
     unpace();
     Ok(())
 }

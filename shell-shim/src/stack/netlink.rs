@@ -2,12 +2,14 @@
 //! namespace, over rtnetlink(7).
 
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
@@ -81,17 +83,24 @@ pub(super) async fn make(handle: &Handle, network: &Network, made: &mut Made) ->
     Ok(())
 }
 
-/// Makes a veth pair: `name` here, `peer` in the network namespace of the
-/// process `pid`. Both are down.
+/// Makes a veth pair: `name` here, `peer` in the network namespace `there`. Both are down.
 ///
 /// # Errors
 /// One line with what the kernel refused.
-pub fn add_veth(name: &str, peer: &str, pid: u32) -> Result<()> {
+pub fn add_veth(name: &str, peer: &str, there: BorrowedFd<'_>) -> Result<()> {
+    let peer = LinkUnspec::new_with_name(peer).setns_by_fd(there.as_raw_fd()).build();
+    let info = InfoData::Veth(InfoVeth::Peer(peer));
     talk(async |handle| {
-        let pair = LinkVeth::new(name, peer).build();
-        handle.link().add(pair).execute().await.map_err(refused)?;
-        let away = LinkUnspec::new_with_name(peer).setns_by_pid(pid).build();
-        handle.link().change(away).execute().await.map_err(refused)
+        let pair = LinkVeth::new(name, "").set_info_data(info).build();
+        let made = handle.link().add(pair).execute().await;
+        made.map_err(|error| match error {
+            rtnetlink::Error::NetlinkError(message) if message.raw_code() == -libc::EPERM => {
+                Error::msg(
+                    "no right to change the other network, which is of another user namespace",
+                )
+            }
+            error => refused(error),
+        })
     })
     .context("veth pair")
 }

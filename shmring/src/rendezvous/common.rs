@@ -113,7 +113,7 @@ impl Common {
 
     /// Takes out of the pipe what a writer put there before its HELLO. It writes
     /// no more, so the number of bytes is known; never more than the pipe holds.
-    pub fn tell_leftover(&mut self) -> Result<(), LinkError> {
+    pub fn tell_leftover(&mut self) -> Result<bool, LinkError> {
         let left = rustix::io::ioctl_fionread(&self.end).unwrap_or(0) as usize;
         let mut last = vec![0; left];
         let mut len = 0;
@@ -134,6 +134,6 @@ impl Common {
         }
         last.truncate(len);
         self.events.push_back(Event::WriterStopped(last));
-        result
+        result.map(|()| len > 0)
     }
 }

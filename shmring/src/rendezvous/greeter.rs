@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::net::{SocketType, sockopt::socket_type};
 
 use super::clock::{Alarm, PATIENCE};
 use super::common::Common;
@@ -146,6 +147,7 @@ struct Accepted {
     hearing: OwnedFd,
     tx: Option<Medium>,
     rx: Option<Medium>,
+    aside: Option<OwnedFd>,
 }
 
 /// Checks a WELCOME and everything that came with it.
@@ -174,6 +176,7 @@ fn accept(common: &Common, welcome: &Message, fds: Vec<OwnedFd>) -> Result<Accep
         return Err(common.protocol("its doorbell is none"));
     }
     let geometry = Geometry::new(agreed.capacity, agreed.max_frame, common.end.id());
+    let mut aside = None;
     let (forward, back) = match agreed.channel {
         Crossing::Shm => {
             let mut ring = || -> Result<Medium, LinkError> {
@@ -189,12 +192,20 @@ fn accept(common: &Common, welcome: &Message, fds: Vec<OwnedFd>) -> Result<Accep
             let back = if agreed.duplex { Some(way_back(common, next()?)?) } else { None };
             (Medium::Pipe(own), back)
         }
+        Crossing::Aside => {
+            let socket = next()?;
+            if !matches!(socket_type(&socket), Ok(SocketType::SEQPACKET)) {
+                return Err(common.protocol("its socket is none"));
+            }
+            aside = Some(socket);
+            (Medium::Aside, Some(Medium::Aside))
+        }
     };
     if next().is_ok() {
         return Err(common.protocol("a descriptor too many"));
     }
     let (tx, rx) = if i_write { (Some(forward), back) } else { (back, Some(forward)) };
-    Ok(Accepted { hearing, tx, rx })
+    Ok(Accepted { hearing, tx, rx, aside })
 }
 
 impl Accepted {
@@ -210,7 +221,7 @@ impl Accepted {
         let (tx, rx) = halves(self.tx, self.rx, &fds, max_frame, &common.offer.label)
             .map_err(|e| common.system("epoll_ctl", e))?;
         let peer = Peer { pid: talk.pid, label };
-        Ok(Link { tx, rx, peer, channel, features, max_frame })
+        Ok(Link { tx, rx, peer, channel, features, max_frame, aside: self.aside })
     }
 }
 

@@ -71,7 +71,7 @@ impl Rendezvous {
         };
         let agreed = self.common.offer.agree(&hello.offer);
         let claim = match (agreed.channel, agreed.duplex) {
-            (Crossing::Fifo, _) => Claim::Whole,
+            (Crossing::Fifo | Crossing::Aside, _) => Claim::Whole,
             (Crossing::Shm, true) => Claim::WayBack,
             (Crossing::Shm, false) => Claim::Forward,
         };
@@ -116,7 +116,7 @@ impl Rendezvous {
             if claim > Claim::Forward {
                 self.claimed = Arc::downgrade(&fds);
             }
-            let link = Link { tx, rx, peer, channel, features, max_frame };
+            let link = Link { tx, rx, peer, channel, features, max_frame, aside: made.aside };
             self.common.events.push_back(Event::Link(link));
         }
     }
@@ -197,8 +197,9 @@ fn make(
     let mut agreed = common.offer.agree(&hello.offer);
     agreed.duplex &= claim > Claim::Forward;
     let stopped = common.accept_bytes && writes(hello) && !common.end.is_socket();
-    if stopped {
-        common.tell_leftover()?;
+    if stopped && common.tell_leftover()? {
+        // It comes by this process, and so does what follows.
+        agreed.keep_to_rings();
     }
     let common = &*common;
     let system = |call| move |e| common.system(call, e);
@@ -207,6 +208,7 @@ fn make(
     let (ringer, their_hearing) = Ringer::new().map_err(system("eventfd"))?;
     let mut handed: Vec<OwnedFd> = Vec::new();
     let mut media = Vec::new();
+    let mut aside = None;
     match agreed.channel {
         Crossing::Shm => {
             for _ in 0..1 + usize::from(agreed.duplex) {
@@ -228,6 +230,12 @@ fn make(
                 handed.push(theirs);
             }
         }
+        Crossing::Aside => {
+            let (ours, theirs) = common.pair()?;
+            aside = Some(ours);
+            handed.push(theirs);
+            media.extend([Medium::Aside, Medium::Aside]);
+        }
     }
     let mut media = media.into_iter();
     let (forward, back) = (media.next(), media.next());
@@ -241,5 +249,5 @@ fn make(
     let welcome = Message::new(Kind::Welcome, common.end.role(), &agreed);
     scm::send(&talk.socket, &welcome.encode(), &fds).map_err(system("sendmsg"))?;
     let label = hello.offer.label.clone();
-    Ok((Made { tx, rx, ringer, hearing, agreed, label }, stopped))
+    Ok((Made { tx, rx, ringer, hearing, agreed, aside, label }, stopped))
 }

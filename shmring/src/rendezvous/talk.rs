@@ -21,6 +21,8 @@ pub(super) struct Made {
     pub ringer: Ringer,
     pub hearing: OwnedFd,
     pub agreed: Offer,
+    /// See [`Link::aside`](crate::Link::aside).
+    pub aside: Option<OwnedFd>,
     pub label: String,
 }
 

@@ -1,5 +1,6 @@
 //! Processes of a scene, found by a variable in their environment.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -27,18 +28,23 @@ impl Process {
 
     /// Context switches of all its threads so far, of both kinds.
     pub fn context_switches(&self) -> u64 {
+        self.context_switches_of_threads().values().sum()
+    }
+
+    /// The same, by thread.
+    pub fn context_switches_of_threads(&self) -> BTreeMap<String, u64> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).expect("a live process");
         tasks
             .flatten()
-            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok())
-            .flat_map(|status| {
-                status
+            .filter_map(|task| {
+                let status = fs::read_to_string(task.path().join("status")).ok()?;
+                let of_both_kinds = status
                     .lines()
                     .filter(|line| line.contains("ctxt_switches"))
-                    .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-                    .collect::<Vec<_>>()
+                    .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+                Some((task.file_name().to_string_lossy().into_owned(), of_both_kinds.sum()))
             })
-            .sum()
+            .collect()
     }
 
     /// Sends a signal to just this process.

@@ -1,10 +1,8 @@
 //! Copies for a capture, written beside the chain.
 //!
-//! A thread of its own finishes packets and writes them when the processor has
-//! nothing else to do: frames pass first. It gets them through a ring; what finds
-//! that full has no copy, as with tcpdump when it cannot keep up.
-//!
-//! Unsafe lives here for sched_setscheduler(2), which nix and rustix lack.
+//! A thread of its own finishes packets and writes them, with less claim to a processor:
+//! frames pass first. It gets them through a ring; what finds that full has no copy, as with
+//! tcpdump when it cannot keep up.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
@@ -27,6 +25,9 @@ const RING: usize = 1 << 20;
 const TIME: usize = size_of::<u64>();
 /// Bytes of packets that are written at once.
 const CHUNK: usize = 256 << 10;
+/// By so much nicer than the chain, of nice(2), is who writes: a ninth of its share of a
+/// processor that both want (sched(7)).
+const NICER: i32 = 10;
 
 /// The side of the chain.
 pub(super) struct Capture {
@@ -186,12 +187,11 @@ impl Writer {
     }
 }
 
-/// This thread runs when nobody else wants to.
-#[allow(unsafe_code)]
+/// The frames' own thread comes first. Not by SCHED_IDLE: on a busy machine such a thread waits for
+/// many seconds, even to end, and the process ends when its last thread does.
 fn give_way() {
-    // The kernel's `struct sched_param`; that of musl has more in it, and musl's
-    // function does nothing but fail.
-    let lowest: libc::c_int = 0;
-    // SAFETY: it reads `lowest`. Where it is forbidden, all stays as it is.
-    unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const lowest) };
+    // Where it is forbidden, all stays as it is.
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, (nice + NICER).min(19));
+    }
 }

@@ -1,11 +1,15 @@
 //! Chains at random: whatever stands between two functions, all bytes that TCP
 //! took and all datagrams arrive, though their sender ends at once; and whatever router
 //! on FIFOs ends or is killed meanwhile, all that TCP took arrives, and all datagrams that
-//! are sent once each is there again. A few by default; for a long run:
+//! are sent once each is there again; and what a stopped neighbour has no room for is counted
+//! where `stdpkt ls` shows it. A few by default; for a long run:
 //!
 //! ```text
 //! STDPKT_TESTS_CHAINS=500 cargo test -p stdpkt-tests --test e2e property
 //! ```
+
+mod counted;
+mod devices;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -13,6 +17,7 @@ use proptest::test_runner::{Config, TestRunner};
 use rustix::process::Signal;
 
 use crate::support::need::{need, need_functions};
+use crate::support::procs::Process;
 use crate::support::scene::{Play, Scene};
 use crate::support::{WATCHDOG, wait_until};
 
@@ -36,9 +41,12 @@ enum Middle {
     Filter,
 }
 
+fn middles() -> impl Strategy<Value = Middle> {
+    prop_oneof![Just(Middle::Router), Just(Middle::Tee), Just(Middle::Filter)]
+}
+
 fn chains() -> impl Strategy<Value = Chain> {
-    let middle = prop_oneof![Just(Middle::Router), Just(Middle::Tee), Just(Middle::Filter)];
-    let middle = prop::collection::vec(middle, 0..4);
+    let middle = prop::collection::vec(middles(), 0..4);
     (middle, any::<bool>(), any::<bool>(), 0u64..6_000_000, 0u64..=200).prop_map(
         |(middle, fifo, back, bytes, datagrams)| Chain { middle, fifo, back, bytes, datagrams },
     )
@@ -61,13 +69,20 @@ impl Chain {
                        socat -u TCP-LISTEN:99 CREATE:tcp; sleep 1000'"
             .to_owned();
         let (at_first, at_last) = if self.back { (receive, send) } else { (send, receive) };
+        self.between(&at_first, &at_last)
+    }
+
+    /// The chain between a CMD of its first function and one of its last.
+    fn between(&self, at_first: &str, at_last: &str) -> String {
+        let routers = self.middle.iter().filter(|it| **it == Middle::Router).count();
+        let (first, last) = ("10.0.0.1", format!("10.0.{routers}.2"));
         let run = if self.fifo { "stdpkt run --channel fifo" } else { "stdpkt run" };
         let mut script = format!("{run} --right {first}/24 --gateway 10.0.0.2 -- {at_first}");
         let mut net = 0;
         for (at, middle) in self.middle.iter().enumerate() {
             script += &match middle {
                 Middle::Tee => format!(" | stdpkt tee x{at}.pcap"),
-                Middle::Filter => " | stdpkt filter 'ip or arp'".to_owned(),
+                Middle::Filter => format!(" | stdpkt filter 'ip or arp or port {}'", at + 1),
                 Middle::Router => {
                     let back = |to: u32| format!("--route 10.0.{to}.0/24=10.0.{net}.1 ");
                     let back: String = (0..net).map(back).collect();
@@ -80,8 +95,14 @@ impl Chain {
                 }
             };
         }
-        format!("{script} | {run} --left {last}/24 --gateway 10.0.{net}.1 -- {at_last}")
+        format!("{script} | {run} --name last --left {last}/24 --gateway 10.0.{net}.1 -- {at_last}")
     }
+}
+
+/// The live function or filter with `word` on its command line.
+fn element(scene: &Scene, word: &str) -> Option<Process> {
+    let is = |it: &Process| it.name == "stdpkt" && it.args.iter().any(|arg| arg == word);
+    scene.processes().into_iter().find(is)
 }
 
 fn runner(cases: u32) -> TestRunner {
