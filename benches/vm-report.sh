@@ -6,7 +6,7 @@
 # counts is the order. Each path gets its turn ROUNDS times; the middle one is shown. ROUNDS,
 # SECONDS_EACH and PATHS change what is measured; the usual takes 4 minutes. Needs
 # qemu-system-x86_64, busybox, iperf3, cpio, ip, ldd, Debian's linux-image-cloud-amd64, and
-# vde_switch and dpdk-testpmd for their lines.
+# vde_switch, taskset and dpdk-testpmd for their lines.
 set -u
 ROUNDS=${ROUNDS:-3} EACH=${SECONDS_EACH:-2}
 PATHS=${PATHS:-stdpkt socket-pair stream dgram vde tap}
@@ -72,7 +72,7 @@ image two "ip addr add 10.0.0.2/24 dev eth0
 machine() {
     machine=(qemu-system-x86_64 -M q35,accel=tcg -m 192 -display none -monitor none
         -global virtio-net-pci.romfile= -kernel "$kernel" -initrd "$1.cpio"
-        -append "console=ttyS0 quiet panic=-1 mitigations=off" -serial "file:$1.log")
+        -append "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" -serial "file:$1.log")
 }
 # start NAME NETDEV ARGUMENT...: with a card on that, silently.
 start() {
@@ -153,6 +153,10 @@ for path in $PATHS; do
 done
 
 command -v dpdk-testpmd >/dev/null || exit 0
+# Each testpmd polls, and so does stdpkt while there is something to do. Three that share two
+# cores wait for each other's time slices, with what a ring holds for each: of two cores stdpkt
+# gets one, and on any path the two testpmds share the other.
+if [ "$(nproc)" -gt 2 ]; then receiver_core=1 stdpkt_core=2; else receiver_core=0 stdpkt_core=1; fi
 testpmd() { # NAME VDEV MODE CORE
     # Its standard input keeps it running.
     sleep 1000 | dpdk-testpmd --lcores '0@0,1@'$4 --no-huge -m 300 --no-pci --no-telemetry --no-shconf \
@@ -164,40 +168,45 @@ flood() {
     rm -f s1 s2 ./*.pmd
     case $1 in
         stdpkt)
-            stdpkt join vhost-user:unix:s1 vhost-user:unix:s2 2>err &
+            taskset -c $stdpkt_core stdpkt join vhost-user:unix:s1 vhost-user:unix:s2 2>err &
+            join=$!
             until [ -S s1 ] && [ -S s2 ]; do sleep 0.05; done
-            testpmd receiver net_virtio_user0,path=s2,queue_size=1024 rxonly 1 &
+            testpmd receiver net_virtio_user0,path=s2,queue_size=1024 rxonly $receiver_core &
             testpmd sender net_virtio_user0,path=s1,queue_size=1024 txonly 0 &
             ;;
         vhost)
-            testpmd receiver net_vhost0,iface=s1,queues=1 rxonly 1 &
+            testpmd receiver net_vhost0,iface=s1,queues=1 rxonly $receiver_core &
             until [ -S s1 ]; do sleep 0.05; done
             testpmd sender net_virtio_user0,path=s1,queue_size=1024 txonly 0 &
             ;;
         memif)
-            testpmd receiver net_memif0,role=server,id=0,socket=s1,socket-abstract=no,rsize=11 rxonly 1 &
+            testpmd receiver net_memif0,role=server,id=0,socket=s1,socket-abstract=no,rsize=11 rxonly $receiver_core &
             until [ -S s1 ]; do sleep 0.05; done
             testpmd sender net_memif0,role=client,id=0,socket=s1,socket-abstract=no,rsize=11 txonly 0 &
             ;;
     esac
-    # Both have begun; then some seconds.
+    # Both have begun; then some seconds, and how much of a processor stdpkt took in them.
     for _ in $(seq 150); do
         grep -aqs Rx-pps receiver.pmd && grep -aqs Tx-pps sender.pmd && break
         sleep 0.2
     done
+    busy=-
+    [ "$1" != stdpkt ] || read -r before _ <"/proc/$join/schedstat"
     sleep 6
+    [ "$1" != stdpkt ] || { read -r after _ <"/proc/$join/schedstat" && busy="$(((after - before) / 60000000)) %"; }
     kill $(jobs -p) 2>/dev/null
     # shellcheck disable=SC2009 # by the mark of this run
     for pid in $(ps -eo pid,args | grep -- "--file-prefix [r]eceiver$$\|--file-prefix [s]ender$$" | awk '{ print $1 }'); do kill "$pid"; done
     wait
 }
 echo
-echo "Frames of 64 bytes from one testpmd to another, million a second, best second of 6"
+echo "Frames of 64 bytes from one testpmd to another, million a second, best second of 6; how much of a core stdpkt took"
 echo
-echo "| path | received |"
-echo "|---|--:|"
+echo "| path | received | x first | stdpkt's core |"
+echo "|---|--:|--:|--:|"
 for path in $PMD; do
     flood "$path" 2>/dev/null
     best=$(grep -a -o 'Rx-pps: *[0-9]*' receiver.pmd | awk '{ if ($2 > best) best = $2 } END { printf "%.2f", best / 1e6 }')
-    echo "| $path | $best |"
+    first=${first:-$best}
+    echo "| $path | $best | $(awk -v a="$best" -v b="$first" 'BEGIN { print (b > 0 ? sprintf("%.1f", a / b) : "-") }') | $busy |"
 done

@@ -97,6 +97,12 @@ pub trait Edge {
     fn is_over(&self) -> bool {
         false
     }
+
+    /// Whether whoever was behind it has left, and another may come. An edge that it is
+    /// joined to without a `|` hears of that.
+    fn is_left(&self) -> bool {
+        false
+    }
 }
 
 /// For whoever does not know before which edge it has.
@@ -163,6 +169,10 @@ impl Edge for Box<dyn Edge> {
 
     fn is_over(&self) -> bool {
         (**self).is_over()
+    }
+
+    fn is_left(&self) -> bool {
+        (**self).is_left()
     }
 }
 

@@ -242,6 +242,18 @@ impl<E: Edge> Jack<E> {
         Ok(())
     }
 
+    /// Tells the edge that whoever is behind its link, which stays, has left or come back.
+    ///
+    /// # Errors
+    /// Those of [`Edge::plugged`] and [`Edge::unplugged`].
+    pub fn neighbour_left(&mut self, has_left: bool) -> Result<()> {
+        match (has_left, self.plugged) {
+            (true, _) => self.edge.unplugged(),
+            (false, Some(features)) => self.edge.plugged(features),
+            (false, None) => Ok(()),
+        }
+    }
+
     /// Whether frames get away: each pipe has had a link. Where they come in by a pipe
     /// of their own, that is not waited for: what is sent waits where it goes, and what
     /// comes in may be text, of which there is none before somebody has sent.

@@ -133,6 +133,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
         spec => spec.open(),
     };
     let mut jacks = Vec::new();
+    let is_pair = matches!(plan, Plan::Between(..));
     match plan {
         Plan::Between(one, other) => {
             heir::refuse()?;
@@ -164,7 +165,9 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     }
     // Only now: CMD inherits no blocked signals.
     let signals = Signals::new()?;
-    Joint::new(jacks, signals, programs, descendants).run(Switch::new(dir)?)
+    let joint = Joint::new(jacks, signals, programs, descendants);
+    let joint = if is_pair { joint.of_pair() } else { joint };
+    joint.run(Switch::new(dir)?)
 }
 
 /// Starts a program for its standard input and output.

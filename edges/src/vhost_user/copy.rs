@@ -2,6 +2,7 @@
 
 use cable::BATCH;
 use frames::{ETHERNET_LEN, MAX_FRAME, VNET_LEN};
+use shmring::board::Meter;
 use shmring::{Bytes, BytesMut};
 
 use super::device::{Device, RECEIVE, TRANSMIT};
@@ -13,11 +14,15 @@ const NUM_BUFFERS: usize = 10;
 /// Descriptors of one frame: more than any driver has for 64 KiB.
 const MOST_PARTS: usize = 1024;
 
-/// The next frame that the guest sends.
+/// The next frame that the guest sends; what is none is counted.
 ///
 /// # Errors
 /// The guest broke the ring.
-pub fn send(device: &mut Device, room: &mut BytesMut<'_>) -> Result<Option<usize>, Broken> {
+pub fn send(
+    device: &mut Device,
+    room: &mut BytesMut<'_>,
+    came: &mut Meter,
+) -> Result<Option<usize>, Broken> {
     let header = device.header();
     let Some(memory) = &device.memory else { return Ok(None) };
     let ring = &mut device.rings[TRANSMIT];
@@ -33,6 +38,7 @@ pub fn send(device: &mut Device, room: &mut BytesMut<'_>) -> Result<Option<usize
         if len.is_some() {
             return Ok(len);
         }
+        came.dropped();
     }
     Ok(None)
 }

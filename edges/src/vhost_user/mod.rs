@@ -11,24 +11,24 @@ mod device;
 mod memory;
 mod messages;
 mod neighbour;
+mod open;
 mod place;
 mod ring;
 mod vanished;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cable::Edge;
 use cable::edge::{Burst, NotNow, NotTaken, Watch};
 use frames::FEATURES;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use shmring::board::Meter;
 use shmring::{Bytes, BytesMut};
 
 use crate::patience::Patience;
-use crate::unix::Listener;
 use channel::{Channel, End};
 use device::{Device, RECEIVE, TRANSMIT};
 use neighbour::Neighbour;
@@ -78,73 +78,21 @@ pub struct VhostUser {
     on_link: Option<OnLink>,
     /// A neighbour was there.
     was_plugged: bool,
+    /// The last front end has left, of its own accord, and none has come since.
+    is_left: bool,
+    /// What `stdpkt ls` shows of frames from the guest and to it.
+    came: Meter,
+    went: Meter,
     /// The last complaint: a front end that comes again and again makes it once.
     told: String,
 }
 
 impl VhostUser {
-    /// Front ends at a path.
-    ///
-    /// # Errors
-    /// One line that names the path and the way out.
-    pub fn at(path: &Path) -> Result<VhostUser> {
-        let what = format!("vhost-user:unix:{}", path.display());
-        let epoll = new_epoll()?;
-        let (place, first) = Place::open(path.to_owned(), &epoll, PLACE)?;
-        let mut edge = VhostUser::new(what, epoll, place);
-        if let Some(socket) = first {
-            edge.begin(socket)?;
-        }
-        Ok(edge)
-    }
-
-    /// A front end that has connected.
-    ///
-    /// # Errors
-    /// Those of epoll_create1(2) and epoll_ctl(2).
-    pub fn of_socket(what: &str, socket: OwnedFd) -> Result<VhostUser> {
-        let epoll = new_epoll()?;
-        let place = Place::of_one(&epoll);
-        let mut edge = VhostUser::new(what.to_owned(), epoll, place);
-        edge.begin(socket)?;
-        Ok(edge)
-    }
-
-    /// A front end that will connect, and is told by `on_link` whether there is a neighbour.
-    ///
-    /// # Errors
-    /// As [`VhostUser::of_socket`].
-    pub fn of_listener(what: &str, listener: Listener, on_link: OnLink) -> Result<VhostUser> {
-        let epoll = new_epoll()?;
-        let place = Place::of_listener(listener, &epoll, PLACE)?;
-        let edge = VhostUser::new(what.to_owned(), epoll, place);
-        Ok(VhostUser { on_link: Some(on_link), ..edge })
-    }
-
-    fn new(what: String, epoll: Rc<Epoll>, place: Place) -> VhostUser {
-        VhostUser {
-            what,
-            epoll,
-            place,
-            channel: None,
-            owes: None,
-            device: Device::new(),
-            neighbour: Neighbour::default(),
-            unread: false,
-            short: None,
-            idle: false,
-            patience: Patience::default(),
-            on_link: None,
-            was_plugged: false,
-            told: String::new(),
-        }
-    }
-
     fn begin(&mut self, socket: OwnedFd) -> Result<()> {
         place::watch(&self.epoll, &socket, SOCKET)?;
         self.channel = Some(Channel::new(socket));
         self.owes = Some((Owed::Word, Instant::now() + SILENCE));
-        self.unread = true;
+        (self.unread, self.is_left) = (true, false);
         Ok(())
     }
 
@@ -165,6 +113,7 @@ impl VhostUser {
         self.channel = None;
         (self.owes, self.unread, self.short) = (None, false, None);
         self.patience = Patience::default();
+        self.is_left = true;
         self.place.is_free();
         self.accept();
     }
@@ -260,10 +209,6 @@ impl VhostUser {
     }
 }
 
-fn new_epoll() -> Result<Rc<Epoll>> {
-    Ok(Rc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?))
-}
-
 impl Edge for VhostUser {
     fn features(&self) -> u64 {
         // Before a guest is there: what any guest of today takes.
@@ -287,6 +232,7 @@ impl Edge for VhostUser {
         } else if std::mem::take(&mut self.was_plugged) {
             self.place.shut();
             self.hang_up();
+            self.is_left = false; // it was sent away, and will be let in again
         }
         Ok(())
     }
@@ -317,9 +263,13 @@ impl Edge for VhostUser {
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
-        let VhostUser { neighbour, device, .. } = self;
-        match neighbour.fill(room, |room| copy::send(device, room)) {
-            Ok(len) => len.ok_or(NotNow),
+        let VhostUser { neighbour, device, came, .. } = self;
+        match neighbour.fill(room, |room| copy::send(device, room, came)) {
+            Ok(Some(len)) => {
+                came.passed(len);
+                Ok(len)
+            }
+            Ok(None) => Err(NotNow),
             Err(why) => {
                 self.broken(&why);
                 Err(NotNow)
@@ -336,10 +286,12 @@ impl Edge for VhostUser {
         if count == 0 || self.short == Some(count) {
             return Err(self.patience.turn_away(&self.what));
         }
+        let len = frame.len();
         match copy::receive(&mut self.device, frame) {
             Ok(true) => {
                 self.short = None;
                 self.patience.moved();
+                self.went.passed(len);
                 Ok(())
             }
             // All that there can be is not enough, or one is not and another will not be.
@@ -427,6 +379,10 @@ impl Edge for VhostUser {
 
     fn is_over(&self) -> bool {
         self.channel.is_none() && self.place.is_over()
+    }
+
+    fn is_left(&self) -> bool {
+        self.is_left
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Joint {
     /// They are ours, not the user's: how they end when told to is nobody's business,
     /// and of themselves they end for a reason that this tells.
     why: Option<Box<dyn FnMut() -> String>>,
+    /// Of two edges that are joined to each other: who was left when that was last seen.
+    left: Option<[bool; 2]>,
     status: u8,
     /// The program whose end is the end of all, and which the status is of.
     decided_by: Option<usize>,
@@ -97,8 +99,13 @@ impl Joint {
         descendants: Descendants,
     ) -> Joint {
         let (why, status, decided_by) = (None, 0, None);
-        let (door, stage) = (Door::open(), Stage::Living);
-        Joint { jacks, signals, door, programs, descendants, why, status, decided_by, stage }
+        let (door, stage, left) = (Door::open(), Stage::Living, None);
+        Joint { jacks, signals, door, programs, descendants, why, left, status, decided_by, stage }
+    }
+
+    /// The two edges are joined to each other.
+    pub fn of_pair(self) -> Joint {
+        Joint { left: Some([false; 2]), ..self }
     }
 
     /// The programs are ours, not the user's. `why` they ended of themselves.
@@ -179,6 +186,21 @@ impl Joint {
         }
     }
 
+    /// Tells each of two edges when whoever is behind the other leaves or comes back.
+    fn look_at_pair(&mut self) -> Result<()> {
+        let (Some(left), [one, other]) = (&mut self.left, &mut self.jacks[..]) else {
+            return Ok(());
+        };
+        let now = [one.edge().is_left(), other.edge().is_left()];
+        let before = std::mem::replace(left, now);
+        for (jack, number) in [(other, 0), (one, 1)] {
+            if now[number] != before[number] {
+                jack.neighbour_left(now[number])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether all is delivered that programs wrote before their end, or the rest given up.
     fn is_drained(&mut self) -> bool {
         let (Stage::Draining(before, until) | Stage::Leaving(before, until)) = self.stage else {
@@ -248,6 +270,7 @@ impl Driver for Joint {
                 jack.close(); // which ends the cable to it
             }
         }
+        self.look_at_pair()?;
         if self.jacks.iter().all(|jack| jack.cables.is_empty()) {
             self.end(0);
         }

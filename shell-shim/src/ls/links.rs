@@ -216,8 +216,9 @@ fn posted(posts: Vec<Post>) -> Vec<Link> {
     let mut by_medium: HashMap<_, [Option<Post>; 2]> = HashMap::new();
     for post in posts {
         let posting = &post.posting;
-        if posting.form == Form::Waiting {
-            links.push(waiting(post));
+        // Nobody is there, or whoever is behind an edge, which shows nothing.
+        if matches!(posting.form, Form::Waiting | Form::Edge) {
+            links.push(open(post));
             continue;
         }
         let at = usize::from(posting.way == Way::In);
@@ -271,8 +272,9 @@ fn form(post: &Post) -> &'static str {
     }
 }
 
-fn waiting(post: Post) -> Link {
-    let link = link("waiting", &post);
+/// Without an end on the other side.
+fn open(post: Post) -> Link {
+    let link = link(form(&post), &post);
     match post.posting.way {
         Way::In => Link { to: Some(end(post)), ..link },
         _ => Link { from: Some(end(post)), ..link },

@@ -114,7 +114,7 @@ fn user_namespaces() -> bool {
 }
 
 fn has_file(pattern: &str) -> bool {
-    succeeds("sh", &["-c", &format!("ls {pattern}")])
+    succeeds("sh", &["-c", &format!("ls {pattern} >/dev/null")])
 }
 
 fn succeeds(program: &str, args: &[&str]) -> bool {

@@ -15,6 +15,14 @@ fn times() -> usize {
     times.and_then(|times| times.parse().ok()).unwrap_or(2)
 }
 
+/// Tells whether there is a neighbour, each time that changes.
+const TELL: &str = "old=
+    while usleep 50000; do
+        new=$(cat /sys/class/net/eth0/carrier)
+        [ \"$new\" = \"$old\" ] || echo carrier $new
+        old=$new
+    done";
+
 /// Waits until a machine has said `word` so many times.
 fn wait_for(scene: &Scene, name: &str, word: &str, times: usize) {
     wait_until(BOOT, || {
@@ -32,7 +40,7 @@ fn a_guest_that_boots_again_is_back_each_time() {
     let scene = Scene::new();
     let script = up("10.0.0.2") + "find 10.0.0.1\necho back\nreboot -f";
     let vm = scene.start_sh(&format!(
-        "stdpkt run --right 10.0.0.1/24 -- sleep 1000 | stdpkt join --left vhost-user -- {}",
+        "stdpkt run --right 10.0.0.1/24 -- sleep 100000 | stdpkt join --left vhost-user -- {}",
         machine(&scene, "vm", &script)
     ));
     for time in 1..=times() {
@@ -51,7 +59,7 @@ fn a_guest_that_is_killed_and_started_again_is_back_each_time() {
     let script = up("10.0.0.2") + "find 10.0.0.1\necho back\nsleep 1000";
     let machine = machine_at(&scene, "vm", "s", &script);
     let function =
-        scene.start_sh("exec stdpkt run --left 10.0.0.1/24,at=vhost-user:unix:s -- sleep 1000");
+        scene.start_sh("exec stdpkt run --left 10.0.0.1/24,at=vhost-user:unix:s -- sleep 100000");
     scene.wait_for_file("s");
     for _ in 0..times() {
         std::fs::remove_file(scene.path("vm.log")).ok();
@@ -70,11 +78,11 @@ fn a_guest_that_is_killed_and_started_again_is_back_each_time() {
 fn a_back_end_that_is_killed_and_started_again_is_found_each_time() {
     need_guests!("ping");
     let scene = Scene::new();
-    let machine = machine_at(&scene, "vm", "s", &(up("10.0.0.2") + "sleep 1000"));
+    let machine = machine_at(&scene, "vm", "s", &(up("10.0.0.2") + "sleep 100000"));
     let start = || {
         scene.start_sh(
             "exec stdpkt run --left 10.0.0.1/24,at=vhost-user:unix:s \
-                 -- sh -c 'until ping -q -c1 -W1 10.0.0.2; do :; done; exec sleep 1000'",
+                 -- sh -c 'until ping -q -c1 -W1 10.0.0.2; do :; done; exec sleep 100000'",
         )
     };
     let mut function = start();
@@ -106,13 +114,7 @@ fn a_back_end_that_is_killed_and_started_again_is_found_each_time() {
 fn a_guest_sees_whether_there_is_a_neighbour() {
     need_guests!();
     let scene = Scene::new();
-    let script = up("10.0.0.2")
-        + "old=
-           while usleep 50000; do
-               new=$(cat /sys/class/net/eth0/carrier)
-               [ \"$new\" = \"$old\" ] || echo carrier $new
-               old=$new
-           done";
+    let script = up("10.0.0.2") + TELL;
     let vm = scene.start_sh(&format!(
         "mkfifo f; exec stdpkt join --left vhost-user -- {} <>f",
         machine(&scene, "vm", &script)
@@ -127,5 +129,36 @@ fn a_guest_sees_whether_there_is_a_neighbour() {
     }
     vm.signal_group(Signal::TERM);
     vm.end();
+    scene.assert_nothing_left();
+}
+
+/// Of two machines without a function between.
+#[test]
+fn a_guest_sees_whether_the_other_machine_is_there() {
+    need_guests!();
+    let scene = Scene::new();
+    let one = machine_at(&scene, "vm", "s1", &(up("10.0.0.1") + TELL));
+    let two = machine_at(
+        &scene,
+        "other",
+        "s2",
+        &(up("10.0.0.2") + "find 10.0.0.1; echo met; sleep 100000"),
+    );
+    let join = scene.start_sh("exec stdpkt join vhost-user:unix:s1 vhost-user:unix:s2");
+    scene.wait_for_file("s2");
+    let vm = scene.start_sh(&format!("exec {one}"));
+    for time in 1..=times() {
+        std::fs::remove_file(scene.path("other.log")).ok();
+        let other = scene.start_sh(&format!("exec {two},mac=52:54:00:00:00:02"));
+        wait_for(&scene, "other", "met", 1);
+        wait_for(&scene, "vm", "carrier 1", time);
+        other.signal_group(Signal::KILL);
+        other.end();
+        wait_for(&scene, "vm", "carrier 0", time);
+    }
+    join.signal_group(Signal::TERM);
+    vm.signal_group(Signal::KILL);
+    vm.end();
+    join.end();
     scene.assert_nothing_left();
 }

@@ -31,7 +31,9 @@ pub fn guest(bytes: &[u8]) {
 /// Frames that went through.
 #[derive(Default)]
 pub struct Seen {
+    /// From the guest.
     pub sent: u64,
+    /// To it.
     pub given: u64,
 }
 
@@ -57,6 +59,7 @@ pub struct Random<'a> {
 }
 
 impl<'a> Random<'a> {
+    /// Those of a seed.
     pub fn new(seed: u64) -> Random<'a> {
         Random { state: seed, script: None }
     }
@@ -70,6 +73,7 @@ impl<'a> Random<'a> {
         self.script.is_some_and(<[u8]>::is_empty)
     }
 
+    /// The next one.
     pub fn next(&mut self) -> u64 {
         if let Some(script) = &mut self.script {
             let (bytes, rest) = script.split_at(script.len().min(4));
@@ -83,10 +87,12 @@ impl<'a> Random<'a> {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// One below a limit.
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.next() >> 20) % limit
     }
 
+    /// One of some.
     pub fn one_of<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
