@@ -124,7 +124,7 @@ fn hosts_are_joined_by_the_plugin_and_vxvde() {
 #[test]
 fn a_fifo_is_reached_through_a_command() {
     need_functions!("mkfifo", "ping", "vde_plug");
-    assert_documented("vde_plug stdpkt:// 'cmd://ssh host vde_plug stdpkt:///path/to/fifo'");
+    assert_documented("vde_plug stdpkt:// 'cmd://vde_plug stdpkt:///path/to/fifo'");
     let scene = Scene::new();
     let mark = crate::support::procs::MARK;
     let outcome = scene.sh(&with_plugin(&format!(
