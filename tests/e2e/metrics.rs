@@ -183,7 +183,7 @@ fn a_prometheus_scrapes_them() {
 
 #[test]
 fn the_server_survives_whoever_comes_and_serves_its_own_user_only() {
-    need!("root", "curl", "setpriv");
+    need_functions!("root", "curl", "setpriv");
     let scene = Scene::new();
     let (server, port) = serve(&scene, "");
     for (request, part) in [
@@ -211,11 +211,15 @@ fn the_server_survives_whoever_comes_and_serves_its_own_user_only() {
     let refused = ask(port);
     assert_eq!(refused.out, "another user's: see --anyone\n", "{refused:?}");
     let (open, port) = serve(&scene, "--anyone");
-    assert!(ask(port).out.contains("# TYPE stdpkt_frames_total counter"));
+    let chain = scene.start_sh("stdpkt run --right 10.0.0.1/24 | stdpkt run --left 10.0.0.2/24");
+    wait_until(SOON, || match ask(port).out {
+        it if it.contains("# TYPE stdpkt_frames_total counter") => Ok(()),
+        it => Err(it),
+    });
     let outcome = scene.sh("stdpkt metrics --listen 0.0.0.0:0");
     assert_eq!(outcome.status, 125, "{outcome:?}");
     assert!(outcome.only_line().contains("--anyone"), "{outcome:?}");
-    for play in [server, open] {
+    for play in [server, open, chain] {
         play.signal_group(Signal::TERM);
         play.end();
     }

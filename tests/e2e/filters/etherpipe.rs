@@ -31,7 +31,7 @@ fn a_filter_of_hardware_addresses_by_awk() {
     for (address, received) in [("020000000002", 5), ("020000000003", 0)] {
         let only = format!(r#"$2 == "FFFFFFFFFFFF" || $2 == "{address}" {{ print; fflush() }}"#);
         let run =
-            bash(&scene, &chain("-- ping -c5 -i0.05 -W1 10.0.0.2", &awk(&only), "").to_string());
+            bash(&scene, &chain("-- ping -c5 -i0.05 -W5 10.0.0.2", &awk(&only), "").to_string());
         assert!(run.err.contains(&format!("{received} received")), "{address}: {run:#?}");
     }
     scene.assert_nothing_left();
