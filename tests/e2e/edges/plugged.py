@@ -1,5 +1,5 @@
 # Two connections of libvdeplug's in one process, at the two ends of one FIFO.
-import ctypes, os, select, sys
+import ctypes, os, select, sys, time
 
 vde = ctypes.CDLL("libvdeplug.so.2", use_errno=True)
 vde.vde_open_real.restype = ctypes.c_void_p
@@ -64,8 +64,11 @@ def child_goes_on():
     pid = os.fork()
     if pid == 0:
         a, b = both(1)
+        parent = os.getpid()
         if os.fork() > 0:
             os._exit(0)
+        while os.getppid() == parent:  # until then the link is the parent's
+            time.sleep(0.001)
         exchange(a, b, 2)
         os.write(writer, b"done")
         os._exit(0)
