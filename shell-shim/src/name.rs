@@ -86,7 +86,12 @@ fn described(process: &observe::Process) -> String {
 pub fn there_are(all: &[observe::Process]) -> String {
     /// As many as one takes in at a glance.
     const MOST: usize = 10;
-    let mut names: Vec<&str> = all.iter().map(|it| it.identity.name.as_str()).collect();
+    // A process of shmring's may have no name.
+    let name = |it: &observe::Process| match it.identity.name.as_str() {
+        "" => it.pid.to_string(),
+        name => name.to_owned(),
+    };
+    let mut names: Vec<String> = all.iter().map(name).collect();
     names.sort_unstable();
     names.dedup();
     match names.len() {
