@@ -9,8 +9,8 @@ export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 state() {
     set +e
     echo "hostname $(cat /proc/sys/kernel/hostname)"
-    # podman and what it starts keep a state of their own there.
-    find /run -maxdepth 2 -regextype egrep -not -regex '/run/(libpod|containers|crun|runc)(/.*)?' \
+    # podman, what it starts, and DPDK keep a state of their own there.
+    find /run -maxdepth 2 -regextype egrep -not -regex '/run/(libpod|containers|crun|runc|dpdk)(/.*)?' \
         -printf 'file %p\n'
     find /tmp -maxdepth 1 -name 'stdpkt-*' -printf 'file %p\n'
     find /tmp/shmring-* /run/user/*/shmring -mindepth 1 -printf 'file %p\n'
