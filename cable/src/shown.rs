@@ -74,22 +74,14 @@ impl Shown {
     pub fn joins(&mut self, joined: &mut Joined) -> Result<()> {
         self.waiting = None;
         if let Some(tx) = &mut joined.tx {
-            let form = match () {
-                () if tx.stream::<StreamTx>().is_some() => Form::Capture,
-                () if tx.stream::<Aside>().is_some() => Form::Aside,
-                () => Form::Pipe,
-            };
+            let form = form(tx.stream::<StreamTx>().is_some(), tx.stream::<Aside>().is_some());
             if let Tx::Stream(outlet) = tx {
                 let entry = self.entry(form, Way::Out, outlet.pipe())?;
                 outlet.meter_mut().show(entry);
             }
         }
         for rx in joined.rx.iter_mut().flat_map(Receiver::sources) {
-            let form = match () {
-                () if rx.stream::<StreamRx>().is_some() => Form::Capture,
-                () if rx.stream::<Aside>().is_some() => Form::Aside,
-                () => Form::Pipe,
-            };
+            let form = form(rx.stream::<StreamRx>().is_some(), rx.stream::<Aside>().is_some());
             if let Rx::Stream(inlet) = rx {
                 let entry = self.entry(form, Way::In, inlet.pipe())?;
                 inlet.meter_mut().show(entry);
@@ -108,5 +100,14 @@ impl Shown {
             }
         };
         Ok(self.board.post(&Posting { form, way, medium, ..self.posting.clone() }))
+    }
+}
+
+/// How a half's frames cross that is no ring.
+fn form(is_capture: bool, is_aside: bool) -> Form {
+    match (is_capture, is_aside) {
+        (true, _) => Form::Capture,
+        (_, true) => Form::Aside,
+        _ => Form::Pipe,
     }
 }

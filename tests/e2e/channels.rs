@@ -1,17 +1,7 @@
 //! Chains over rings, over the pipes themselves, and mixed.
 
-use crate::support::chains::{NAT, routers, three, two};
+use crate::support::chains::{NAT, assert_pings, routers, three, two};
 use crate::support::need::{need, need_functions};
-use crate::support::scene::Scene;
-
-fn assert_pings(script: &str) {
-    let scene = Scene::new();
-    let outcome = scene.sh(script);
-    assert_eq!(outcome.status, 0, "{outcome:?}");
-    let said = outcome.out + &outcome.err;
-    assert!(said.contains(" 0% packet loss"), "{said}");
-    scene.assert_nothing_left();
-}
 
 #[test]
 fn ten_routers_in_a_row_forward_over_rings() {

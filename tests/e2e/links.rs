@@ -178,3 +178,31 @@ fn an_interface_that_comes_too_late_for_its_fifo_goes_and_the_function_stays() {
     assert!(shows(&r, " ring "));
     play.end_all();
 }
+
+/// Both are asked for before the function looks at its door again.
+#[test]
+fn an_interface_that_goes_at_once_takes_nothing_along() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    let (c, r) = (name("oc"), name("or"));
+    let script = format!(
+        r#"{UNTIL_UP}
+        stdpkt run --name {c} {CLIENT} -- sh -c '
+            until [ -e asked ]; do sleep 0.02; done; ping -q -c 3 -i 0.1 10.0.1.2' \
+        | stdpkt run --name {r} {ROUTER} | stdpkt run {SERVER} & chain=$!
+        up {r}; mkfifo f
+        pid=$(stdpkt ls {r} | sed -n "s/^ *\([0-9]*\):left {r} .*/\1/p" | head -n 1)
+        kill -STOP $pid
+        stdpkt link {r} dmz,at=f,ip=10.0.2.1/24 & link=$!; sleep 0.5
+        stdpkt unlink {r} dmz & unlink=$!; sleep 0.5
+        kill -CONT $pid
+        wait $link; echo linked $?; wait $unlink; echo unlinked $?
+        touch asked; wait $chain; echo chain $?"#
+    );
+    let run = end(scene.start_in(&["bash"], &script));
+    for line in ["linked 0", "unlinked 0", "chain 0"] {
+        said(&run, line);
+    }
+    assert!(run.err.contains(" 0% packet loss"), "{run:#?}");
+    scene.assert_nothing_left();
+}

@@ -79,9 +79,8 @@ fn check(run: &Outcome) {
 const ROUTER: &str = "stdpkt run --name $name --left 10.0.0.1/24 --right 10.0.1.1/24 --forward";
 const NEWCOMER: &str = "cat /proc/$change/task/$change/children";
 
-#[test]
-fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
-    need_functions!("bash", "ping");
+/// Changes a router, where the newcomer takes the links.
+fn assert_one_owner_or_none(change: &'static str) {
     let scene = Scene::new();
     check(&killed(
         &scene,
@@ -89,7 +88,7 @@ fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
             middle: ROUTER,
             server: "10.0.1.2",
             ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
-            change: "stdpkt swap $name -- $middle",
+            change,
             taker: NEWCOMER,
         },
     ));
@@ -97,20 +96,15 @@ fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
 }
 
 #[test]
+fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
+    need_functions!("bash", "ping");
+    assert_one_owner_or_none("stdpkt swap $name -- $middle");
+}
+
+#[test]
 fn whoever_is_killed_in_an_insert_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
-    let scene = Scene::new();
-    check(&killed(
-        &scene,
-        &Change {
-            middle: ROUTER,
-            server: "10.0.1.2",
-            ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
-            change: "stdpkt insert $name:left -- stdpkt tee x.pcap",
-            taker: NEWCOMER,
-        },
-    ));
-    scene.assert_nothing_left();
+    assert_one_owner_or_none("stdpkt insert $name:left -- stdpkt tee x.pcap");
 }
 
 /// The neighbour on the left takes the link over.

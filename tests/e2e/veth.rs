@@ -4,21 +4,12 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::chains::{NAT, routers, three, two};
+use crate::support::chains::{NAT, assert_pings, routers, three, two};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 use crate::unprivileged::as_nobody;
 
 const VETH: &str = "--channel veth";
-
-fn assert_pings(script: &str) {
-    let scene = Scene::new();
-    let outcome = scene.sh(script);
-    assert_eq!(outcome.status, 0, "{outcome:?}");
-    let said = outcome.out + &outcome.err;
-    assert!(said.contains(" 0% packet loss"), "{said}");
-    scene.assert_nothing_left();
-}
 
 #[test]
 fn two_functions_have_a_veth_pair_with_the_names_addresses_and_mtu_of_always() {

@@ -118,16 +118,15 @@ impl Driver for Sleeper<'_> {
                 return Ok(self.over);
             }
             _ => self.door.iter_mut().flat_map(Door::calls).for_each(|call| {
-                let why = match (&call.request, self.until) {
-                    (
-                        Request::Inside | Request::Link { .. } | Request::Unlink { .. },
-                        Until::Frame,
-                    ) => anyhow!("it sleeps until somebody sends it a frame (--on-demand)"),
-                    (
-                        Request::Inside | Request::Link { .. } | Request::Unlink { .. },
-                        Until::Neighbours,
-                    ) => anyhow!("it waits for its neighbours (--channel veth)"),
-                    (other, _) => other.not_here(),
+                let what_for = match self.until {
+                    Until::Frame => "it sleeps until somebody sends it a frame (--on-demand)",
+                    Until::Neighbours => "it waits for its neighbours (--channel veth)",
+                };
+                let why = match &call.request {
+                    Request::Inside | Request::Link { .. } | Request::Unlink { .. } => {
+                        anyhow!("{what_for}")
+                    }
+                    other => other.not_here(),
                 };
                 call.answer(Err(why));
             }),

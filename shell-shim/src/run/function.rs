@@ -117,8 +117,9 @@ impl Driver for Function {
     }
 
     fn watch_new(&mut self, watch: &mut WatchNumbered<'_>) -> Result<()> {
-        let fresh = std::mem::take(&mut self.further.fresh);
-        self.jacks.iter().rev().take(fresh).try_for_each(|jack| watch_edge(jack, watch))
+        let fresh = self.further.take_fresh();
+        let is_fresh = |jack: &&Jack<Device>| fresh.contains(&jack.name);
+        self.jacks.iter().filter(is_fresh).try_for_each(|jack| watch_edge(jack, watch))
     }
 
     fn ready(&mut self, number: u32) -> Result<Option<u8>> {

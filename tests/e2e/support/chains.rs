@@ -1,5 +1,7 @@
 //! The chains that several tests type.
 
+use super::scene::Scene;
+
 /// The NAT chain as documented.
 pub const NAT: &str = "\
 stdpkt run --right 192.168.0.1/24 --gateway 192.168.0.254 -- ping -c3 8.8.8.8 \\
@@ -40,4 +42,14 @@ pub fn routers(count: u32, options: &str, cmd: &str) -> String {
         " | stdpkt run --left 10.0.{count}.2/24 --gateway 10.0.{count}.1 {options} -- {cmd}"
     ));
     chain
+}
+
+/// Runs a script that pings once: it ends well, nothing is lost, nothing is left.
+pub fn assert_pings(script: &str) {
+    let scene = Scene::new();
+    let outcome = scene.sh(script);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    let said = outcome.out + &outcome.err;
+    assert!(said.contains(" 0% packet loss"), "{said}");
+    scene.assert_nothing_left();
 }

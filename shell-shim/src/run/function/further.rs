@@ -25,14 +25,14 @@ pub struct Further {
     pub dir: RuntimeDir,
     /// Names of those that it has got since.
     names: Vec<String>,
-    /// How many of them, the last ones, are not watched yet.
-    pub fresh: usize,
+    /// Those of them that are not watched yet.
+    fresh: Vec<String>,
 }
 
 impl Further {
     /// None so far.
     pub fn new(mtu: u32, terms: Terms, given: Vec<String>, dir: RuntimeDir) -> Further {
-        Further { mtu, terms, given, dir, names: Vec::new(), fresh: 0 }
+        Further { mtu, terms, given, dir, names: Vec::new(), fresh: Vec::new() }
     }
 
     /// Whether this one came later.
@@ -40,15 +40,21 @@ impl Further {
         self.names.iter().any(|it| it == name)
     }
 
-    /// One more, the last one.
+    /// One more.
     pub fn add(&mut self, name: &str) {
         self.names.push(name.to_owned());
-        self.fresh += 1;
+        self.fresh.push(name.to_owned());
+    }
+
+    /// Once, those that came since, and are still there.
+    pub fn take_fresh(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.fresh)
     }
 
     /// One less.
     pub fn forget(&mut self, name: &str) {
         self.names.retain(|it| it != name);
+        self.fresh.retain(|it| it != name);
     }
 }
 
