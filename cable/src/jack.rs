@@ -342,9 +342,6 @@ impl Held {
     /// Whether this frame is to wait, and until when.
     #[inline]
     fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
-        if audience == Audience::Nobody {
-            return false;
-        }
         let mut header = [0; VNET_LEN];
         frame.copy_to(0, &mut header);
         let wait = head_start(&header);
