@@ -12,7 +12,9 @@ use edges::inherited;
 use rustix::net::SocketType;
 use shmring::handover::Kept;
 
+use super::after;
 use super::signals::Arrived;
+use crate::counted;
 use crate::door::socket;
 use crate::succession::heir;
 
@@ -28,8 +30,6 @@ static HELD: OnceLock<()> = OnceLock::new();
 /// What a holder has given to its function.
 #[derive(Default)]
 pub struct Held {
-    /// How often it was started again, and after which status last.
-    pub restarts: [u64; 2],
     links: Vec<Kept>,
 }
 
@@ -58,7 +58,10 @@ pub fn prepare() -> Result<Option<Held>> {
     rustix::io::ioctl_fionbio(&holder, true).context("ioctl")?;
     heir::be_held(holder);
     let _ = HELD.set(());
-    Ok(Some(Held { restarts: [count.into(), status.into()], links }))
+    // It counts what becomes of its functions, each of which goes on from the last.
+    let holder = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    counted::goes_on(after::LABEL, [count.into(), status.into(), 0, 0], holder.cast_unsigned());
+    Ok(Some(Held { links }))
 }
 
 impl Held {
