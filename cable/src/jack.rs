@@ -342,9 +342,6 @@ impl Held {
     /// Whether this frame is to wait, and until when.
     #[inline]
     fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
-        if audience == Audience::Nobody {
-            return false;
-        }
         let mut header = [0; VNET_LEN];
         frame.copy_to(0, &mut header);
         let wait = head_start(&header);
@@ -363,9 +360,16 @@ impl Held {
 }
 
 /// Whether the next frame is to wait.
+#[inline]
 fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
-    audience != Audience::Nobody
-        && rx.receive(|frame| (false, held.holds(&frame, audience))) == Ok(true)
+    audience != Audience::Nobody && is_held_for(rx, audience, held)
+}
+
+/// The same where there is an audience; apart, so that all else stays inlined.
+#[cold]
+#[inline(never)]
+fn is_held_for(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
+    rx.receive(|frame| (false, held.holds(&frame, audience))) == Ok(true)
 }
 
 /// Frames from a link to the edge, until there are no more or one is to wait.
@@ -385,14 +389,11 @@ fn deliver<E: Edge>(
     let mut frames = 0;
     let mut result = Ok(());
     for _ in 0..BATCH {
-        if !edge.has_room() {
+        // Each one: the neighbour may have sent it since anybody looked.
+        if !edge.has_room() || is_held(rx, audience, held) {
             break;
         }
         let taken = rx.receive(|bytes| {
-            // Each one: the neighbour may have sent it since anybody looked.
-            if held.holds(&bytes, audience) {
-                return (false, Err(NotTaken::NotNow));
-            }
             let taken = if as_they_are { edge.take(bytes) } else { finished.take(bytes, edge) };
             (taken != Err(NotTaken::NotNow), taken)
         });

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use shmring::Channel;
 use shmring::board::{Identity, introduce, is_name};
 use shmring::layout::speak_for;
+use shmring::{Channel, Offer};
 
 /// Whether the program's threads look at the rings while they wait, see
 /// [`take_over`](crate::take_over).
@@ -42,7 +42,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             channel: Channel::Shm,
-            ring: 1 << 20,
+            ring: Offer::default().capacity,
             look: Look::On,
             linger: Duration::from_secs(5),
             label: String::new(),

@@ -29,9 +29,6 @@ use descendants::Descendants;
 use driver::{Course, Joint};
 use vm::Machine;
 
-/// Bytes of ring each way between two edges.
-const RING: usize = 1 << 20;
-
 /// `stdpkt join`.
 #[derive(Debug, Args)]
 #[command(after_help = r"Examples:
@@ -141,7 +138,8 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
             let (one, other) = (open(&one, 0)?, open(&other, 1)?);
             let features = one.features() & other.features();
             let labels = [names[0].as_str(), names[1].as_str()];
-            let (here, there) = shmring::pair(RING, MAX_FRAME, features, labels)?;
+            let ring = Offer::default().capacity;
+            let (here, there) = shmring::pair(ring, MAX_FRAME, features, labels)?;
             for ((edge, link), name) in [(one, here), (other, there)].into_iter().zip(&names) {
                 jacks.push(Jack::new(name.clone(), edge, vec![Cable::local(link, name)?]));
             }

@@ -46,6 +46,7 @@
 
 use crate::layout::LABEL_LEN;
 use crate::role::Role;
+use crate::suited::suited;
 
 /// Version of this handshake.
 pub(crate) const VERSION: u32 = 2;
@@ -96,15 +97,17 @@ pub struct Offer {
 pub(crate) const MAX_FRAME: usize = 1 << 20;
 
 impl Default for Offer {
-    /// A duplex link over rings of 1 MiB with frames of up to 65 600 bytes:
-    /// the largest TSO frame with its headers and VLAN tags.
+    /// A duplex link with frames of up to 65 600 bytes, the largest TSO frame with its
+    /// headers and VLAN tags, over rings of a quarter of the second-level cache that hold at
+    /// least four of them: 512 KiB to 1 MiB.
     fn default() -> Self {
+        const MAX_FRAME: usize = 65_600;
         Offer {
             label: String::new(),
             duplex: true,
             channel: Channel::Shm,
-            capacity: 1 << 20,
-            max_frame: 65_600,
+            capacity: suited(MAX_FRAME),
+            max_frame: MAX_FRAME,
             features: 0,
         }
     }

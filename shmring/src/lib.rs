@@ -91,6 +91,8 @@ mod slot;
 mod spin;
 #[cfg(not(loom))]
 mod stream;
+#[cfg(not(loom))]
+mod suited;
 mod sync;
 
 #[cfg(not(loom))]

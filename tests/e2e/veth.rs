@@ -189,6 +189,24 @@ fn the_kernels_counters_are_listed_and_the_links_stay_where_they_are() {
     play.end_all();
 }
 
+/// There each would wait for the one before it.
+#[test]
+fn a_circle_is_refused_by_one_of_it() {
+    need_functions!("bash");
+    let scene = Scene::new();
+    let run = |name: &str| format!("stdpkt run {VETH} --name {name} --left none --right none");
+    let outcome = scene.sh(&format!(
+        "bash -c 'coproc {{ {} | {}; }}; {} <&${{COPROC[0]}} >&${{COPROC[1]}}'",
+        run("a"),
+        run("b"),
+        run("c"),
+    ));
+    assert_eq!(outcome.status, 125, "{outcome:?}");
+    let line = outcome.only_line();
+    assert!(line.contains("circle") && line.contains("--channel veth"), "{line}");
+    scene.assert_nothing_left();
+}
+
 /// As an ordinary user all functions of a row are in the user namespace of its first.
 #[test]
 fn an_ordinary_user_has_them_in_one_user_namespace() {

@@ -5,7 +5,7 @@
 //! within 10 s the chain has ended, nothing is left behind, nobody has panicked, and
 //! either the work is done or exactly one line says why it is not, and a status is not 0.
 //!
-//! A sample by default, of another seed each day; `--seed N` repeats one. The whole
+//! A sample by default, the same each time; `--seed N` takes another. The whole
 //! takes hours:
 //!
 //! ```text

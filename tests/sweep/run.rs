@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +26,10 @@ const NOTES: &[&str] = &[
     "waiting for another stdpkt",
 ];
 
+/// What the standard library says, which cannot make a thread's stacks or ask its child,
+/// and the allocator; they abort.
+const THEIRS: [&str; 3] = ["alternative stack", "the CLOEXEC pipe failed", "memory allocation of"];
+
 /// What came of a run.
 pub struct Report {
     pub trace: Trace,
@@ -41,7 +46,11 @@ pub struct Report {
 pub fn run(scenario: &Scenario, traced: usize, fault: Option<Fault>) -> Result<Report> {
     let scene = Scene::new();
     let script = scenario.prepare(&scene, traced);
-    let play = scene.start_in(&["bash"], &script);
+    let gates = scene.path("gates");
+    std::fs::DirBuilder::new().mode(0o700).create(&gates)?;
+    let mut shell = scene.command("bash");
+    shell.arg("-c").arg(&script).env("SHMRING_RUNTIME_DIR", &gates);
+    let play = scene.start(shell);
     // The tracer waits for any child that stops, and so must have no other.
     let (trace, ended) = std::thread::scope(|scope| {
         let tracer = scope.spawn(|| follow(&scene, fault));
@@ -65,6 +74,12 @@ pub fn run(scenario: &Scenario, traced: usize, fault: Option<Fault>) -> Result<R
     if !left.is_empty() {
         complaints.push(format!("leaves {}", left.join(", ")));
     }
+    // One that was aborted leaves its gate to the next.
+    let gates = std::fs::read_dir(&gates)?.flatten().map(|entry| entry.file_name());
+    let gates: Vec<_> = gates.map(|name| name.display().to_string()).collect();
+    if !gates.is_empty() && !THEIRS.iter().any(|words| said.contains(words)) {
+        complaints.push(format!("leaves gates: {}", gates.join(", ")));
+    }
     Ok(Report { trace: trace?, complaints, said })
 }
 
@@ -87,10 +102,7 @@ fn follow(scene: &Scene, fault: Option<Fault>) -> Result<Trace> {
 
 /// Whether the chain did its work or said why not.
 fn judge(scenario: &Scenario, scene: &Scene, outcome: &Outcome, complaints: &mut Vec<String>) {
-    // The standard library, which cannot make a thread's stacks or ask its child, and
-    // the allocator.
-    let theirs = ["alternative stack", "the CLOEXEC pipe failed", "memory allocation of"];
-    if theirs.iter().any(|words| outcome.err.contains(words)) {
+    if THEIRS.iter().any(|words| outcome.err.contains(words)) {
         return;
     }
     if outcome.err.contains("panicked at") {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use shmring::Offer;
 
 use super::after::RestartArg;
 use super::link_spec::{EndSpec, LinkSpec};
@@ -109,9 +110,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub lkl: Option<PathBuf>,
 
-    /// Bytes of ring each way, rounded up to a power of two (suffixes k and m)
-    #[arg(long, value_name = "BYTES", default_value = "1m", value_parser = size)]
-    pub ring: usize,
+    /// Bytes of ring each way, rounded up to a power of two (suffixes k and m) [default: a
+    /// quarter of the second-level cache, 512k to 1m]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub ring: Option<usize>,
 
     /// Whose network namespace the interfaces are in, instead of a new one: host, a
     /// name of ip netns, a path, or the id of a process
@@ -171,4 +173,11 @@ pub struct RunArgs {
     /// until the `|` on its sides end; on a FIFO it waits for the next neighbour
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+}
+
+impl RunArgs {
+    /// Bytes of ring each way.
+    pub fn ring(&self) -> usize {
+        self.ring.unwrap_or_else(|| Offer::default().capacity)
+    }
 }

@@ -99,7 +99,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     if let Some(path) = dir.path() {
         set("SHMRING_RUNTIME_DIR", path.into());
     }
-    set("STDPKT_RING", args.ring.to_string().into());
+    set("STDPKT_RING", args.ring().to_string().into());
     set("STDPKT_LINGER", args.linger.as_millis().to_string().into());
     // CMD has the rings, and is in another pid namespace; the name is here.
     set("STDPKT_INSIDE", std::process::id().to_string().into());

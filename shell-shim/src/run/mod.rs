@@ -216,7 +216,8 @@ fn begin(
             }
             (None, Plug::Edge(what, edge)) => {
                 let features = device.features() & edge.features();
-                let (here, there) = shmring::pair(args.ring, MAX_FRAME, features, [&name, &what])?;
+                let (here, there) =
+                    shmring::pair(args.ring(), MAX_FRAME, features, [&name, &what])?;
                 let cable = Cable::local(here, &what)?;
                 far.push(Jack::new(what, edge, vec![Cable::local(there, &name)?]));
                 Ok(vec![cable])

@@ -10,18 +10,21 @@
 //! | the left one | `net NAME` | its network namespace and its user namespace, and what its end is called |
 //! | the right one | `made` | the pair is there |
 //! | each | `ready` | whoever sends by it gets an answer ([`Veth`]) |
+//!
+//! Before `net` the left one says `waits PIPE`, with what is its standard input, and passes on what
+//! those before it say. Whoever hears of its own stands in a circle, where nobody would begin.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use cable::{Cable, CablePlan, Switch};
 use edges::tap::check_name;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::io::Errno;
-use shmring::{Channel, LinkError, Role, RuntimeDir};
+use shmring::{Channel, LinkError, PipeEnd, Role, RuntimeDir};
 
 use super::demand::{self, Until};
 use super::plan::Plug;
@@ -36,6 +39,8 @@ const PATIENCE: u16 = 3000;
 const MADE: &[u8] = b"made";
 /// Before the name of an interface.
 const NET: &str = "net ";
+/// Before the identity of a pipe.
+const WAITS: &str = "waits ";
 
 /// Whether a veth pair is wished for on any of these.
 pub fn are_wished(plugs: &[Plug]) -> bool {
@@ -89,8 +94,10 @@ struct Pair {
     /// Of which interface.
     at: usize,
     aside: OwnedFd,
-    /// The pipe, for people.
+    /// The pipe, for people...
     what: String,
+    /// ...and what it is called in a message.
+    waits: String,
     /// Whether the neighbour is on standard input, and this side makes the pair...
     makes: bool,
     /// ...to there, with that name for the neighbour's end.
@@ -107,8 +114,11 @@ impl Pairs {
                 cable.keep_to_rings();
                 return None;
             };
-            let makes = cable.pipe().is_some_and(|pipe| pipe.role() == Role::Reader);
-            Some(Pair { at, aside, what: cable.what().to_owned(), makes, there: None })
+            let pipe = cable.pipe();
+            let makes = pipe.is_some_and(|pipe| pipe.role() == Role::Reader);
+            let (device, inode) = pipe.map(PipeEnd::id).unwrap_or_default();
+            let (what, waits) = (cable.what().to_owned(), format!("{WAITS}{device}:{inode}"));
+            Some(Pair { at, aside, what, waits, makes, there: None })
         };
         Pairs(all.filter_map(pair).collect())
     }
@@ -117,13 +127,37 @@ impl Pairs {
     /// namespace it is.
     ///
     /// # Errors
-    /// One line: it is gone, or says something else.
+    /// One line: it is gone, or says something else, or the functions stand in a circle.
     pub fn hear(&mut self) -> Result<Option<OwnedFd>> {
         let mut user = None;
-        for pair in self.0.iter_mut().filter(|pair| pair.makes) {
+        let (before, after): (Vec<_>, Vec<_>) = self.0.iter_mut().partition(|pair| pair.makes);
+        let tell = |text: &str| {
+            for pair in &after {
+                // One that is gone is heard of later.
+                let _ = socket::send(&pair.aside, text.as_bytes(), &[]);
+            }
+        };
+        for pair in before {
+            tell(&pair.waits);
             let mut bytes = [0; 64];
-            let (len, fds) = pair.receive(&mut bytes)?;
-            let name = std::str::from_utf8(&bytes[..len]).ok().and_then(|it| it.strip_prefix(NET));
+            let (text, fds) = loop {
+                let (len, fds) = pair.receive(&mut bytes)?;
+                let text = str::from_utf8(&bytes[..len]).unwrap_or_default();
+                if !text.starts_with(WAITS) {
+                    break (text, fds);
+                }
+                ensure!(
+                    text != pair.waits,
+                    "{}: the functions stand in a circle, where each waits for the one before it: \
+                     leave out --channel veth",
+                    pair.what
+                );
+                // Only one of a circle says so.
+                if *text > *pair.waits {
+                    tell(text);
+                }
+            };
+            let name = text.strip_prefix(NET);
             let (Some(name), Ok([network, of_user])) = (name, <[OwnedFd; 2]>::try_from(fds)) else {
                 return Err(pair.nonsense());
             };

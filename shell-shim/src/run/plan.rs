@@ -67,7 +67,7 @@ pub struct Terms {
 impl Terms {
     /// Those of a command line.
     pub fn of(args: &RunArgs) -> Terms {
-        Terms { channel: args.channel, ring: args.ring }
+        Terms { channel: args.channel, ring: args.ring() }
     }
 
     /// A cable of the interface `name`. `vital`: whether it is a `|`, with which the

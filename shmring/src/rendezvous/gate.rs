@@ -164,8 +164,10 @@ impl Post {
         let fresh = path.with_extension("new");
         let _ = rustix::fs::unlink(&fresh); // of a dead process with our number
         bind(&socket, &SocketAddrUnix::new(&fresh)?)?;
-        rustix::fs::rename(&fresh, &path)?;
-        Ok(Some(PathGate { socket, path }))
+        let mut gate = PathGate { socket, path: fresh };
+        rustix::fs::rename(&gate.path, &path)?;
+        gate.path = path;
+        Ok(Some(gate))
     }
 }
 
