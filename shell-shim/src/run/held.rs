@@ -12,7 +12,6 @@ use edges::inherited;
 use rustix::net::SocketType;
 use shmring::handover::Kept;
 
-use super::after;
 use super::signals::Arrived;
 use crate::counted;
 use crate::door::socket;
@@ -30,6 +29,8 @@ static HELD: OnceLock<()> = OnceLock::new();
 /// What a holder has given to its function.
 #[derive(Default)]
 pub struct Held {
+    /// How often it was started again, and after which status last.
+    restarts: Option<[u64; 2]>,
     links: Vec<Kept>,
 }
 
@@ -58,15 +59,17 @@ pub fn prepare() -> Result<Option<Held>> {
     rustix::io::ioctl_fionbio(&holder, true).context("ioctl")?;
     heir::be_held(holder);
     let _ = HELD.set(());
-    // It counts what becomes of its functions, each of which goes on from the last.
-    let holder = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    counted::goes_on(after::LABEL, [count.into(), status.into(), 0, 0], holder.cast_unsigned());
-    Ok(Some(Held { links }))
+    Ok(Some(Held { restarts: Some([count.into(), status.into()]), links }))
 }
 
 impl Held {
-    /// Takes the links into use: all is set up, but for the cables.
-    pub fn take_over(self) {
+    /// Takes the links into use: all is set up, but for the cables. Restarts, which are counted under
+    /// this name, go on from those of the function before, since they are the holder's.
+    pub fn take_over(self, name: &str) {
+        if let Some([count, status]) = self.restarts {
+            let holder = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+            counted::goes_on(name, [count, status, 0, 0], holder.cast_unsigned());
+        }
         for link in self.links {
             match link.adopt() {
                 Ok(link) => heir::is_given(link),

@@ -203,7 +203,7 @@ fn begin(
     let mut door = Door::open();
     let inside = || keeper.as_ref().map_or_else(inside_of_this_process, Keeper::inside);
     heir::take_over(plugs.iter().flat_map(Plug::cables), door.as_mut(), inside)?;
-    held.take_over();
+    held.take_over(after::LABEL);
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     let mut early = early.iter_mut().map(std::mem::take);
