@@ -96,7 +96,9 @@ impl EdgeSpec {
         let format = match format_of(format) {
             Some(format) => format,
             None if place_of(text).is_ok() => {
-                return Err(format!("before the place stands how frames are written, as in frames:{text}"));
+                return Err(format!(
+                    "before the place stands how frames are written, as in frames:{text}"
+                ));
             }
             None => return Err(format!("`{format}` is no format of frames, take {FORMATS}")),
         };
