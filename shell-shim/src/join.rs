@@ -98,11 +98,11 @@ fn is_card(spec: &EdgeSpec) -> bool {
 /// One line that names the edge or link and the way out.
 pub fn run(args: &JoinArgs) -> Result<u8> {
     args.name.introduce(&args.command, "join");
-    let is_link = |fd: &dyn AsFd| {
+    let is_link = |fd: &dyn AsFd, number| {
         let fd = fd.as_fd().try_clone_to_owned();
-        fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())
+        heir::may_be_link(number) && fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())
     };
-    let plan = plan(args, is_link(&std::io::stdin()), is_link(&std::io::stdout()))?;
+    let plan = plan(args, is_link(&std::io::stdin(), 0), is_link(&std::io::stdout(), 1))?;
     let machine = if plan.cards().is_empty() { None } else { Some(Machine::new(&args.command)?) };
     let dir = RuntimeDir::for_user()?;
     let descendants = Descendants::adopt()?;

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod counted;
 pub mod demo;
 pub mod door;
 pub mod each;

@@ -55,7 +55,9 @@ impl NameArg {
 /// One line: nobody is called that, or several are.
 pub fn find(word: &str) -> Result<observe::Process> {
     let all = observe::look()?.processes;
-    let is_meant = |it: &&observe::Process| it.identity.name == word || it.pid.to_string() == word;
+    let is_called = |name: &str| !name.is_empty() && name == word;
+    let is_meant =
+        |it: &&observe::Process| is_called(&it.identity.name) || it.pid.to_string() == word;
     let found: Vec<_> = all.iter().filter(is_meant).collect();
     match found[..] {
         [one] => Ok(one.clone()),
@@ -86,12 +88,9 @@ fn described(process: &observe::Process) -> String {
 pub fn there_are(all: &[observe::Process]) -> String {
     /// As many as one takes in at a glance.
     const MOST: usize = 10;
-    // A process of shmring's may have no name.
-    let name = |it: &observe::Process| match it.identity.name.as_str() {
-        "" => it.pid.to_string(),
-        name => name.to_owned(),
-    };
-    let mut names: Vec<String> = all.iter().map(name).collect();
+    // Other programs with links have no name, and no door.
+    let names = all.iter().map(|it| it.identity.name.as_str()).filter(|name| !name.is_empty());
+    let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     names.dedup();
     match names.len() {
@@ -104,6 +103,16 @@ pub fn there_are(all: &[observe::Process]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_without_a_name_are_not_listed() {
+        let called = |name: &str| {
+            let identity = Identity { name: name.to_owned(), command: String::new() };
+            observe::Process { pid: 7, identity }
+        };
+        assert_eq!(there_are(&["b", "", "a", "b"].map(called)), "there is a, b");
+        assert_eq!(there_are(&[called("")]), "there is none");
+    }
 
     #[test]
     fn a_name_is_one_plain_word_and_no_process_id() {

@@ -8,12 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::unistd::dup2_stderr;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
+use crate::succession::heir;
+
 /// Puts the terminal, or nothing, in the place of a standard error that is the link,
 /// for all that this process and CMD say. Decides it from what the descriptors are
 /// and what the command line, the program's name first, says of standard output:
 /// mistakes in it are to be told, too.
 pub fn choose(words: &[OsString]) {
-    if !sends_frames(words) || !is_shared() {
+    if !sends_frames(words) || !heir::may_be_link(1) || !is_shared() {
         return;
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;

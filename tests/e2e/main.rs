@@ -22,6 +22,7 @@ mod filters;
 mod function_files;
 mod goodput;
 mod groups;
+mod held;
 mod idle;
 mod insert;
 mod isolation;

@@ -23,9 +23,10 @@ pub fn swaps() -> u32 {
     std::env::var("STDPKT_TESTS_SWAPS").ok().and_then(|word| word.parse().ok()).unwrap_or(3)
 }
 
-/// Waits for a script whose length depends on [`swaps`].
+/// Waits for a script whose length depends on [`swaps`]. A round takes a second, and many times that
+/// on a busy machine.
 pub fn end(play: Play<'_>) -> Outcome {
-    play.end_within(WATCHDOG + Duration::from_secs(4) * swaps()).expect("the script ends")
+    play.end_within(WATCHDOG + Duration::from_secs(20) * swaps()).expect("the script ends")
 }
 
 /// Whether a line was said.
@@ -179,5 +180,50 @@ fn frames_through_the_pipe_itself_cannot_be_moved() {
     assert!(refused.only_line().contains("it takes rings"), "{refused:?}");
     play.signal_group(Signal::INT);
     play.end();
+    scene.assert_nothing_left();
+}
+
+/// Frames do not go there, and lines do: it may be standard error as well.
+#[test]
+fn a_standard_output_that_is_no_link_is_none_of_whoever_takes_over() {
+    need_functions!("bash", "ping");
+    let scene = Scene::new();
+    let w = name("w");
+    let run = scene
+        .start_in(
+            &["bash"],
+            &format!(
+                r#"{{
+                stdpkt run --right 10.0.0.2/24 -- sh -c '
+                    until ping -q -c1 -W1 10.0.0.1; do :; done; touch up; until [ -e swapped ]; do sleep 0.05; done
+                    until ping -q -c1 -W1 10.0.0.1; do :; done; touch pinged' \
+                | stdpkt run --name {w} --left 10.0.0.1/24 & chain=$!
+                until [ -e up ]; do sleep 0.05; done
+                for mistake in "fliter tcp" uplink "dump --tiem" "join frames" "tee /no/such/dir/x"; do
+                    stdpkt swap {w} -- stdpkt $mistake; echo $mistake $?
+                done
+                stdpkt swap {w} -- stdpkt join frames -- stdpkt run --left 10.0.0.1/24,at=frames:stdio; echo swapped $?
+                touch swapped; wait $chain; [ -e pinged ] && echo pinged
+                }} 2>&1 | cat"#
+            ),
+        )
+        .end();
+    for (mistake, part) in [
+        ("fliter tcp", "fliter"),
+        ("uplink", "cannot take a running function's place"),
+        ("dump --tiem", "--tiem"),
+        ("join frames", "CMD is missing"),
+        ("tee /no/such/dir/x", "/no/such/dir"),
+    ] {
+        said(&run, &format!("{mistake} 125"));
+        let lines = run.out.split(&format!("\n{mistake} 125\n")).next().expect("what was said");
+        assert!(
+            lines.lines().last().is_some_and(|line| line.contains(part)),
+            "{mistake}: {run:#?}"
+        );
+    }
+    for line in ["swapped 0", "pinged"] {
+        said(&run, line);
+    }
     scene.assert_nothing_left();
 }

@@ -80,12 +80,12 @@ const ROUTER: &str = "stdpkt run --name $name --left 10.0.0.1/24 --right 10.0.1.
 const NEWCOMER: &str = "cat /proc/$change/task/$change/children";
 
 /// Changes a router, where the newcomer takes the links.
-fn assert_one_owner_or_none(change: &'static str) {
+fn assert_one_owner_or_none(middle: &'static str, change: &'static str) {
     let scene = Scene::new();
     check(&killed(
         &scene,
         &Change {
-            middle: ROUTER,
+            middle,
             server: "10.0.1.2",
             ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
             change,
@@ -98,13 +98,21 @@ fn assert_one_owner_or_none(change: &'static str) {
 #[test]
 fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
-    assert_one_owner_or_none("stdpkt swap $name -- $middle");
+    assert_one_owner_or_none(ROUTER, "stdpkt swap $name -- $middle");
+}
+
+/// Its holder must not start it again when another one has its links.
+#[test]
+fn whoever_is_killed_in_a_swap_of_a_held_function_there_is_one_owner_or_none() {
+    need_functions!("bash", "ping");
+    let held = "stdpkt run --restart --name $name --left 10.0.0.1/24 --right 10.0.1.1/24 --forward";
+    assert_one_owner_or_none(held, "stdpkt swap $name -- $middle");
 }
 
 #[test]
 fn whoever_is_killed_in_an_insert_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
-    assert_one_owner_or_none("stdpkt insert $name:left -- stdpkt tee x.pcap");
+    assert_one_owner_or_none(ROUTER, "stdpkt insert $name:left -- stdpkt tee x.pcap");
 }
 
 /// The neighbour on the left takes the link over.

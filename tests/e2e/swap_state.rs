@@ -101,7 +101,7 @@ fn state_that_cannot_be_carried_over_changes_nothing() {
 /// Two network namespaces stand for hosts, and what runs a command in one of them for ssh.
 #[test]
 fn a_function_goes_on_at_another_host() {
-    need_functions!("bash", "ping", "ip");
+    need_functions!("bash", "ping", "ip", "iptables");
     let scene = Scene::new();
     let (c, s) = (name("hc"), name("hs"));
     let run = scene
@@ -113,6 +113,10 @@ fn a_function_goes_on_at_another_host() {
                     until ping -q -c1 -W1 10.0.0.1; do :; done; touch up
                     ping -D -O -i 0.01 -c 400 10.0.0.1 > pinged' | stdpkt run --name {s} --left 10.0.0.1/24 --setup "sysctl -qw net.ipv4.ip_default_ttl=55" & chain=$!
                 until [ -e up ]; do sleep 0.05; done
+                for state in conntrack iptables-save; do
+                    stdpkt swap --state $state {s} -- stdpkt join frames -- sleep 60 2> refused
+                    echo $state $? $(wc -l < refused) $(grep -c "no inside in which .* could run" refused)
+                done
                 stdpkt swap --state 'sysctl -n net.ipv4.ip_default_ttl => cat > ttl' {s} -- \
                     stdpkt join frames -- unshare --net stdpkt run --left 10.0.0.1/24,at=frames:stdio || exit
                 stdpkt ls --chains {c}; cat ttl
@@ -123,6 +127,9 @@ fn a_function_goes_on_at_another_host() {
         .end();
     println!("{}", run.out);
     said(&run, "55");
+    // Nothing is loaded here that is meant for elsewhere.
+    said(&run, "conntrack 125 1 1");
+    said(&run, "iptables-save 125 1 1");
     assert!(run.out.contains("frames unshare["), "{run:#?}");
     assert!(
         run.out.contains("400 packets transmitted, ") && run.out.contains("longest gap"),

@@ -64,7 +64,7 @@ pub enum Request {
         name: String,
     },
     /// Of a function that another one is to take over from: its standard input and
-    /// output, which come with the answer.
+    /// output. The answer is [`Reply::Place`], and they come along.
     Place,
     /// Of the same, by the other one, which is set up: its links. They come after the
     /// answer over the same connection (`shmring::handover`); with the answer comes the
@@ -124,6 +124,11 @@ pub enum Request {
 pub enum Reply {
     /// It is done.
     Done,
+    /// Where a function stands.
+    Place {
+        /// Which of its standard input and output are links.
+        links: [bool; 2],
+    },
     /// Where an interface is.
     Interface {
         /// Which end of its pipe it has; both are one where a FIFO goes both ways.

@@ -81,6 +81,14 @@ pub trait Work {
         Part::End
     }
 
+    /// Whether another process can do this work in its place.
+    ///
+    /// # Errors
+    /// A line for the user: why not.
+    fn can_hand_over(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Sends what is inside, as far as it is due and there is room, and takes nothing in;
     /// whether nothing is left.
     fn flush(&mut self, cables: &mut [Cable]) -> bool {
@@ -261,6 +269,10 @@ impl<W: Work> Member for Worker<'_, W> {
             std::thread::sleep(Duration::from_millis(1));
             self.cables.iter_mut().for_each(Cable::refresh);
         }
+    }
+
+    fn can_hand_over(&self) -> Result<()> {
+        self.work.can_hand_over()
     }
 
     fn can_hold(&self) -> Result<()> {

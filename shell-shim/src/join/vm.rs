@@ -17,6 +17,7 @@ use rustix::io::FdFlags;
 use shmring::PipeEnd;
 
 use crate::stack::keeper::not_started;
+use crate::succession::heir;
 use options::Card;
 pub use options::Machine;
 
@@ -55,6 +56,7 @@ impl Machine {
         }
         let mut command = Command::new(&self.program[0]);
         command.args(&self.program[1..]).args(self.more(&cards, &theirs));
+        command.env_remove(heir::VARIABLE);
         // It has no use for frames: a link stays with us.
         if PipeEnd::new(std::io::stdin().as_fd().try_clone_to_owned()?, "").is_ok() {
             command.stdin(Stdio::null());

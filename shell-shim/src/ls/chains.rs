@@ -91,11 +91,11 @@ pub fn text(report: &Report) -> String {
         }
     }
     for function in &report.functions {
-        if let Some(Restarts { count: count @ 1.., last_status }) = function.restarts {
+        if let Some(Restarts { count: count @ 1.., last_status, .. }) = function.restarts {
             let name = name(&(Some(function.pid), function.name.clone()));
             let _ = writeln!(text, "{name}: restarts: {count}, last after status {last_status}");
         }
-        if let Some(Spawned { now, total, refused, lost }) = function.spawned {
+        if let Some(Spawned { now, total, refused, lost, .. }) = function.spawned {
             let name = name(&(Some(function.pid), function.name.clone()));
             let _ = writeln!(
                 text,

@@ -32,6 +32,9 @@ pub struct Spawned {
     pub refused: u64,
     /// Frames that no function took.
     pub lost: u64,
+    /// Who began to count them, see [`counted`](crate::counted).
+    #[serde(skip)]
+    pub first: u64,
 }
 
 /// How often a function has started its CMD again.
@@ -42,6 +45,9 @@ pub struct Restarts {
     pub count: u64,
     /// The exit status after which it did so last.
     pub last_status: u64,
+    /// Who began to count them, see [`counted`](crate::counted).
+    #[serde(skip)]
+    pub first: u64,
 }
 
 /// The command line of a process.

@@ -51,10 +51,18 @@ impl Report {
                 pid: process.pid,
                 name: process.identity.name.clone(),
                 command: process.identity.command.clone(),
-                restarts: tally(&sight.posts, process.pid, after::LABEL)
-                    .map(|[count, last_status, ..]| Restarts { count, last_status }),
-                spawned: tally(&sight.posts, process.pid, spawn::LABEL)
-                    .map(|[now, total, refused, lost, _]| Spawned { now, total, refused, lost }),
+                restarts: tally(&sight.posts, process.pid, after::LABEL).map(
+                    |[count, last_status, _, _, first]| Restarts { count, last_status, first },
+                ),
+                spawned: tally(&sight.posts, process.pid, spawn::LABEL).map(
+                    |[now, total, refused, lost, first]| Spawned {
+                        now,
+                        total,
+                        refused,
+                        lost,
+                        first,
+                    },
+                ),
             })
             .collect();
         let known: HashMap<_, _> = functions.iter().map(|it| (it.pid, it)).collect();

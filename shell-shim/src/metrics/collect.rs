@@ -1,6 +1,5 @@
 //! From what links show to what Prometheus takes.
 
-use std::collections::HashMap;
 use std::fmt::Error;
 
 use prometheus_client::encoding::text::encode;
@@ -9,7 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::ls::function::{Restarts, Spawned};
+use super::growing::Growing;
+use crate::ls::function::Function;
 use crate::ls::links::{End, Link};
 use crate::ls::report::Report;
 
@@ -18,50 +18,18 @@ type Labels = [(&'static str, String); 3];
 /// Of an end, as long as its link lives. A ring is the same whoever has it.
 type Key = (&'static str, u64, String, Option<u32>, &'static str);
 
-/// What an end counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
-    frames: u64,
-    bytes: u64,
-    dropped: u64,
-    stalls: u64,
-    wakeups: u64,
-    /// What the interface dropped before the link.
-    queue: u64,
-}
+/// What an end counts: frames, bytes, dropped, stalls, wake-ups, and what the interface dropped before the link.
+type Counts = [u64; 6];
+/// What a function counts besides, and its name.
+type Own = (&'static str, String);
 
-impl Counts {
-    fn of(end: &End) -> Option<Counts> {
-        Some(Counts {
-            frames: end.frames?,
-            bytes: end.bytes?,
-            dropped: end.drops?,
-            stalls: end.stalls?,
-            wakeups: end.wakeups?,
-            queue: end.interface_drops.unwrap_or(0),
-        })
-    }
-
-    fn zip(self, other: Counts, with: impl Fn(u64, u64) -> u64) -> Counts {
-        Counts {
-            frames: with(self.frames, other.frames),
-            bytes: with(self.bytes, other.bytes),
-            dropped: with(self.dropped, other.dropped),
-            stalls: with(self.stalls, other.stalls),
-            wakeups: with(self.wakeups, other.wakeups),
-            queue: with(self.queue, other.queue),
-        }
-    }
-}
-
-/// Counters by function and interface, which never go back: where several links come one
-/// after the other, or side by side, or a function is followed by one of the same name
-/// between two looks, they are added up.
+/// Counters by function and interface, which never go back: not when several links come one after the other, or
+/// a function is followed by one of the same name between two looks.
 #[derive(Default)]
 pub struct Totals {
-    /// What was counted at the last look, of each end that there was.
-    seen: HashMap<Key, Counts>,
-    totals: HashMap<Labels, Counts>,
+    ends: Growing<Key, Labels, 6>,
+    /// Of restarts how many; of functions started how many, and how often there was no room.
+    own: Growing<(&'static str, u64), Own, 2>,
 }
 
 impl Totals {
@@ -71,24 +39,14 @@ impl Totals {
     /// Those of reading `/proc`.
     pub fn look(&mut self) -> std::io::Result<String> {
         let report = Report::new()?;
-        self.add(&report.links);
+        self.add(&report);
         // Writing to a string cannot fail.
         Ok(self.encode(&report).unwrap_or_default())
     }
 
-    fn add(&mut self, links: &[Link]) {
-        let mut seen = HashMap::new();
-        let mut totals: HashMap<Labels, Counts> = HashMap::new();
-        for (key, labels, counts) in links.iter().flat_map(ends) {
-            let before = self.seen.get(&key).copied().unwrap_or_default();
-            // One that went back is another one's.
-            let new = counts.zip(before, |now, before| now.checked_sub(before).unwrap_or(now));
-            let total = self.totals.get(&labels).copied().unwrap_or_default();
-            let total = totals.entry(labels).or_insert(total);
-            *total = total.zip(new, |total, new| total + new);
-            seen.insert(key, counts);
-        }
-        (self.seen, self.totals) = (seen, totals);
+    fn add(&mut self, report: &Report) {
+        self.ends.look(report.links.iter().flat_map(ends));
+        self.own.look(report.functions.iter().flat_map(own));
     }
 
     fn encode(&self, report: &Report) -> Result<String, Error> {
@@ -110,19 +68,15 @@ impl Totals {
         for function in &report.functions {
             functions.get_or_create(&[("function", escaped(&function.name))]).inc();
         }
-        let restarts = Family::<[(&str, String); 1], Counter>::default();
-        for function in &report.functions {
-            if let Some(Restarts { count, .. }) = function.restarts {
-                restarts.get_or_create(&[("function", escaped(&function.name))]).inc_by(count);
-            }
-        }
         let counter = Family::<[(&str, String); 1], Counter>::default;
-        let (started, refused) = (counter(), counter());
-        for function in &report.functions {
-            if let Some(Spawned { total, refused: no_room, .. }) = function.spawned {
-                let labels = [("function", escaped(&function.name))];
-                started.get_or_create(&labels).inc_by(total);
-                refused.get_or_create(&labels).inc_by(no_room);
+        let (restarts, started, refused) = (counter(), counter(), counter());
+        for ((what, name), [count, no_room]) in self.own.totals() {
+            let labels = [("function", escaped(name))];
+            if *what == RESTARTS {
+                restarts.get_or_create(&labels).inc_by(*count);
+            } else {
+                started.get_or_create(&labels).inc_by(*count);
+                refused.get_or_create(&labels).inc_by(*no_room);
             }
         }
         registry.register("spawned", "Functions that a balancer started", started);
@@ -157,43 +111,35 @@ impl Totals {
     }
 
     fn register_counters(&self, registry: &mut Registry) {
-        let counters = |of: fn(&Counts) -> u64| {
+        let counters = |at: usize| {
             let family = Family::<Labels, Counter>::default();
-            for (labels, counts) in &self.totals {
-                family.get_or_create(labels).inc_by(of(counts));
+            for (labels, counts) in self.ends.totals() {
+                family.get_or_create(labels).inc_by(counts[at]);
             }
             family
         };
-        registry.register(
-            "frames",
-            "Frames that passed an end of a link",
-            counters(|it| it.frames),
-        );
+        registry.register("frames", "Frames that passed an end of a link", counters(0));
         registry.register_with_unit(
             "frame",
             "Bytes of these frames, headers included",
             Unit::Bytes,
-            counters(|it| it.bytes),
+            counters(1),
         );
-        registry.register(
-            "dropped_frames",
-            "Frames that an end of a link threw away",
-            counters(|it| it.dropped),
-        );
+        registry.register("dropped_frames", "Frames that an end of a link threw away", counters(2));
         registry.register(
             "interface_dropped_frames",
             "Frames that a stack sent and the link was too slow for, or not there",
-            counters(|it| it.queue),
+            counters(5),
         );
         registry.register(
             "stalls",
             "Times that an end slept for want of room (sent) or frames (received)",
-            counters(|it| it.stalls),
+            counters(3),
         );
         registry.register(
             "wakeups",
             "Times that an end rang its neighbour's doorbell",
-            counters(|it| it.wakeups),
+            counters(4),
         );
     }
 }
@@ -216,13 +162,31 @@ fn ends(link: &Link) -> impl Iterator<Item = (Key, Labels, Counts)> {
             ("interface", escaped(interface)),
             ("direction", direction.to_owned()),
         ];
-        Some((key, labels, Counts::of(end)?))
+        Some((key, labels, counts(end)?))
     })
+}
+
+/// What it counts, if it does.
+fn counts(end: &End) -> Option<Counts> {
+    let queue = end.interface_drops.unwrap_or(0);
+    Some([end.frames?, end.bytes?, end.drops?, end.stalls?, end.wakeups?, queue])
+}
+
+const RESTARTS: &str = "restarts";
+const SPAWNED: &str = "spawned";
+
+/// What a function counts besides its links. Whoever goes on counting is the same.
+fn own(function: &Function) -> impl Iterator<Item = ((&'static str, u64), Own, [u64; 2])> {
+    let restarts = function.restarts.as_ref().map(|it| (RESTARTS, it.first, [it.count, 0]));
+    let spawned = function.spawned.map(|it| (SPAWNED, it.first, [it.total, it.refused]));
+    let both = [restarts, spawned].into_iter().flatten();
+    both.map(|(what, first, counts)| ((what, first), (what, function.name.clone()), counts))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ls::function::Spawned;
 
     fn link(inode: u64, pid: u32, frames: u64) -> Link {
         let end = |name| {
@@ -235,45 +199,63 @@ mod tests {
         link
     }
 
-    fn total(totals: &Totals) -> Option<u64> {
-        let labels = [("function", "fw"), ("interface", "right"), ("direction", "sent")];
-        let labels = labels.map(|(name, value)| (name, value.to_owned()));
-        totals.totals.get(&labels).map(|counts| counts.frames)
+    fn report(links: Vec<Link>, functions: Vec<Function>) -> Report {
+        Report { version: crate::ls::report::VERSION, functions, links, missing: 0 }
+    }
+
+    /// The value of a sample.
+    fn value(totals: &Totals, report: &Report, sample: &str) -> Option<String> {
+        let text = totals.encode(report).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(sample).map(|it| it.trim().to_owned()))
     }
 
     #[test]
-    fn counters_never_go_back_while_the_function_has_a_link() {
+    fn a_link_is_the_same_whoever_has_it() {
         let mut totals = Totals::default();
-        for (links, expected) in [
-            (vec![link(1, 7, 5)], 5),
-            // Another process has the ring now.
-            (vec![link(1, 8, 9)], 9),
-            // A second link, or a second function of that name.
-            (vec![link(1, 8, 9), link(2, 8, 1)], 10),
-            // The first one is gone.
-            (vec![link(2, 8, 3)], 12),
-            // One in its place, whose ring has the same number.
-            (vec![link(2, 9, 1)], 13),
-        ] {
-            totals.add(&links);
-            assert_eq!(total(&totals), Some(expected));
+        let sample = r#"stdpkt_frames_total{function="fw",interface="right",direction="sent"}"#;
+        // Another process has the ring; then another ring is there.
+        for (link, expected) in [(link(1, 7, 5), "5"), (link(1, 8, 9), "9"), (link(2, 8, 3), "12")]
+        {
+            let report = report(vec![link], Vec::new());
+            totals.add(&report);
+            assert_eq!(value(&totals, &report, sample).as_deref(), Some(expected));
         }
-        totals.add(&[]);
-        assert_eq!(total(&totals), None, "what is gone is not remembered for ever");
+    }
+
+    #[test]
+    fn whoever_goes_on_counting_functions_is_the_same() {
+        let mut totals = Totals::default();
+        let balancer = |pid, first, total, refused| Function {
+            pid,
+            name: "lb".to_owned(),
+            command: String::new(),
+            restarts: None,
+            spawned: Some(Spawned { now: 0, total, refused, lost: 0, first }),
+        };
+        for (functions, expected) in [
+            (vec![balancer(7, 7, 5, 1)], ["5", "1"]),
+            // In its place.
+            (vec![balancer(8, 7, 6, 1)], ["6", "1"]),
+            // Another one beside it, which is killed and begins again.
+            (vec![balancer(8, 7, 6, 1), balancer(9, 9, 3, 2)], ["9", "3"]),
+            (vec![balancer(8, 7, 6, 1), balancer(10, 10, 1, 0)], ["10", "3"]),
+        ] {
+            let report = report(Vec::new(), functions);
+            totals.add(&report);
+            let samples = ["spawned", "spawns_refused"].map(|what| {
+                value(&totals, &report, &format!("stdpkt_{what}_total{{function=\"lb\"}}")).unwrap()
+            });
+            assert_eq!(samples, expected);
+        }
     }
 
     #[test]
     fn what_stands_in_labels_is_escaped_and_no_process_id_does() {
         let mut link = link(1, 4711, 5);
         link.from.as_mut().unwrap().name = Some("a\"b\\c\nd".to_owned());
-        let report = Report {
-            version: crate::ls::report::VERSION,
-            functions: Vec::new(),
-            links: vec![link],
-            missing: 0,
-        };
+        let report = report(vec![link], Vec::new());
         let mut totals = Totals::default();
-        totals.add(&report.links);
+        totals.add(&report);
         let text = totals.encode(&report).unwrap();
         assert!(text.contains(r#"function="a\"b\\c\nd""#), "{text}");
         assert!(!text.contains("4711"), "{text}");

@@ -2,6 +2,7 @@
 //! does: nobody is asked or woken.
 
 mod collect;
+mod growing;
 mod serve;
 mod text;
 

@@ -4,11 +4,11 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
-use shmring::board::{Board, Form, Posting, Tally, Way};
 
 use super::held;
+use crate::counted::{self, Counted};
 
 /// Before CMD is started again for the first time; twice as long each time after that...
 const FIRST: Duration = Duration::from_millis(100);
@@ -18,8 +18,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 const WELL: Duration = Duration::from_secs(10);
 /// After so many lives in a row that were shorter, it is given up.
 const MOST: u32 = 10;
-/// What the tally on the board is called; its first number is how often, its second the last
-/// status.
+/// What is counted under this name: how often, and after which status last.
 pub const LABEL: &str = "restarts";
 
 /// When CMD is started again.
@@ -59,32 +58,26 @@ pub struct After {
     /// How often it was started again, and after which status last.
     restarts: [u64; 2],
     /// What `stdpkt ls` shows.
-    tally: Option<Tally>,
+    counted: Option<Counted>,
 }
 
 impl After {
-    /// As `--keep` and `--restart` say; `restarts` is what [`After::restarts`] said in an
-    /// earlier life of the function.
+    /// As `--keep` and `--restart` say.
     ///
     /// # Errors
     /// Where there is no memory for what `stdpkt ls` shows.
-    pub fn new(keep: bool, when: Option<RestartArg>, restarts: [u64; 2]) -> Result<After> {
-        let tally = when.map(|_| {
-            let board = Board::of_this_process().context("memory for stdpkt ls")?;
-            Ok::<_, anyhow::Error>(Tally::new(board.post(&Posting {
-                form: Form::Tally,
-                way: Way::Either,
-                pipe: (0, 0),
-                medium: (0, 0),
-                label: LABEL.to_owned(),
-                what: String::new(),
-            })))
-        });
-        let mut tally = tally.transpose()?;
-        if let Some(tally) = &mut tally {
-            tally.show([restarts[0], restarts[1], 0, 0, 0]);
-        }
-        Ok(After { keep, when, tally, restarts, ..After::default() })
+    pub fn new(keep: bool, when: Option<RestartArg>) -> Result<After> {
+        let counted = when.map(|_| Counted::new(LABEL)).transpose()?;
+        let [count, status, ..] = counted::before(LABEL);
+        let mut after =
+            After { keep, when, counted, restarts: [count, status], ..After::default() };
+        after.show();
+        Ok(after)
+    }
+
+    fn show(&mut self) {
+        let [count, status] = self.restarts;
+        self.counted.iter_mut().for_each(|it| it.show([count, status, 0, 0]));
     }
 
     /// What comes after the function itself, which its holder sees to.
@@ -177,9 +170,7 @@ impl After {
             return Verdict::GiveUp(self.short);
         }
         self.restarts = [self.restarts[0] + 1, status.into()];
-        if let Some(tally) = &mut self.tally {
-            tally.show([self.restarts[0], self.restarts[1], 0, 0, 0]);
-        }
+        self.show();
         let doubled = FIRST.saturating_mul(1 << self.short.saturating_sub(1));
         Verdict::Again(doubled.min(LONGEST))
     }

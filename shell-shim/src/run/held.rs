@@ -13,6 +13,7 @@ use rustix::net::SocketType;
 use shmring::handover::Kept;
 
 use super::signals::Arrived;
+use crate::counted;
 use crate::door::socket;
 use crate::succession::heir;
 
@@ -29,7 +30,7 @@ static HELD: OnceLock<()> = OnceLock::new();
 #[derive(Default)]
 pub struct Held {
     /// How often it was started again, and after which status last.
-    pub restarts: [u64; 2],
+    restarts: Option<[u64; 2]>,
     links: Vec<Kept>,
 }
 
@@ -58,12 +59,17 @@ pub fn prepare() -> Result<Option<Held>> {
     rustix::io::ioctl_fionbio(&holder, true).context("ioctl")?;
     heir::be_held(holder);
     let _ = HELD.set(());
-    Ok(Some(Held { restarts: [count.into(), status.into()], links }))
+    Ok(Some(Held { restarts: Some([count.into(), status.into()]), links }))
 }
 
 impl Held {
-    /// Takes the links into use: all is set up, but for the cables.
-    pub fn take_over(self) {
+    /// Takes the links into use: all is set up, but for the cables. Restarts, which are counted under
+    /// this name, go on from those of the function before, since they are the holder's.
+    pub fn take_over(self, name: &str) {
+        if let Some([count, status]) = self.restarts {
+            let holder = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+            counted::goes_on(name, [count, status, 0, 0], holder.cast_unsigned());
+        }
         for link in self.links {
             match link.adopt() {
                 Ok(link) => heir::is_given(link),

@@ -203,8 +203,7 @@ fn begin(
     let mut door = Door::open();
     let inside = || keeper.as_ref().map_or_else(inside_of_this_process, Keeper::inside);
     heir::take_over(plugs.iter().flat_map(Plug::cables), door.as_mut(), inside)?;
-    let restarts = held.restarts;
-    held.take_over();
+    held.take_over(after::LABEL);
     // Only now do neighbours find this function: whoever does finds it ready.
     let (mut jacks, mut far) = (Vec::new(), Vec::new());
     let mut early = early.iter_mut().map(std::mem::take);
@@ -227,7 +226,7 @@ fn begin(
         jacks.push(Jack::new(name.clone(), device, cables.context(name)?));
     }
     heir::arrived();
-    let after = After::new(args.keep, args.restart, restarts)?;
+    let after = After::new(args.keep, args.restart)?;
     let addresses = network.interfaces.iter().map(|it| it.addresses.iter().map(|a| a.addr()));
     let linger = Linger::new(args.linger, addresses.map(Iterator::collect).collect())?;
     if held::is_held() {

@@ -9,6 +9,7 @@ use shmring::PipeEnd;
 
 use super::member::{Answered, FLUSH, Member, PATIENCE};
 use super::{heir, leave, place};
+use crate::counted;
 use crate::door::messages::{Reply, Request};
 use crate::door::{Call, socket};
 
@@ -32,7 +33,9 @@ pub fn answer(call: Call, member: &mut impl Member) -> Answered {
     match &call.request {
         Request::Place => {
             let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-            call.caller.answer(&Reply::Done, &[stdin.as_fd(), stdout.as_fd()]);
+            let fds = [stdin.as_fd(), stdout.as_fd()];
+            let links = fds.map(|fd| is_link(member, fd));
+            call.caller.answer(&Reply::Place { links }, &fds);
         }
         Request::HandOver { pipes } => match check(member, pipes) {
             Ok(()) => return hand_over(call, member),
@@ -76,8 +79,16 @@ pub fn answer(call: Call, member: &mut impl Member) -> Answered {
     Answered::Done
 }
 
+/// Whether one of the cables is on this pipe.
+fn is_link(member: &mut impl Member, fd: BorrowedFd<'_>) -> bool {
+    let end = fd.try_clone_to_owned().ok().and_then(|fd| PipeEnd::new(fd, "").ok());
+    let pipe = end.map(|end| end.id());
+    pipe.is_some() && member.cables().any(|cable| cable.pipe().map(PipeEnd::id) == pipe)
+}
+
 /// Whether the other one has a cable for each of ours.
 fn check(member: &mut impl Member, pipes: &[(u64, u64)]) -> Result<()> {
+    member.can_hand_over()?;
     for cable in member.cables() {
         cable.can_lend().map_err(anyhow::Error::msg)?;
         if cable.pipe().map(PipeEnd::id).is_none_or(|pipe| !pipes.contains(&pipe)) {
@@ -100,7 +111,7 @@ fn hand_over(call: Call, member: &mut impl Member) -> Answered {
         Ok(socket) => {
             // From here on the name is the other's.
             shmring::board::retire();
-            let _ = socket::send(&socket, b"gone", &[]);
+            let _ = socket::send(&socket, &counted::will(), &[]);
             place::give_to(socket);
             Answered::Gone
         }

@@ -1,5 +1,6 @@
 //! The new function: what it does otherwise than one that starts on its own.
 
+use std::fmt::{Display, Formatter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,13 +13,52 @@ use shmring::handover::{Handed, Taking};
 use shmring::observe::Process;
 use shmring::{Role, RuntimeDir};
 
+use crate::counted;
 use crate::door::messages::{End, Reply, Request, encode};
 use crate::door::{Asked, Connection, Door, connect, socket};
 
-/// Says to a process that it takes over: the process ids of the old function and of
-/// `stdpkt swap` or `insert`, and for the latter the interface. What a function runs does
-/// not inherit it.
+/// Says to a process that it takes over: an [`Errand`]. What it runs does not inherit it.
 pub const VARIABLE: &str = "STDPKT_TAKES_OVER";
+
+/// What a process is told that takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    /// The process id of the old function.
+    pub old: u32,
+    /// That of `stdpkt swap` or `insert`.
+    pub starter: u32,
+    /// Which of standard input and output are links.
+    pub links: [bool; 2],
+    /// The interface at which it is to be put in between, if it is.
+    pub interface: Option<String>,
+}
+
+impl Display for Errand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Errand { old, starter, links: [stdin, stdout], interface } = self;
+        write!(f, "{old} {starter} {stdin} {stdout}")?;
+        interface.iter().try_for_each(|interface| write!(f, " {interface}"))
+    }
+}
+
+impl Errand {
+    fn parse(text: &str) -> Option<Errand> {
+        let mut words = text.splitn(5, ' ');
+        let mut word = || words.next();
+        let (old, starter) = (word()?.parse().ok()?, word()?.parse().ok()?);
+        let links = [word()?.parse().ok()?, word()?.parse().ok()?];
+        Some(Errand { old, starter, links, interface: word().map(str::to_owned) })
+    }
+
+    /// That of this process, if it has one.
+    fn of_ours() -> Result<Option<Errand>> {
+        let Some(text) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        match Errand::parse(&text.to_string_lossy()) {
+            None => bail!("{VARIABLE} is for stdpkt itself: unset it"),
+            errand => Ok(errand),
+        }
+    }
+}
 
 /// For the answer of `swap`, which has a timeout of its own and moves state meanwhile.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -56,17 +96,17 @@ static BETWEEN: OnceLock<Between> = OnceLock::new();
 /// # Errors
 /// One line that names who is not there.
 pub fn prepare() -> Result<()> {
-    let Some(word) = std::env::var_os(VARIABLE) else { return Ok(()) };
-    let word = word.to_string_lossy().into_owned();
-    let mut words = word.splitn(3, ' ');
-    let mut pid = || words.next().and_then(|pid| pid.parse().ok());
-    let (Some(old), Some(swap)) = (pid(), pid()) else {
-        bail!("{VARIABLE} is for stdpkt itself: unset it")
-    };
+    let Some(Errand { old, starter, interface, .. }) = Errand::of_ours()? else { return Ok(()) };
     let at = |pid| connect(&Process { pid, identity: Identity::default() });
-    let (old, swap) = (at(old)?, at(swap).context("who started this")?);
-    *lock(&DOORS) = Some(Doors { old, swap, interface: words.next().map(str::to_owned) });
+    let (old, swap) = (at(old)?, at(starter).context("who started this")?);
+    *lock(&DOORS) = Some(Doors { old, swap, interface });
     Ok(())
+}
+
+/// Whether standard input (0) or output (1) can be a link of this process. Where it takes another
+/// one's place that is known: the other descriptors of that one are nobody's to send frames by.
+pub fn may_be_link(fd: usize) -> bool {
+    Errand::of_ours().ok().flatten().is_none_or(|errand| errand.links[fd])
 }
 
 /// Whether this process is to take over from another one.
@@ -124,10 +164,10 @@ pub fn take_over<'a>(
     let mut answer = old.ask(&request, &[], PATIENCE)?;
     let taking = Taking::receive(answer.socket, Some(PATIENCE))?;
     let (links, socket) = taking.accept()?;
-    // It says that it is gone, or is dead: there are never two of a name afterwards. Who
-    // lives on says on which pipe it does.
-    let mut bytes = [0; 64];
-    let _ = socket::receive(&socket, &mut bytes);
+    // It says that it is gone and what it has counted, or is dead: there are never two of a name
+    // afterwards.
+    let mut bytes = [0; 1024];
+    let said = socket::receive(&socket, &mut bytes).map_or(0, |(len, _)| len);
     match answer.reply {
         Reply::Interface { end, vital, pipe } => {
             let _ = BETWEEN.set(Between { pipe, end, vital });
@@ -138,6 +178,7 @@ pub fn take_over<'a>(
             let pid = format!("pid {}", std::process::id());
             let _ = socket::send(&place, pid.as_bytes(), &[]);
             let _ = PLACE.set(place);
+            counted::inherit(&bytes[..said]);
         }
     }
     *lock(&HANDED) = links;
@@ -216,4 +257,20 @@ pub fn report(status: u8) {
 
 fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_errand_is_what_it_was() {
+        for (links, interface) in [([true, false], None), ([true; 2], Some("a b".to_owned()))] {
+            let errand = Errand { old: 7, starter: 8, links, interface };
+            assert_eq!(Errand::parse(&errand.to_string()), Some(errand));
+        }
+        for bad in ["", "7", "7 8", "7 8 true", "7 x true true", "7 8 1 0"] {
+            assert_eq!(Errand::parse(bad), None, "{bad}");
+        }
+    }
 }

@@ -58,6 +58,7 @@ pub fn run(args: &InsertArgs) -> Result<u8> {
         timeout: args.timeout,
         from: (owner.process.pid, Some(&owner.label)),
         stdio,
+        links: [true; 2],
     }
     .run(|_| Ok(()))?;
     Ok(0)

@@ -17,6 +17,14 @@ pub trait Member: Driver {
     /// whether nothing is left.
     fn flush(&mut self, until: Instant) -> bool;
 
+    /// Whether another one can take its place.
+    ///
+    /// # Errors
+    /// A line for the user: why not.
+    fn can_hand_over(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether frames can wait for a moment before they are sent.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use super::heir::VARIABLE;
+use super::heir::{Errand, VARIABLE};
 use crate::door::messages::{Reply, Request};
 use crate::door::{Door, socket};
 
@@ -26,31 +26,30 @@ pub struct Start<'a> {
     pub from: (u32, Option<&'a str>),
     /// Its standard input and output.
     pub stdio: [OwnedFd; 2],
+    /// Which of the two are links.
+    pub links: [bool; 2],
 }
 
 impl Start<'_> {
-    /// Starts it, waits until it is set up, does `then`, which gets its process id, and lets
-    /// it take over.
+    /// Starts it, waits until it is set up, does `then`, which gets the process id of whoever
+    /// says so, and lets that take over.
     ///
     /// # Errors
     /// One line: why nothing has changed.
     pub fn run(self, then: impl FnOnce(u32) -> Result<()>) -> Result<()> {
-        let Start { name, command, timeout, from: (pid, interface), stdio } = self;
+        let Start { name, command, timeout, from: (old, interface), stdio, links } = self;
         let Some(door) = Door::open() else {
             bail!(
                 "there is no door by which CMD could say that it is ready: see `-v` of stdpkt run"
             )
         };
         let (program, rest) = command.split_first().context("CMD: none given")?;
-        let us = std::process::id();
-        let word = match interface {
-            None => format!("{pid} {us}"),
-            Some(interface) => format!("{pid} {us} {interface}"),
-        };
+        let (starter, interface) = (std::process::id(), interface.map(str::to_owned));
+        let errand = Errand { old, starter, links, interface };
         let [stdin, stdout] = stdio;
         let child = Command::new(program)
             .args(rest)
-            .env(VARIABLE, word)
+            .env(VARIABLE, errand.to_string())
             .stdin(stdin)
             .stdout(stdout)
             // A Ctrl-C for this command is none for a function that has taken over.
@@ -59,7 +58,8 @@ impl Start<'_> {
             .with_context(|| program.clone())?;
         let mut newcomer = Newcomer { name, child, is_over: false };
         let ready = newcomer.wait_until_ready(door, timeout)?;
-        then(newcomer.child.id())?;
+        let pid = socket::credentials(&ready).map_or(0, |it| it.pid()).cast_unsigned();
+        then(pid)?;
         newcomer.let_take_over(ready)
     }
 }

@@ -14,6 +14,8 @@ use crate::door::messages::Request;
 pub struct State {
     save: String,
     load: String,
+    /// Whether LOAD was said, and not only known.
+    is_said: bool,
 }
 
 /// Programs whose counterpart everybody knows.
@@ -33,7 +35,8 @@ impl State {
     /// # Errors
     /// A sentence for the user.
     pub fn parse(text: &str) -> Result<State, String> {
-        let (save, load) = match text.split_once("=>") {
+        let said = text.split_once("=>");
+        let (save, load) = match said {
             Some((save, load)) => (save.trim(), load.trim()),
             None => {
                 let text = if text.trim() == "conntrack" { CONNTRACK[0] } else { text.trim() };
@@ -46,11 +49,11 @@ impl State {
         if save.is_empty() || load.is_empty() {
             return Err("a command is missing, write it like 'SAVE => LOAD'".to_owned());
         }
-        Ok(State { save: save.to_owned(), load: load.to_owned() })
+        Ok(State { save: save.to_owned(), load: load.to_owned(), is_said: said.is_some() })
     }
 
     /// Has the first command print inside of one process, and the second one read that inside
-    /// of another, or, where that has no inside, here.
+    /// of another, or, where that has no inside and the user has said what reads it, here.
     ///
     /// # Errors
     /// One line: which of the two failed.
@@ -61,7 +64,14 @@ impl State {
         let mut save = Running::start(&mut save, &self.save)?;
         let mut load = match has_inside(to)? {
             true => within(to, &self.load)?,
-            false => shell(&self.load),
+            false if self.is_said => shell(&self.load),
+            // This host is not meant.
+            false => bail!(
+                "--state: what takes over has no inside in which `{1}` could run, and nothing has changed: \
+                 say where, as --state '{0} => ssh HOST stdpkt exec NAME -- {1}'",
+                self.save,
+                self.load
+            ),
         };
         let saved = save.child.stdout.take().context("no pipe")?;
         let mut load = Running::start(load.stdin(saved), &self.load)?;

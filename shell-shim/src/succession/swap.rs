@@ -1,15 +1,14 @@
 //! `stdpkt swap`: another function in the place of a running one.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::newcomer::Start;
 use super::state::State;
 use crate::door;
-use crate::door::messages::Request;
+use crate::door::messages::{Reply, Request};
 use crate::name;
 use crate::run::values::seconds;
 
@@ -51,8 +50,10 @@ pub fn run(args: &SwapArgs) -> Result<u8> {
     let SwapArgs { timeout, state, name, command } = args;
     let old = name::find(name)?;
     let place = door::ask(&old, &Request::Place, &[], PATIENCE)?;
-    let stdio: [OwnedFd; 2] = place.fds.try_into().map_err(|_| anyhow!("{name}: no place came"))?;
-    Start { name, command, timeout: *timeout, from: (old.pid, None), stdio }
+    let (Reply::Place { links }, Ok(stdio)) = (place.reply, place.fds.try_into()) else {
+        bail!("{name}: no place came")
+    };
+    Start { name, command, timeout: *timeout, from: (old.pid, None), stdio, links }
         .run(|new| state.iter().try_for_each(|state| state.carry(old.pid, new, *timeout)))?;
     Ok(0)
 }

@@ -5,6 +5,7 @@ mod each;
 mod existing;
 mod losses;
 mod mistakes;
+mod moved;
 mod remote;
 pub(super) mod uplink;
 mod vde;

@@ -34,6 +34,15 @@ fn each_user_has_a_function_which_ends_when_it_is_idle() {
     });
     let shown = scene.sh(&format!("stdpkt ls --chains {lb}")).out;
     assert!(shown.contains("functions: 0, started: 3, no room for: 0"), "{shown}");
+    // Whoever takes its place goes on counting.
+    let another = format!("stdpkt balance --name {lb} --spawn '{CMD}' --by source --idle 2s");
+    wait_until(SOON, || match scene.sh(&format!("stdpkt swap {lb} -- {another}")) {
+        it if it.status == 0 => Ok(()),
+        // The last of its functions is not buried yet.
+        it => Err(format!("{it:?}")),
+    });
+    let shown = scene.sh(&format!("stdpkt ls --chains {lb}")).out;
+    assert!(shown.contains("functions: 0, started: 3, no room for: 0"), "{shown}");
     std::fs::write(scene.path("go"), "").expect("scene");
     let out = play.end();
     assert!(out.out.contains("ends 0 0"), "{out:?}");
@@ -71,4 +80,23 @@ fn there_are_no_more_than_was_said_and_one_that_ends_at_once_is_not_started_over
         assert!(out.only_line().contains(part), "{options}: {out:?}");
     }
     scene.assert_nothing_left();
+}
+
+#[test]
+fn a_balancer_is_not_swapped_while_its_functions_run() {
+    need_functions!("bash", "ping");
+    let scene = scene();
+    let lb = format!("lbs-{}", std::process::id());
+    let play = scene.start_in(
+        &["bash"],
+        &format!(
+            "stdpkt run {CLIENT} -- sh -c 'ping -q -W5 -c1 10.0.0.2 || exit; touch first; sleep 60' \
+             | stdpkt balance --name {lb} --spawn '{CMD}'"
+        ),
+    );
+    scene.wait_for_file("first");
+    let refused = scene.sh(&format!("stdpkt swap {lb} -- stdpkt balance --spawn '{CMD}'"));
+    assert_eq!(refused.status, 125, "{refused:?}");
+    assert!(refused.only_line().contains("swap it when none of them runs"), "{refused:?}");
+    play.end_all();
 }

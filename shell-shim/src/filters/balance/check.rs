@@ -11,6 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::target::{Target, Verdict};
+use crate::succession::heir;
 
 /// From the end of a check to the next of the same target.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -137,6 +138,7 @@ impl Run {
             .arg("-c")
             .arg(command)
             .env(VARIABLE, path)
+            .env_remove(heir::VARIABLE)
             .stdin(Stdio::null())
             .stdout(std::io::stderr()) // standard output may be a link
             .process_group(0)

@@ -8,23 +8,22 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cable::{BATCH, Cable};
 use frames::VNET_LEN;
 use frames::flow::{Belongs, FLOW_HEAD, Flow, Part};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::event::{EventfdFlags, eventfd};
-use shmring::board::{Board, Form, Posting, Tally, Way};
 use shmring::{RecvError, RuntimeDir};
 
 use super::By;
 use super::fragments::Fragments;
 use super::spawned::Spawned;
 use super::target::PATIENCE;
+use crate::counted::{self, Counted};
 use crate::filters::Work;
 
-/// What the tally on the board is called: functions now, ever, refused for want of room, and
-/// frames lost.
+/// What is counted under this name: functions now, ever, refused for want of room, and frames lost.
 pub const LABEL: &str = "spawned";
 
 /// So long no function is started after one that ended at once.
@@ -71,7 +70,9 @@ pub struct Spawn {
     refused: u64,
     /// Frames that nobody got.
     pub lost: u64,
-    tally: Tally,
+    counted: Counted,
+    /// What another balancer had counted, whose place this one has taken.
+    before: Option<[u64; 4]>,
 }
 
 impl Spawn {
@@ -84,15 +85,6 @@ impl Spawn {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).context("eventfd")?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
         news.add(&bell, event).context("epoll_ctl")?;
-        let board = Board::of_this_process().context("memory for stdpkt ls")?;
-        let tally = Tally::new(board.post(&Posting {
-            form: Form::Tally,
-            way: Way::Either,
-            pipe: (0, 0),
-            medium: (0, 0),
-            label: LABEL.to_owned(),
-            what: String::new(),
-        }));
         Ok(Spawn {
             terms,
             fragments: Fragments::default(),
@@ -107,7 +99,8 @@ impl Spawn {
             pause: None,
             refused: 0,
             lost: 0,
-            tally,
+            counted: Counted::new(LABEL)?,
+            before: None,
         })
     }
 
@@ -205,7 +198,15 @@ impl Spawn {
     }
 
     fn tell(&mut self) {
-        self.tally.show([self.functions.len() as u64, self.serial, self.refused, self.lost, 0]);
+        // Known once the links have come.
+        let [_, started, refused, lost] =
+            *self.before.get_or_insert_with(|| counted::before(LABEL));
+        self.counted.show([
+            self.functions.len() as u64,
+            started + self.serial,
+            refused + self.refused,
+            lost + self.lost,
+        ]);
     }
 }
 
@@ -305,6 +306,16 @@ impl Work for Spawn {
         }
         self.tell();
         Ok(())
+    }
+
+    fn can_hand_over(&self) -> Result<()> {
+        match self.functions.len() + self.leaving.len() + self.wanted.len() {
+            0 => Ok(()),
+            count => bail!(
+                "it has started {count} functions, which end with it: swap it when none of them runs, see \
+                 stdpkt ls --chains"
+            ),
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {

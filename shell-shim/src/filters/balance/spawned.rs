@@ -16,6 +16,7 @@ use shmring::{Bytes, PipeEnd, Role, RuntimeDir};
 
 use super::fifo::Fifo;
 use crate::filters::offer;
+use crate::succession::heir;
 
 /// Frames that wait until a function is there, at most.
 const WAITING: usize = 256;
@@ -70,6 +71,7 @@ impl Spawned {
         let child = Command::new("sh")
             .arg("-c")
             .arg(command)
+            .env_remove(heir::VARIABLE)
             .stdin(theirs)
             .stdout(std::io::stderr()) // standard output may be a link
             .process_group(0)
