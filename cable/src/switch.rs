@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmring::{RuntimeDir, Spin};
 
+use crate::seat::Seat;
 use crate::{Cable, Half};
 
 /// Turns over the frames between two looks at descriptors and deadlines.
@@ -86,6 +87,11 @@ pub trait Driver {
     /// One line for the user; it is the end.
     fn on_time(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether its thread may stay on one processor for a while: it starts no program.
+    fn may_sit(&self) -> bool {
+        false
     }
 
     /// The exit status, once there is nothing left to do.
@@ -166,6 +172,7 @@ impl Switch {
     pub fn run(&mut self, driver: &mut impl Driver) -> Result<u8> {
         self.begin(driver)?;
         let mut spin = Spin::new();
+        let mut seat = if driver.may_sit() { Seat::new() } else { None };
         let mut turns = 0u32;
         loop {
             let mut events = [EpollEvent::empty(); 32];
@@ -176,12 +183,15 @@ impl Switch {
                 return Ok(status);
             }
             let count = if busy {
-                spin.found();
+                let looked = spin.found();
+                if let Some(seat) = &mut seat {
+                    seat.found(looked);
+                }
                 if !turns.is_multiple_of(TURNS) {
                     continue;
                 }
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else if spin.again() {
+            } else if !seat.as_ref().is_some_and(Seat::is_taken) && spin.again() {
                 std::thread::yield_now(); // whoever we wait for may need this core
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else {
@@ -190,6 +200,10 @@ impl Switch {
                 let timeout = if sleep { timeout(driver) } else { EpollTimeout::ZERO };
                 let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
                 driver.cables().for_each(Cable::disarm);
+                let carried = || driver.cables().map(Cable::carried).sum();
+                if seat.as_mut().is_some_and(|seat| seat.slept(carried)) {
+                    spin = Spin::new();
+                }
                 count
             };
             let count = match count {

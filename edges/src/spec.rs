@@ -83,6 +83,9 @@ impl EdgeSpec {
     /// # Errors
     /// A sentence for the user.
     pub fn parse(text: &str) -> Result<EdgeSpec, String> {
+        if text == "tap:" {
+            return Err("`tap:` names no interface: tap:NAME".to_owned());
+        }
         if let Some(name) = text.strip_prefix("tap:") {
             return Ok(EdgeSpec { format: Format::Tap, place: Place::Interface(name.to_owned()) });
         }
@@ -90,8 +93,15 @@ impl EdgeSpec {
             Some((format, place)) => (format, Some(place)),
             None => (text, None),
         };
-        let format = format_of(format)
-            .ok_or_else(|| format!("`{format}` is no format of frames, take {FORMATS}"))?;
+        let format = match format_of(format) {
+            Some(format) => format,
+            None if place_of(text).is_ok() => {
+                return Err(format!(
+                    "before the place stands how frames are written, as in frames:{text}"
+                ));
+            }
+            None => return Err(format!("`{format}` is no format of frames, take {FORMATS}")),
+        };
         let place = place.map_or(Ok(Place::Command), place_of)?;
         match (format, &place) {
             (Format::Packet, Place::Command) => Err(
@@ -306,6 +316,8 @@ mod tests {
             ("frames:unix:", "names no path"),
             ("frames:unix", "is no place"),
             ("packet", "packet needs a socket"),
+            ("unix:/tmp/s", "as in frames:unix:/tmp/s"),
+            ("tap:", "tap:NAME"),
             ("qemu:dgram:a:b", "packet:dgram:a:b, not qemu"),
             ("packet:dgram:a", "two paths"),
             ("vde:fd:", "fd:3"),

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use shmring::board::{Meter, Way};
 use shmring::{Bytes, BytesMut};
 
-use crate::codec::{Coding, Reader, Writer};
+use crate::codec::{Coding, LONG, Reader, Writer};
 use crate::flow::Flow;
 use crate::guests::{Guests, News};
 use crate::patience::Patience;
@@ -23,10 +23,6 @@ use crate::unix::{Listener, twice};
 /// Bytes that are gathered before they are written, and more than which are not taken
 /// while the reader is slow: a few of the largest frames.
 const GATHERED: usize = 256 << 10;
-
-/// From this length on a frame is written from where it lies; shorter ones are gathered, since a
-/// system call for each costs more than the copy.
-const LONG: usize = 16 << 10;
 
 /// Numbers of the descriptors.
 const INPUT: u64 = 0;
@@ -203,6 +199,15 @@ impl StreamEdge {
 }
 
 impl Stream {
+    /// A frame that came, of `len` bytes.
+    fn passed(&mut self, len: usize, flows: Option<&(Rc<Flow>, Rc<Flow>)>) -> usize {
+        self.came.passed(len);
+        if let Some((from, _)) = flows {
+            from.take_back(self.reader.packet());
+        }
+        len
+    }
+
     /// Nobody takes any more: what was gathered is lost, and counted.
     fn end_output(&mut self) {
         self.output = None;
@@ -292,13 +297,7 @@ impl Edge for StreamEdge {
         loop {
             let stream = self.stream.as_mut().ok_or(NotNow)?;
             match stream.reader.read(room) {
-                Ok(Some(len)) => {
-                    stream.came.passed(len);
-                    if let Some((from, _)) = &self.flows {
-                        from.take_back(stream.reader.packet());
-                    }
-                    return Ok(len);
-                }
+                Ok(Some(len)) => return Ok(stream.passed(len, self.flows.as_ref())),
                 Ok(None) if stream.ended => {
                     let why = stream.reader.finish();
                     self.input_ended(why);
@@ -312,16 +311,18 @@ impl Edge for StreamEdge {
                 }
             }
             let Some(input) = &stream.input else { return Err(NotNow) };
-            match bytes::read(input, stream.reader.room()) {
-                Ok(0) => {
+            match stream.reader.receive(input, room) {
+                Ok((0, _)) => {
                     stream.reader.end();
                     stream.ended = true;
                 }
-                Ok(count) => {
-                    stream.reader.filled(count);
+                Ok((_, frame)) => {
                     stream.began = true;
                     if let Some((from, _)) = &self.flows {
                         from.speak();
+                    }
+                    if let Some(len) = frame {
+                        return Ok(stream.passed(len, self.flows.as_ref()));
                     }
                 }
                 Err(Errno::INTR) => {}

@@ -66,6 +66,7 @@ pub fn run(scenario: &Scenario, traced: usize, fault: Option<Fault>) -> Result<R
         None => scene.everything_said(),
     };
     let mut complaints = Vec::new();
+    let was_killed = ended.is_none();
     match ended {
         Some(outcome) => judge(scenario, &scene, &outcome, &mut complaints),
         None => complaints.push(format!("has not ended after {LIMIT:?}")),
@@ -74,10 +75,10 @@ pub fn run(scenario: &Scenario, traced: usize, fault: Option<Fault>) -> Result<R
     if !left.is_empty() {
         complaints.push(format!("leaves {}", left.join(", ")));
     }
-    // One that was aborted leaves its gate to the next.
+    // One that was killed or aborted leaves its gate to the next.
     let gates = std::fs::read_dir(&gates)?.flatten().map(|entry| entry.file_name());
     let gates: Vec<_> = gates.map(|name| name.display().to_string()).collect();
-    if !gates.is_empty() && !THEIRS.iter().any(|words| said.contains(words)) {
+    if !gates.is_empty() && !was_killed && !THEIRS.iter().any(|words| said.contains(words)) {
         complaints.push(format!("leaves gates: {}", gates.join(", ")));
     }
     Ok(Report { trace: trace?, complaints, said })

@@ -81,3 +81,59 @@ fn long_frames_and_short_ones_arrive_in_order_through_a_socket() {
         arrive(framing, output.into(), reader.into());
     }
 }
+
+/// All frames, of a writer that writes them in pieces, so that some are there as a whole.
+fn come(framing: Framing, input: OwnedFd, writer: OwnedFd) {
+    let unused = UnixStream::pair().expect("socketpair").0;
+    let coding = Coding::Framed(framing);
+    let mut edge = StreamEdge::new("writer", coding, input, unused.into()).expect("an edge");
+    let writes = std::thread::spawn(move || {
+        let mut stream = Vec::new();
+        for number in 0..FRAMES {
+            let frame = &frame(number)[if framing.has_vnet() { 0 } else { VNET_LEN }..];
+            stream.extend(&framing.prefix_of(frame.len())[..framing.prefix()]);
+            stream.extend(frame);
+        }
+        let mut rest = &stream[..];
+        for piece in [131_072, 65_554, 7, 300_000, 4096].into_iter().cycle() {
+            let written = rustix::io::write(&writer, &rest[..piece.min(rest.len())]);
+            rest = &rest[written.expect("write")..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+    });
+    let mut memory = vec![0; frames::MAX_FRAME];
+    for number in 0..FRAMES {
+        let len = loop {
+            match edge.fill(&mut BytesMut::of_slice(&mut memory)) {
+                Ok(len) => break len,
+                Err(NotNow) => {
+                    let guests = edge.guests.as_fd();
+                    poll(&mut [PollFd::new(&guests, PollFlags::IN)], None).expect("poll");
+                    edge.woken();
+                }
+            }
+        };
+        assert!(memory[..len] == frame(number), "frame {number}");
+    }
+    writes.join().expect("the writer");
+}
+
+#[test]
+fn long_frames_and_short_ones_come_in_order_through_a_pipe() {
+    for framing in [Framing::Frames, Framing::Qemu] {
+        let (input, writer) = pipe_with(PipeFlags::CLOEXEC).expect("pipe");
+        rustix::io::ioctl_fionbio(&input, true).expect("non-blocking");
+        fcntl_setpipe_size(&input, 1 << 20).expect("a large pipe");
+        come(framing, input, writer);
+    }
+}
+
+#[test]
+fn long_frames_and_short_ones_come_in_order_through_a_socket() {
+    for framing in [Framing::Frames, Framing::Qemu] {
+        let (input, writer) = UnixStream::pair().expect("socketpair");
+        come(framing, input.into(), writer.into());
+    }
+}

@@ -14,6 +14,9 @@ const NUMBERS: [(&str, &str); 3] = [
     ("number too large to fit in target type", "too large"),
 ];
 
+/// What stands behind a number.
+const UNITS: [&str; 8] = ["us", "ms", "s", "%", "bit", "kbit", "mbit", "gbit"];
+
 /// clap's report in one line: what is wrong, what may have been meant, and where
 /// to read on. `words` is the command line, the program's name first.
 pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> String {
@@ -21,22 +24,42 @@ pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) 
     let negative = of_negative_value(error, &words);
     let error = negative.as_ref().unwrap_or(error);
     let mut line = plain(error);
+    let told: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let command = command(words);
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-        && !word.starts_with('-')
-        && command.get_arguments().any(|arg| arg.is_last_set())
+        && let Some(meant) = meant(&command, word, &told)
     {
-        line += &format!(": a program comes after `--`, as in `-- {word}`");
-    }
-    if error.kind() == ErrorKind::UnknownArgument
-        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-        && command.has_subcommands()
-        && let Some(sub) = with_option(&command, word.trim_start_matches('-'))
-    {
-        line += &format!(": a command comes first, as in `{sub} {word}`");
+        line += &format!(": {meant}");
     }
     format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
+}
+
+/// What may have been meant by a word that is none of the command's, `words` the command line.
+fn meant(command: &Command, word: &str, words: &[String]) -> Option<String> {
+    let mut longs = command.get_arguments().filter_map(|arg| arg.get_long());
+    let given = words.iter().find(|given| given.starts_with(word))?;
+    // `-left` is read as letters, one option each.
+    if let Some(long) = given.strip_prefix('-').filter(|rest| !rest.starts_with('-'))
+        && longs.any(|it| it == long.split('=').next().unwrap_or_default())
+    {
+        return Some(format!("long options have two hyphens, as in `-{given}`"));
+    }
+    if let Some(before) = words.iter().zip(&words[1..]).find(|(_, it)| *it == word).map(|it| it.0)
+        && UNITS.contains(&word)
+        && before.ends_with(|c: char| c.is_ascii_digit())
+    {
+        return Some(format!("a number and its unit are one word, as in `{before}{word}`"));
+    }
+    if !word.starts_with('-') && command.get_arguments().any(|arg| arg.is_last_set()) {
+        return Some(format!("a program comes after `--`, as in `-- {word}`"));
+    }
+    if command.has_subcommands()
+        && let Some(sub) = with_option(command, word.trim_start_matches('-'))
+    {
+        return Some(format!("a command comes first, as in `{sub} {word}`"));
+    }
+    None
 }
 
 /// A value below zero looks like another option: what there is to say of `--delay -1ms` as
@@ -151,6 +174,8 @@ mod tests {
              (see stdpkt run --help)"
         );
         assert!(!error("stdpkt feed a b").contains("after `--`"));
+        assert!(error("stdpkt run -left 10.0.0.1/24").contains("as in `--left`"));
+        assert!(error("stdpkt wire --delay 20 ms").contains("as in `20ms`"));
     }
 
     #[test]

@@ -19,6 +19,10 @@ use super::report::Report;
 
 /// So many looks back goes a spark line.
 const HISTORY: usize = 20;
+/// Lines that a page key goes up or down.
+const PAGE: isize = 10;
+/// Columns that a name has at least, so that on a narrow terminal the rest gives way.
+const NAME: u16 = 12;
 /// Heights of a spark line's bars, from nothing to all.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -77,6 +81,10 @@ fn watch(terminal: &mut DefaultTerminal, look: impl Fn() -> Result<Report>) -> R
                     KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
                     KeyCode::Char('c') if key.modifiers == KeyModifiers::CONTROL => return Ok(()),
                     KeyCode::Char(key) => view.sort = Sort::by(key).unwrap_or(view.sort),
+                    KeyCode::Up => view.scroll(-1),
+                    KeyCode::Down => view.scroll(1),
+                    KeyCode::PageUp => view.scroll(-PAGE),
+                    KeyCode::PageDown => view.scroll(PAGE),
                     _ => {}
                 }
             }
@@ -90,6 +98,8 @@ struct View {
     rates: Rates,
     history: HashMap<Key, VecDeque<f64>>,
     sort: Sort,
+    /// Lines above the first that is shown.
+    above: usize,
     colours: bool,
 }
 
@@ -100,6 +110,7 @@ impl View {
             rates: Rates::default(),
             history: HashMap::new(),
             sort: Sort::Name,
+            above: 0,
             colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         }
     }
@@ -118,6 +129,12 @@ impl View {
         self.report = Some(report);
     }
 
+    /// Shows lines further down, or up; the last one stays in sight.
+    fn scroll(&mut self, lines: isize) {
+        let links = self.report.as_ref().map_or(0, |report| report.links.len());
+        self.above = self.above.saturating_add_signed(lines).min(links.saturating_sub(1));
+    }
+
     fn draw(&self, frame: &mut Frame<'_>) {
         let Some(report) = &self.report else { return };
         let [top, foot] =
@@ -125,8 +142,8 @@ impl View {
         let bold = Style::default().add_modifier(Modifier::BOLD);
         let head = ["FROM", "TO", "FORM", "PACKETS/S", "BIT/S", "DROPS", "STALLS", "FILL", ""];
         let widths = [
-            Constraint::Fill(2),
-            Constraint::Fill(2),
+            Constraint::Min(NAME),
+            Constraint::Min(NAME),
             Constraint::Length(8),
             Constraint::Length(10),
             Constraint::Length(8),
@@ -135,11 +152,13 @@ impl View {
             Constraint::Length(5),
             Constraint::Length(HISTORY as u16),
         ];
-        let rows = self.sorted(&report.links).into_iter().map(|link| self.row(link));
+        let sorted = self.sorted(&report.links);
+        let above = self.above.min(sorted.len().saturating_sub(1));
+        let rows = sorted.into_iter().skip(above).map(|link| self.row(link));
         frame.render_widget(Table::new(rows, widths).header(Row::new(head).style(bold)), top);
         let functions = report.functions.len();
         let keys = format!(
-            "{functions} functions, {} links | sort by n)ame p)ackets b)its d)rops s)talls f)ill | q)uit",
+            "{functions} functions, {} links | sort by n)ame p)ackets b)its d)rops s)talls f)ill | up, down | q)uit",
             report.links.len()
         );
         frame.render_widget(Paragraph::new(keys).style(bold), foot);
@@ -227,10 +246,14 @@ mod tests {
     use crate::ls::report::VERSION;
 
     fn screen(view: &View) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(120, 6)).unwrap();
+        screen_of(view, 120)
+    }
+
+    fn screen_of(view: &View, columns: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(columns, 6)).unwrap();
         terminal.draw(|frame| view.draw(frame)).unwrap();
         let buffer = terminal.backend().buffer().clone();
-        let lines = buffer.content().chunks(120);
+        let lines = buffer.content().chunks(columns.into());
         lines.map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>() + "\n").collect()
     }
 
@@ -253,6 +276,18 @@ mod tests {
         view.sort = Sort::by('d').unwrap();
         let by_drops = screen(&view);
         assert!(at(&by_drops, "z:right") < at(&by_drops, "a:right"), "{by_drops}");
+        // Who it is, whatever else has no room.
+        for columns in [40, 80] {
+            let narrow = screen_of(&view, columns);
+            assert!(narrow.contains("z:right") && narrow.contains("a:right"), "{narrow}");
+        }
+        view.scroll(1);
+        let below = screen(&view);
+        assert!(!below.contains("z:right") && below.contains("a:right"), "{below}");
+        view.scroll(PAGE);
+        assert!(screen(&view).contains("a:right"));
+        view.scroll(-PAGE);
+        assert!(screen(&view).contains("z:right"));
     }
 
     #[test]

@@ -31,7 +31,19 @@ impl EndSpec {
             Some((ip, dev)) => (ip, Some(dev.to_owned())),
             None => (ip, None),
         };
-        let ip = if ip == "none" { None } else { Some(super::values::cidr(ip)?) };
+        if let Some((_, part)) = ip.split_once(',') {
+            return Err(format!(
+                "`{part}` is neither dev=NAME nor at=EDGE, in this order: write it like 192.168.0.1/24,dev=tap0,at=frames:stdio"
+            ));
+        }
+        let no_address = |why| format!("{why}, or none (for a switch, or a DHCP client as CMD)");
+        let ip = match ip {
+            "none" => None,
+            word if word.chars().all(char::is_alphabetic) => {
+                Some(super::values::cidr(word).map_err(no_address)?)
+            }
+            ip => Some(super::values::cidr(ip)?),
+        };
         Ok(EndSpec { ip, dev, at })
     }
 }

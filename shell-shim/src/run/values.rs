@@ -23,6 +23,9 @@ pub fn route(text: &str) -> Result<Route, String> {
     let (dest, via) = text
         .split_once('=')
         .ok_or("no `=`, write a route as NET=VIA, like 10.0.0.0/8=192.168.0.254")?;
+    if dest == "default" {
+        return Err(format!("the default route is --gateway {via}"));
+    }
     let dest = cidr(dest)?;
     if dest.trunc() != dest {
         return Err(format!("{dest} has bits beyond its prefix, did you mean {}?", dest.trunc()));

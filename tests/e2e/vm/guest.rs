@@ -1,7 +1,7 @@
 //! A Linux that boots in seconds: Debian's kernel for clouds, busybox, and a script.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -52,34 +52,41 @@ fn archive(out: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
+/// A program and the libraries that it wants, as files of an archive that has a `/bin`.
+fn add_program(out: &mut Vec<u8>, name: &str) {
+    let path = program_path(name).expect("needed");
+    let ldd = Command::new("ldd").arg(&path).output().expect("ldd");
+    let said = String::from_utf8_lossy(&ldd.stdout).into_owned();
+    let libraries = || said.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut dirs: Vec<_> = libraries()
+        .flat_map(|library| Path::new(library).ancestors().skip(1))
+        .map(|dir| dir.strip_prefix("/").unwrap_or(dir))
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .collect();
+    dirs.sort();
+    dirs.dedup();
+    for dir in dirs {
+        archive(out, dir.to_str().expect("UTF-8"), DIR, b"");
+    }
+    archive(out, &format!("bin/{name}"), FILE, &fs::read(path).expect("a program"));
+    for library in libraries() {
+        archive(out, &library[1..], FILE, &fs::read(library).expect("a library"));
+    }
+}
+
+const DIR: u32 = 0o040_755;
+const FILE: u32 = 0o100_755;
+
 /// All but the script: an archive, to which another may be appended.
 fn base() -> &'static [u8] {
     static BASE: OnceLock<Vec<u8>> = OnceLock::new();
     BASE.get_or_init(|| {
-        const DIR: u32 = 0o040_755;
-        const FILE: u32 = 0o100_755;
         let mut out = Vec::new();
-        let busybox = program_path("busybox").expect("busybox");
-        let ldd = Command::new("ldd").arg(&busybox).output().expect("ldd");
-        let said = String::from_utf8_lossy(&ldd.stdout).into_owned();
-        let libraries: Vec<_> =
-            said.split_whitespace().filter(|word| word.starts_with('/')).collect();
-        let mut dirs: Vec<_> =
-            ["bin", "proc", "sys", "dev", "tmp", "etc"].map(PathBuf::from).into();
-        for library in &libraries {
-            let dir = Path::new(library).parent().expect("a directory");
-            dirs.extend(dir.ancestors().map(|it| it.strip_prefix("/").unwrap_or(it).to_owned()));
+        for dir in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+            archive(&mut out, dir, DIR, b"");
         }
-        dirs.sort();
-        dirs.dedup();
-        for dir in dirs.iter().filter(|dir| !dir.as_os_str().is_empty()) {
-            archive(&mut out, dir.to_str().expect("UTF-8"), DIR, b"");
-        }
+        add_program(&mut out, "busybox");
         let mut add = |name: &str, content: &[u8]| archive(&mut out, name, FILE, content);
-        add("bin/busybox", &fs::read(busybox).expect("busybox"));
-        for library in libraries {
-            add(&library[1..], &fs::read(library).expect("a library"));
-        }
         let (_, modules) = guest_kernel().expect("a kernel");
         let names: Vec<_> =
             MODULES.map(|it| format!("{}.ko", it.rsplit('/').next().unwrap())).into();
@@ -102,7 +109,13 @@ fn end(out: &mut Vec<u8>) {
 /// says is in NAME.log. (Its kernel tries its timer for some ms, and gives up if the host is
 /// busy just then, but for `no_timer_check`.)
 pub fn machine(scene: &Scene, name: &str, script: &str) -> String {
+    machine_with(scene, name, &[], script)
+}
+
+/// The same with more programs than busybox.
+pub fn machine_with(scene: &Scene, name: &str, programs: &[&str], script: &str) -> String {
     let mut image = base().to_vec();
+    programs.iter().for_each(|program| add_program(&mut image, program));
     archive(&mut image, "run.sh", 0o100_644, script.as_bytes());
     end(&mut image);
     fs::write(scene.path(&format!("{name}.cpio")), image).expect("scene");

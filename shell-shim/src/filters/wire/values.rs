@@ -72,7 +72,7 @@ pub fn share(text: &str) -> Result<Value<f64>, String> {
 pub fn rate(text: &str) -> Result<Value<u64>, String> {
     let parse = |text: &str| {
         let (number, unit) = number(text)?;
-        let bits = match unit {
+        let bits = match unit.to_ascii_lowercase().as_str() {
             "bit" => number,
             "kbit" => number * 1e3,
             "mbit" => number * 1e6,
@@ -108,6 +108,7 @@ mod tests {
         assert_eq!(choose(&[one], THERE), None);
         assert_eq!(choose(&[share("100%").unwrap()], BACK), Some(1.0));
         assert_eq!(choose(&[rate("0.5mbit").unwrap()], BACK), Some(500_000));
+        assert_eq!(choose(&[rate("100Mbit").unwrap()], BACK), Some(100_000_000));
         assert_eq!(choose(&[limit("7").unwrap()], BACK), Some(7));
     }
 
@@ -119,7 +120,7 @@ mod tests {
         for bad in ["", "1", "0.1", "101%", "-1%", "%", "1%%", "nan%", "up=1%"] {
             assert!(share(bad).is_err(), "{bad}");
         }
-        for bad in ["", "100", "0mbit", "100mbps", "100Mbit", "1e99gbit", "99999gbit"] {
+        for bad in ["", "100", "0mbit", "100mbps", "100M", "1e99gbit", "99999gbit"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
         for bad in ["", "0", "1000001", "-1", "1k", "1.5"] {

@@ -83,8 +83,18 @@ fn in_words(text: &str, at: usize, message: &str) -> String {
     if begins_as_none && !message.contains("boolean") {
         return format!("{message}: put text in quotes, as \"{}\"", value.trim_matches('"'));
     }
-    if value.starts_with(|c: char| c.is_ascii_digit()) && value.contains(['.', ':', '/']) {
-        return format!("{message}: put addresses in quotes, as \"{value}\"");
+    let first =
+        value.trim_start_matches(['[', ' ']).split([',', ' ', ']']).next().unwrap_or_default();
+    if first.starts_with(|c: char| c.is_ascii_digit()) && first.contains(['.', ':', '/']) {
+        return format!("{message}: put addresses in quotes, as \"{first}\"");
+    }
+    if value.starts_with(['“', '”', '„', '‘', '’', '«']) {
+        return format!("{message}: quotes are `\"`, as a keyboard has them");
+    }
+    if rest.trim_start().starts_with("stdpkt ") {
+        return format!(
+            "{message}: this is a command line, of which `--print-file` writes the file"
+        );
     }
     if rest.trim_start().starts_with("--") {
         return format!("{message}: keys have no `--`, and a value after `=`");
@@ -169,7 +179,11 @@ impl<G: Fn(&str) -> Option<String>> Source<'_, G> {
                 value.span(),
                 format!("{key} is a list of words, as {key} = [\"ping\", \"-c3\", \"10.0.0.1\"]"),
             )),
-            DeValue::Boolean(on) if is_switch(arg) => {
+            // As on the command line, where it may stand without a value.
+            DeValue::Boolean(on)
+                if is_switch(arg)
+                    || arg.get_num_args().is_some_and(|count| count.min_values() == 0) =>
+            {
                 Ok(on.then(|| setting(None, value.span())).into_iter().collect())
             }
             DeValue::Boolean(_) => {

@@ -283,6 +283,7 @@ pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
                 .to_owned(),
             126,
         ),
+        libc::ENOENT if program.is_empty() => ("an empty word names no program".to_owned(), 127),
         libc::ENOENT if program.as_bytes().contains(&b'/') => {
             ("there is no such file: check the path".to_owned(), 127)
         }
@@ -297,6 +298,7 @@ pub(crate) fn not_started(program: &OsStr, errno: i32) -> NotStarted {
         libc::ENOEXEC => ("not a program this machine can run".to_owned(), 126),
         other => (io::Error::from_raw_os_error(other).to_string(), 126),
     };
+    let program = if program.is_empty() { OsStr::new("CMD") } else { program };
     NotStarted { program: program.to_string_lossy().escape_debug().to_string(), reason, exit_code }
 }
 
@@ -308,6 +310,7 @@ mod tests {
     fn exit_codes_are_the_shells() {
         for (program, errno, code) in [
             ("a\nb", libc::ENOENT, 127),
+            ("", libc::ENOENT, 127),
             ("a\nb", libc::EACCES, 127),
             ("./a\nb", libc::EACCES, 126),
             ("./a\nb", libc::EPERM, 126),
