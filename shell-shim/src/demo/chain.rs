@@ -1,7 +1,7 @@
 //! The NAT chain of the documentation, run as a user would run it.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -63,7 +63,8 @@ impl Outcome {
 pub fn show(watch: &Watch) -> Result<Outcome> {
     let exe = env::current_exe().context("path of this program")?;
     let path = with_this_first(&exe, search_path());
-    let found = find("stdpkt", &user_path()).ok().and_then(|found| found.canonicalize().ok());
+    let name = exe.file_name().unwrap_or_default();
+    let found = find(name, &user_path()).ok().and_then(|found| found.canonicalize().ok());
     if found.as_ref() != Some(&exe) {
         let here = exe.parent().unwrap_or(Path::new("/")).display();
         say::line!("PATH={here}:$PATH");
@@ -71,7 +72,7 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     let lacking = PROGRAMS.into_iter().filter(|(program, _)| find(program, &path).is_err());
     let (lacks, packages): (Vec<_>, Vec<_>) = lacking.unzip();
     let has = |program| !lacks.contains(&program);
-    let command_line = command_line(has("ping"), has("iptables"));
+    let command_line = called(&command_line(has("ping"), has("iptables")), name);
     say::text(format!("{command_line}\n\n"));
     if !lacks.is_empty() {
         say::text(format!("{}\n\n", way_out(&lacks, &packages)));
@@ -95,6 +96,13 @@ pub fn show(watch: &Watch) -> Result<Outcome> {
     }
     say::text("\n");
     Ok(Outcome { replies: Some(replies), lacks })
+}
+
+/// A command line of this program where its file has another name, as that of a release has.
+fn called(line: &str, name: &OsStr) -> String {
+    let name = name.to_string_lossy();
+    let word = shlex::try_quote(&name).unwrap_or("stdpkt".into());
+    line.replace("stdpkt ", &format!("{word} "))
 }
 
 /// This program first, so that the chain runs the same one.
@@ -155,6 +163,16 @@ mod tests {
         assert_eq!(replies(text), 2);
         assert!(Outcome { replies: Some(0), lacks: vec![] }.failed());
         assert!(!Outcome::default().failed());
+    }
+
+    #[test]
+    fn a_file_of_another_name_calls_itself() {
+        let line = command_line(false, true);
+        assert_eq!(called(&line, OsStr::new("stdpkt")), line);
+        let line = called(&line, OsStr::new("stdpkt-x86_64-linux"));
+        assert!(line.starts_with("stdpkt-x86_64-linux run --right"), "{line}");
+        assert!(line.contains("-- stdpkt-x86_64-linux perf client"), "{line}");
+        assert_eq!(called("stdpkt run", OsStr::new("my one")), "'my one' run");
     }
 
     #[test]

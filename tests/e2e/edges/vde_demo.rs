@@ -1,7 +1,7 @@
 //! The virtual demonstration of VDE's talk with links for its networks, and VDE's other
 //! plugins around ours or beside it.
 
-use super::remote::between_hosts;
+use super::remote::{between_hosts, with_ssh};
 use super::said;
 use super::uplink::on_the_host;
 use super::vde_plugin::with_plugin;
@@ -55,7 +55,8 @@ fn frames_are_tagged_and_encrypted() {
     for (plugin, seen) in [("vlan://3", "vlan 3, p 0, ethertype"), ("agno://KEY", "(0xa6de)")] {
         assert_documented(&format!("vdens '{}", plugin.replace("KEY", "/path/to/key{stdpkt://}")));
         let scene = Scene::new();
-        // Behind agno, which hides the end of the link, the far vdens misses that its CMD ended at times.
+        // Behind agno, which hides the end of the link, the far vdens has its CMD's end only, of which it
+        // does not hear while it moves a frame.
         let plugin = plugin.replace("KEY", scene.path("key").to_str().expect("UTF-8"));
         let outcome = scene.sh(&with_plugin(&format!(
             "echo 00112233445566778899aabbccddeeff >key
@@ -135,6 +136,27 @@ fn a_fifo_is_reached_through_a_command() {
          | vde_plug stdpkt:// \"cmd://env {mark}=${mark} VDEPLUGIN_PATH=$VDEPLUGIN_PATH vde_plug stdpkt://fifo\"
          kill $far; wait $far"
     )));
+    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+/// The same on another host.
+#[test]
+fn a_fifo_of_another_host_is_reached_through_ssh() {
+    need_functions!("root", "ip", "ss", "unshare", "ping", "sshd", "ssh", "ssh-keygen", "vde_plug");
+    assert_documented("vde_plug stdpkt:// 'cmd://ssh host vde_plug stdpkt:///path/to/fifo'");
+    let scene = Scene::new();
+    let mark = crate::support::procs::MARK;
+    let outcome = with_ssh(
+        &scene,
+        &with_plugin(&format!(
+            "mkfifo fifo
+             ip netns exec far stdpkt run --link e,at=fifo,ip=10.0.0.2/24 -- sleep 1000 & far=$!
+             stdpkt run --right 10.0.0.1/24 -- {PING} \
+             | vde_plug stdpkt:// \"cmd://env {mark}=${mark} ssh -F $PWD/k/ssh host env VDEPLUGIN_PATH=$VDEPLUGIN_PATH vde_plug stdpkt://$PWD/fifo\"
+             kill $far; wait $far"
+        )),
+    );
     assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
     scene.assert_nothing_left();
 }
