@@ -22,6 +22,7 @@ mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
+mod waits;
 
 pub use cable::{Cable, CablePlan, Fallback, Wake, give, insert};
 pub use edge::Edge;

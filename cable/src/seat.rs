@@ -9,15 +9,13 @@
 //! pipeline. It gets up again when more frames come at a time, when others want that
 //! processor, and now and then to see whether it still has to.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use rustix::process::getpgrp;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Sleeps until it is looked at what they were for.
-const WINDOW: u32 = 64;
+use crate::waits::WINDOW;
+
 /// On average a sleep among frames that come one at a time is no longer than that...
 const PAUSE: Duration = Duration::from_millis(10);
 /// ...and there are no more turns with frames between two of them.
@@ -38,17 +36,13 @@ const STANDS: u32 = 512;
 pub(crate) struct Seat {
     /// Where it may run while it stands: several processors.
     allowed: CpuSet,
-    /// How long this thread has waited for a processor.
-    waits: File,
-    waited: Duration,
-    /// In the last window in which it stood.
-    waits_standing: Duration,
+    /// How long it waited for a processor, a sleep, when it stood last.
+    waited_standing: Duration,
     /// The processor on which it sits.
     sits: Option<CpuSet>,
     /// Windows until it gets up or may sit down.
     left: u32,
     since: Instant,
-    sleeps: u32,
     turns: u32,
     found: u32,
     /// That links have carried at the window's begin.
@@ -56,20 +50,15 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// None where there is no choice, or where the kernel does not tell how crowded it is.
+    /// None where there is no choice.
     pub fn new() -> Option<Seat> {
         let allowed = sched_getaffinity(None).ok().filter(|set| set.count() > 1)?;
-        let waits = File::open("/proc/thread-self/schedstat").ok()?;
-        let waited = waited(&waits)?;
         Some(Seat {
             allowed,
-            waits,
-            waited,
-            waits_standing: Duration::ZERO,
+            waited_standing: Duration::ZERO,
             sits: None,
             left: 0,
             since: Instant::now(),
-            sleeps: 0,
             turns: 0,
             found: 0,
             bytes: 0,
@@ -84,30 +73,26 @@ impl Seat {
     /// Frames came; `looked`: they had been looked for before a sleep.
     #[inline]
     pub fn found(&mut self, looked: bool) {
-        self.turns += 1;
-        self.found += u32::from(looked);
+        // A stream may never sleep.
+        self.turns = self.turns.saturating_add(1);
+        self.found = self.found.saturating_add(u32::from(looked));
         if self.is_taken() && self.turns > TURNS * WINDOW {
             self.stand();
         }
     }
 
-    /// It has slept; `carried`: the bytes that all its links have carried. `true` when it got up: to look may
-    /// pay again.
-    pub fn slept(&mut self, carried: impl FnOnce() -> u64) -> bool {
-        self.sleeps += 1;
-        if self.sleeps < WINDOW {
-            return false;
-        }
-        let carried = carried();
+    /// It has slept so often since it was told last, and waited for a processor for so long;
+    /// `carried`: the bytes that all its links have carried. `true` when it got up: to look may pay again.
+    pub fn slept(&mut self, (waited, sleeps): (Duration, u32), carried: u64) -> bool {
         let bytes = carried.abs_diff(std::mem::replace(&mut self.bytes, carried));
-        let one_at_a_time = self.turns <= TURNS * WINDOW
-            && bytes <= BYTES * u64::from(WINDOW)
-            && self.since.elapsed() < PAUSE * WINDOW;
+        let one_at_a_time = self.turns <= TURNS * sleeps
+            && bytes <= BYTES * u64::from(sleeps)
+            && self.since.elapsed() < PAUSE * sleeps;
+        // How long each time.
+        let waited = waited / sleeps.max(1);
         self.left = self.left.saturating_sub(1);
-        let now = waited(&self.waits).unwrap_or(self.waited);
-        let waited = now - std::mem::replace(&mut self.waited, now);
         if self.is_taken() {
-            let is_crowded = waited > 2 * self.waits_standing + CROWDED * WINDOW;
+            let is_crowded = waited > 2 * self.waited_standing + CROWDED;
             if is_crowded || !one_at_a_time || self.left == 0 {
                 self.stand();
                 if is_crowded {
@@ -116,8 +101,8 @@ impl Seat {
                 return true;
             }
         } else {
-            self.waits_standing = waited;
-            if one_at_a_time && self.found <= FOUND * WINDOW && self.left == 0 {
+            self.waited_standing = waited;
+            if one_at_a_time && self.found <= FOUND * sleeps && self.left == 0 {
                 self.sit();
             }
         }
@@ -126,7 +111,7 @@ impl Seat {
     }
 
     fn begin(&mut self) {
-        (self.since, self.sleeps, self.turns, self.found) = (Instant::now(), 0, 0, 0);
+        (self.since, self.turns, self.found) = (Instant::now(), 0, 0);
     }
 
     fn sit(&mut self) {
@@ -159,14 +144,6 @@ impl Drop for Seat {
     }
 }
 
-/// The second of the numbers of proc(5)'s schedstat, in nanoseconds.
-fn waited(file: &File) -> Option<Duration> {
-    let mut bytes = [0; 80];
-    let len = file.read_at(&mut bytes, 0).ok()?;
-    let text = str::from_utf8(&bytes[..len]).ok()?;
-    text.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,10 +155,10 @@ mod tests {
     /// Sleeps, before each of which one frame of so many bytes came, until it sits or stands.
     fn sleep_until(seat: &mut Seat, sits: bool, bytes: u64, carried: &mut u64) {
         // A machine with other work makes some windows long.
-        for _ in 0..1000 * WINDOW {
-            *carried += bytes;
-            seat.found(false);
-            let stood = seat.slept(|| *carried);
+        for _ in 0..1000 {
+            *carried += bytes * u64::from(WINDOW);
+            (0..WINDOW).for_each(|_| seat.found(false));
+            let stood = seat.slept((Duration::ZERO, WINDOW), *carried);
             assert!(!stood || !seat.is_taken());
             if seat.is_taken() == sits {
                 return;
@@ -194,7 +171,7 @@ mod tests {
     fn one_frame_at_a_time_is_waited_for_on_one_processor_and_a_stream_on_all() {
         let all = processors();
         let Some(mut seat) = Seat::new() else {
-            say::line!("skipped: a seat needs a second processor, and schedstat");
+            say::line!("skipped: a seat needs a second processor");
             return;
         };
         let mut carried = 0;
@@ -209,6 +186,13 @@ mod tests {
         sleep_until(&mut seat, false, 2 * BYTES, &mut carried);
         assert_eq!(processors(), all);
         sleep_until(&mut seat, true, 80, &mut carried);
+        // Others want it.
+        assert!(seat.slept((Duration::MAX, WINDOW), carried));
+        assert_eq!(processors(), all);
+        drop(seat);
+
+        let mut seat = Seat::new().unwrap();
+        sleep_until(&mut seat, true, 80, &mut 0);
         drop(seat);
         assert_eq!(processors(), all);
     }
@@ -216,9 +200,9 @@ mod tests {
     #[test]
     fn where_it_pays_to_look_nobody_sits() {
         let Some(mut seat) = Seat::new() else { return };
-        for _ in 0..4 * WINDOW {
-            (0..=FOUND).for_each(|_| seat.found(true));
-            seat.slept(|| 0);
+        for _ in 0..4 {
+            (0..=FOUND * WINDOW).for_each(|_| seat.found(true));
+            seat.slept((Duration::ZERO, WINDOW), 0);
         }
         assert!(!seat.is_taken());
     }
@@ -231,9 +215,7 @@ mod tests {
         let last_cpu = (0..CpuSet::MAX_CPU).rfind(|cpu| all.is_set(*cpu)).unwrap();
         last.set(last_cpu);
         sched_setaffinity(None, &last).unwrap();
-        for _ in 0..4 * WINDOW {
-            seat.slept(|| 0);
-        }
+        (0..4).for_each(|_| assert!(!seat.slept((Duration::ZERO, WINDOW), 0)));
         assert!(!seat.is_taken());
         drop(seat);
         assert!(sched_getaffinity(None).unwrap() == last);

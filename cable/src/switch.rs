@@ -10,6 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use shmring::{RuntimeDir, Spin};
 
 use crate::seat::Seat;
+use crate::waits::Waits;
 use crate::{Cable, Half};
 
 /// Turns over the frames between two looks at descriptors and deadlines.
@@ -172,6 +173,7 @@ impl Switch {
     pub fn run(&mut self, driver: &mut impl Driver) -> Result<u8> {
         self.begin(driver)?;
         let mut spin = Spin::new();
+        let mut waits = Waits::new();
         let mut seat = if driver.may_sit() { Seat::new() } else { None };
         let mut turns = 0u32;
         loop {
@@ -200,8 +202,10 @@ impl Switch {
                 let timeout = if sleep { timeout(driver) } else { EpollTimeout::ZERO };
                 let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
                 driver.cables().for_each(Cable::disarm);
-                let carried = || driver.cables().map(Cable::carried).sum();
-                if seat.as_mut().is_some_and(|seat| seat.slept(carried)) {
+                if let Some(waited) = waits.as_mut().and_then(Waits::slept)
+                    && let Some(seat) = &mut seat
+                    && seat.slept(waited, driver.cables().map(Cable::carried).sum())
+                {
                     spin = Spin::new();
                 }
                 count

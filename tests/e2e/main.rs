@@ -8,6 +8,7 @@
 mod support;
 
 mod activation;
+mod all_at_once;
 mod channels;
 mod check;
 mod descriptors;

@@ -9,7 +9,7 @@ use crate::support::scene::{Outcome, Scene};
 use crate::swap::{end, name, swaps};
 
 /// A datagram each half millisecond until there is a file `changed`, then their number.
-const SEND: &str = "
+pub const SEND: &str = "
 import os, socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 to = (sys.argv[1], 5000)
@@ -27,7 +27,7 @@ for _ in range(5):
 
 /// Notes when each came; then tells what is missing, and the longest pause in each change of
 /// `changes`, whose lines are: kind, begin, end.
-const RECEIVE: &str = "
+pub const RECEIVE: &str = "
 import os, socket, statistics, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)

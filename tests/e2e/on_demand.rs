@@ -35,6 +35,8 @@ fn a_function_sleeps_with_its_link_until_a_frame_comes_and_answers_that_frame() 
     assert_eq!(children.expect("children"), "");
     let asked = scene.sh(&format!("stdpkt exec {name} -- true"));
     assert!(asked.only_line().contains("it sleeps"), "{asked:?}");
+    let asked = scene.sh(&format!("stdpkt swap {name} -- stdpkt run --link l,at=f"));
+    assert!(asked.only_line().contains("it sleeps"), "{asked:?}");
     let start = Instant::now();
     fs::write(scene.path("go"), "").expect("scene");
     scene.wait_for_file("done");

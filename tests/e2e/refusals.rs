@@ -243,7 +243,7 @@ fn programs_that_cannot_be_started() {
         ("./plain", 126, ["./plain", "executable"]),
         ("/", 126, ["/", "executable"]),
         ("./lost", 126, ["./lost", "interpreter"]),
-        ("''", 127, ["no such program", "install"]),
+        ("''", 127, ["empty word", "no program"]),
     ] {
         let scene = Scene::new();
         // Noticed at once, before a neighbour comes: this one never does.

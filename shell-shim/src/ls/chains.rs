@@ -21,6 +21,9 @@ struct Edge {
     form: &'static str,
 }
 
+/// What a `tee` calls the ends of the ring to the thread that writes its file: no link to anybody.
+const LOOPBACK: &str = "loopback";
+
 /// `-`, to which nobody has come.
 fn nobody() -> Node {
     (None, "?".to_owned())
@@ -42,6 +45,9 @@ fn edges(links: &[Link]) -> BTreeSet<Edge> {
             true => (there.2, there.3, there.0, there.1),
             false => there,
         };
+        if left == right && out == LOOPBACK && into == LOOPBACK {
+            continue;
+        }
         edges.insert(Edge { left, out, right, into, form: link.form });
     }
     edges
@@ -181,6 +187,8 @@ mod tests {
         both(&mut links, (3, "nat", "right"), (2, "web", "left"));
         both(&mut links, (5, "ping", "right"), (3, "nat", "left"));
         both(&mut links, (3, "nat", "dmz"), (4, "db", "x"));
+        let copies = || end(3, "nat", "loopback");
+        links.push(Link::of_tests("ring", copies(), copies()));
         links.push(Link::of_tests("waiting", None, end(4, "db", "y")));
         let text = text(&report(links));
         let lines: Vec<&str> = text.lines().collect();
@@ -190,6 +198,7 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("web[2]").count(), 1, "{text}");
+        assert!(!text.contains("loopback"), "{text}");
         assert!(text.contains("(waiting)") && text.ends_with("lonely[9]\n"), "{text}");
     }
 

@@ -123,10 +123,9 @@ impl Driver for Sleeper<'_> {
                     Until::Neighbours => "it waits for its neighbours (--channel veth)",
                 };
                 let why = match &call.request {
-                    Request::Inside | Request::Link { .. } | Request::Unlink { .. } => {
-                        anyhow!("{what_for}")
-                    }
-                    other => other.not_here(),
+                    other @ Request::Conditions { .. } => other.not_here(),
+                    other if other.target().is_some() => other.not_here(),
+                    _ => anyhow!("{what_for}"),
                 };
                 call.answer(Err(why));
             }),

@@ -42,7 +42,12 @@ pub fn at(word: &str) -> Result<Vec<Side>> {
             .collect();
         there.sort_unstable();
         there.dedup();
-        bail!("{function} has no link {interface}: it has {}", there.join(", "));
+        match there.is_empty() {
+            true => bail!(
+                "{function} has no link just now: another change may be under way there: try again"
+            ),
+            false => bail!("{function} has no link {interface}: it has {}", there.join(", ")),
+        }
     };
     let (here, there) = if is_meant(from) { (from, to) } else { (to, from) };
     Ok([here, there].into_iter().filter_map(side).collect())
