@@ -388,13 +388,6 @@ impl Cable {
         Ok(())
     }
 
-    /// Bytes that its links have carried.
-    pub(crate) fn carried(&mut self) -> u64 {
-        let sent = |joined: &Joined| joined.tx.as_ref().map_or(0, |tx| tx.counters().bytes);
-        let received = |joined: &Joined| joined.rx.as_ref().map_or(0, Receiver::bytes);
-        self.links().map(|joined| sent(joined) + received(joined)).sum()
-    }
-
     /// Before a sleep, after the halves were armed.
     pub fn arm(&mut self) {
         self.greet();

@@ -140,11 +140,6 @@ impl Receiver {
         self.source.ring()
     }
 
-    /// Bytes that came from the source that frames come from.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.source.counters().bytes
-    }
-
     /// Whether there is a frame to be taken, now.
     pub fn has_frame(&mut self) -> bool {
         self.receive(|_| (false, ())).is_ok()

@@ -17,12 +17,10 @@ pub mod lane;
 mod neighbour;
 mod notice;
 mod outlet;
-mod seat;
 mod shown;
 pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
-mod waits;
 
 pub use cable::{Cable, CablePlan, Fallback, Wake, give, insert};
 pub use edge::Edge;

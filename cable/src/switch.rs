@@ -9,8 +9,6 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmring::{RuntimeDir, Spin};
 
-use crate::seat::Seat;
-use crate::waits::Waits;
 use crate::{Cable, Half};
 
 /// Turns over the frames between two looks at descriptors and deadlines.
@@ -88,11 +86,6 @@ pub trait Driver {
     /// One line for the user; it is the end.
     fn on_time(&mut self) -> Result<()> {
         Ok(())
-    }
-
-    /// Whether its thread may stay on one processor for a while: it starts no program.
-    fn may_sit(&self) -> bool {
-        false
     }
 
     /// The exit status, once there is nothing left to do.
@@ -173,8 +166,6 @@ impl Switch {
     pub fn run(&mut self, driver: &mut impl Driver) -> Result<u8> {
         self.begin(driver)?;
         let mut spin = Spin::new();
-        let mut waits = Waits::new();
-        let mut seat = if driver.may_sit() { Seat::new() } else { None };
         let mut turns = 0u32;
         loop {
             let mut events = [EpollEvent::empty(); 32];
@@ -185,15 +176,12 @@ impl Switch {
                 return Ok(status);
             }
             let count = if busy {
-                let looked = spin.found();
-                if let Some(seat) = &mut seat {
-                    seat.found(looked);
-                }
+                spin.found();
                 if !turns.is_multiple_of(TURNS) {
                     continue;
                 }
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
-            } else if !seat.as_ref().is_some_and(Seat::is_taken) && spin.again() {
+            } else if spin.again() {
                 std::thread::yield_now(); // whoever we wait for may need this core
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else {
@@ -202,12 +190,6 @@ impl Switch {
                 let timeout = if sleep { timeout(driver) } else { EpollTimeout::ZERO };
                 let count = spin.sleep(|| self.epoll.wait(&mut events, timeout));
                 driver.cables().for_each(Cable::disarm);
-                if let Some(waited) = waits.as_mut().and_then(Waits::slept)
-                    && let Some(seat) = &mut seat
-                    && seat.slept(waited, driver.cables().map(Cable::carried).sum())
-                {
-                    spin = Spin::new();
-                }
                 count
             };
             let count = match count {

@@ -70,13 +70,11 @@ impl Spin {
         }
     }
 
-    /// There was something to do; whether it was looked for before.
-    pub fn found(&mut self) -> bool {
-        let looked = self.since.take().is_some();
-        if looked {
+    /// There was something to do.
+    pub fn found(&mut self) {
+        if self.since.take().is_some() {
             self.in_vain = 0;
         }
-        looked
     }
 
     /// There was nothing to do: whether to look again at once.
