@@ -34,7 +34,7 @@
 //! | 20 | 4 | channel: 0 shm, 1 fifo, 2 aside |
 //! | 24 | 4 | duplex: 0 or 1 |
 //! | 28 | 4 | longest frame in bytes |
-//! | 32 | 8 | ring capacity in bytes |
+//! | 32 | 8 | ring capacity in bytes: a wish; in a `WELCOME` a power of two, the capacity there is |
 //! | 40 | 8 | features, a bit set the ring does not interpret |
 //! | 48 | 4 | reason of a `REFUSE`: 1 version, 2 taken, 3 no proof, 4 malformed, 5 no resources |
 //! | 52 | 4 | bytes of label in use |
@@ -44,7 +44,7 @@
 //! which has no descriptor and is for one of another user), role, four zeros, and at
 //! offset 24 the sender's nonce in 8 bytes.
 
-use crate::layout::LABEL_LEN;
+use crate::layout::{LABEL_LEN, fit_capacity};
 use crate::role::Role;
 use crate::suited::suited;
 
@@ -332,6 +332,7 @@ impl Offer {
     /// What a maker with this offer agrees on with a greeter's wishes.
     pub(crate) fn agree(&self, theirs: &Offer) -> Offer {
         let duplex = self.duplex && theirs.duplex;
+        let max_frame = self.max_frame.max(theirs.max_frame).min(MAX_FRAME);
         Offer {
             label: self.label.clone(),
             duplex,
@@ -340,8 +341,8 @@ impl Offer {
                 (Channel::Aside, Channel::Aside) if duplex => Channel::Aside,
                 _ => Channel::Shm,
             },
-            capacity: self.capacity.min(theirs.capacity),
-            max_frame: self.max_frame.max(theirs.max_frame).min(MAX_FRAME),
+            capacity: fit_capacity(self.capacity.min(theirs.capacity), max_frame),
+            max_frame,
             features: self.features & theirs.features,
         }
     }
@@ -356,7 +357,7 @@ impl Offer {
             }
             && agreed.features & !self.features == 0
             && agreed.max_frame >= self.max_frame.min(MAX_FRAME)
-            && agreed.capacity <= self.capacity
+            && agreed.capacity <= fit_capacity(self.capacity, agreed.max_frame)
     }
 }
 
@@ -426,7 +427,7 @@ mod tests {
         assert!(!agreed.duplex);
         assert_eq!(agreed.channel, Channel::Fifo);
         assert_eq!(agreed.features, 0b010);
-        assert_eq!(agreed.capacity, 100);
+        assert_eq!(agreed.capacity, 256 << 10, "what is said is what is made");
         assert!(theirs.allows(&agreed));
         assert!(!ours.allows(&Offer { duplex: true, ..agreed }));
     }
