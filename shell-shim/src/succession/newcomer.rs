@@ -59,7 +59,10 @@ impl Start<'_> {
         let mut newcomer = Newcomer { name, child, is_over: false };
         let ready = newcomer.wait_until_ready(door, timeout)?;
         let pid = socket::credentials(&ready).map_or(0, |it| it.pid()).cast_unsigned();
-        then(pid)?;
+        if let Err(error) = then(pid) {
+            drop(newcomer); // before its socket, whose end it would tell of
+            return Err(error);
+        }
         newcomer.let_take_over(ready)
     }
 }
