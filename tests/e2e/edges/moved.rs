@@ -54,22 +54,29 @@ fn moved(scene: &Scene, [old, new]: &[String; 2], state: &str) -> Outcome {
     run
 }
 
+/// What both tests need: two hosts, a NAT, and ssh between.
+macro_rules! need_two_hosts {
+    () => {
+        need_functions!(
+            "root",
+            "bash",
+            "ip",
+            "ss",
+            "unshare",
+            "ping",
+            "socat",
+            "iptables",
+            "conntrack",
+            "sshd",
+            "ssh",
+            "ssh-keygen"
+        );
+    };
+}
+
 #[test]
 fn the_connections_of_a_nat_go_on_when_it_moves_through_ssh() {
-    need_functions!(
-        "root",
-        "bash",
-        "ip",
-        "ss",
-        "unshare",
-        "ping",
-        "socat",
-        "iptables",
-        "conntrack",
-        "sshd",
-        "ssh",
-        "ssh-keygen"
-    );
+    need_two_hosts!();
     let scene = Scene::new();
     let names = ["mo", "mn"].map(name);
     let state = "--state 'stdpkt conntrack save => until ssh -n host stdpkt exec NEW -- true; do sleep 0.05; done 2>/dev/null
@@ -84,20 +91,7 @@ fn the_connections_of_a_nat_go_on_when_it_moves_through_ssh() {
 /// Else the test above would show nothing.
 #[test]
 fn without_state_they_break() {
-    need_functions!(
-        "root",
-        "bash",
-        "ip",
-        "ss",
-        "unshare",
-        "ping",
-        "socat",
-        "iptables",
-        "conntrack",
-        "sshd",
-        "ssh",
-        "ssh-keygen"
-    );
+    need_two_hosts!();
     let scene = Scene::new();
     let run = moved(&scene, &["mwo", "mwn"].map(name), "");
     assert!(!run.out.lines().any(|line| line == "all" || line == "same connections"), "{run:#?}");
