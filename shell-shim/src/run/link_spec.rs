@@ -111,7 +111,7 @@ impl LinkSpec {
             }
         }
         let at = at.ok_or_else(|| format!("at=PATH is missing, {FORM}"))?;
-        Ok(LinkSpec { name: interface(&name)?, at, ip })
+        Ok(LinkSpec { name: interface(name)?, at, ip })
     }
 }
 
