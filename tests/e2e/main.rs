@@ -32,6 +32,7 @@ mod late;
 mod links;
 mod lkl;
 mod lkl_looks;
+mod lkl_swap;
 mod ls;
 mod many;
 mod meeting;

@@ -143,7 +143,7 @@ pub struct RunArgs {
 
     /// After so many seconds without a frame let a function on demand sleep again: CMD and
     /// the network end, the links stay
-    #[arg(long, value_name = "SECONDS", value_parser = idle, requires = "on_demand")]
+    #[arg(long, value_name = "SECONDS", value_parser = idle)]
     pub idle: Option<Duration>,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
