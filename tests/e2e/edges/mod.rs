@@ -2,7 +2,6 @@
 
 mod documents;
 mod each;
-mod ends;
 mod existing;
 mod losses;
 mod mistakes;
