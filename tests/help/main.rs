@@ -125,7 +125,9 @@ fn shells_complete() {
     let inherited = std::env::var("PATH").expect("PATH");
     for (shell, script) in [("bash", BASH), ("fish", FISH)] {
         let mut command = Command::new(shell);
-        command.env("PATH", format!("{}:{inherited}", dir.path().display())).env("HOME", dir.path());
+        command
+            .env("PATH", format!("{}:{inherited}", dir.path().display()))
+            .env("HOME", dir.path());
         let Ok(output) = command.arg("-c").arg(script).output() else {
             println!("what {shell} completes: skipped, for want of it");
             continue;
