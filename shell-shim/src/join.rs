@@ -26,6 +26,7 @@ use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
 use crate::succession::heir;
+use crate::voice;
 use descendants::Descendants;
 use driver::{Course, Joint};
 use place::Side;
@@ -108,6 +109,9 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
     let only_link = || place::only_link(stdin.as_ref()?, stdout.as_ref()?);
     let plan = plan(args, stdin.is_some(), stdout.is_some(), only_link)?;
     drop((stdin, stdout));
+    if let Plan::Links { right: Some(_), .. } = plan {
+        voice::leave_link();
+    }
     let machine = if plan.cards().is_empty() { None } else { Some(Machine::new(&args.command)?) };
     let dir = RuntimeDir::for_user()?;
     let descendants = Descendants::adopt()?;

@@ -75,3 +75,22 @@ fn between_two_functions_the_side_has_to_be_said() {
     assert_pinged(&outcome);
     scene.assert_nothing_left();
 }
+
+/// Nor is what it says the link's where that goes the same way, as after `2>&1 |`.
+#[test]
+fn what_the_end_of_a_chain_says_may_be_read() {
+    need_functions!("bash");
+    for (end, line) in [
+        ("stdpkt join frames -- sh -c 'echo its own word >&2; exit 3'", "its own word\n"),
+        ("stdpkt join frames -- sh -c 'exit 3'", "sh ended with status 3"),
+        ("stdpkt join frames", "CMD is missing"),
+        ("stdpkt join qemu:unix:/nowhere/s", "the directory is not there"),
+        ("PATH=$PWD/bin stdpkt uplink --by passt", "passt is not here"),
+    ] {
+        let scene = Scene::new();
+        let chain = format!("stdpkt run --right 10.0.0.1/24 2>err | {end} 2>&1 | cat");
+        let outcome = scene.start_in(&["bash"], &chain).end();
+        assert!(outcome.out.contains(line), "{end}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
