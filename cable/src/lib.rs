@@ -17,6 +17,8 @@ pub mod lane;
 pub mod neighbour;
 mod notice;
 mod outlet;
+mod row;
+mod seat;
 mod shown;
 pub mod stream_rx;
 pub mod stream_tx;

@@ -36,6 +36,8 @@ pub struct Config {
     pub name: Option<String>,
     /// The function that this process is a part of: its links are shown as that one's.
     pub inside: Option<u32>,
+    /// The sockets, by number, to `stdpkt run` and to a function that has the links still.
+    pub heir: Option<[i32; 2]>,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             label: String::new(),
             name: None,
             inside: None,
+            heir: None,
         }
     }
 }
@@ -70,6 +73,8 @@ impl Config {
     /// - `STDPKT_LINGER`: milliseconds.
     /// - `STDPKT_NAME`: what the process is called.
     /// - `STDPKT_INSIDE`: the process id of `stdpkt run`, which sets it; it has a name.
+    /// - `STDPKT_HEIR`: two descriptors, which `stdpkt run` sets where the process takes another
+    ///   function's place.
     ///
     /// # Errors
     /// [`ConfigError`] names the variable and what it can be.
@@ -130,6 +135,13 @@ impl Config {
             };
             config.inside = Some(pid);
         }
+        if let Some(value) = get("STDPKT_HEIR") {
+            let numbers: Vec<_> = value.split(' ').map_while(|word| word.parse().ok()).collect();
+            let Ok(sockets) = numbers.try_into() else {
+                return Err(wrong("STDPKT_HEIR", value, "it is for stdpkt itself: unset it"));
+            };
+            config.heir = Some(sockets);
+        }
         Ok(config)
     }
 
@@ -164,6 +176,7 @@ mod tests {
         assert_eq!(with("STDPKT_LINGER", "0").unwrap().linger, Duration::ZERO);
         assert_eq!(with("STDPKT_NAME", "fw").unwrap().name.as_deref(), Some("fw"));
         assert_eq!(with("STDPKT_NAME", "").unwrap().name, None);
+        assert_eq!(with("STDPKT_HEIR", "7 8").unwrap().heir, Some([7, 8]));
     }
 
     #[test]
@@ -175,6 +188,8 @@ mod tests {
             ("STDPKT_LINGER", "-1"),
             ("STDPKT_NAME", "1"),
             ("STDPKT_INSIDE", "me"),
+            ("STDPKT_HEIR", "7"),
+            ("STDPKT_HEIR", "7 x"),
         ] {
             assert!(with(name, value).unwrap_err().to_string().starts_with(name));
         }

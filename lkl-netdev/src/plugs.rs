@@ -12,10 +12,12 @@ use cable::{Cable, CablePlan, Fallback, Half, Wake};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use shmring::handover::Handed;
 use shmring::{Offer, PipeEnd, RuntimeDir};
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::heir::{self, Heard, Heir};
 use crate::ifname::Ends;
 use crate::say::say;
 use crate::sides::{Sides, lock};
@@ -23,6 +25,7 @@ use crate::sides::{Sides, lock};
 /// What an event is about.
 enum Source {
     Control,
+    Heir,
     Rendezvous { cable: usize },
     Link { cable: usize, half: Half, serial: u32 },
 }
@@ -34,6 +37,7 @@ impl Source {
             Source::Rendezvous { cable } => (1, cable, 0),
             Source::Link { cable, half: Half::Tx, serial } => (2, cable, serial),
             Source::Link { cable, half: Half::Rx, serial } => (3, cable, serial),
+            Source::Heir => (4, 0, 0),
         };
         kind << 56 | (cable as u64) << 32 | u64::from(low)
     }
@@ -44,6 +48,7 @@ impl Source {
             0 => Source::Control,
             1 => Source::Rendezvous { cable },
             2 => Source::Link { cable, half: Half::Tx, serial },
+            4 => Source::Heir,
             _ => Source::Link { cable, half: Half::Rx, serial },
         }
     }
@@ -55,6 +60,10 @@ pub(crate) struct Plugs {
     name: String,
     epoll: OwnedFd,
     cables: Vec<Cable>,
+    /// Where this process takes another function's place.
+    heir: Option<&'static Heir>,
+    /// Cables to come, with the links of that one.
+    to_come: Vec<CablePlan>,
     dir: RuntimeDir,
     /// Features that a neighbour should have, until one was found without.
     features: u64,
@@ -87,14 +96,52 @@ impl Plugs {
             Ends::Each { rx, tx } => vec![rx, tx],
             Ends::Both(end) => vec![end],
         };
-        let dir = RuntimeDir::for_user()?;
-        let plan = |end| plan(end, offer.clone());
-        let cables: Result<_> = ends.into_iter().map(|end| Cable::new(plan(end), &dir)).collect();
-        let plugs =
-            Plugs { name: name.to_owned(), epoll, cables: cables?, dir, features, look: false };
+        let mut plugs = Plugs {
+            name: name.to_owned(),
+            epoll,
+            cables: Vec::new(),
+            heir: config.heir.map(heir::of).transpose()?,
+            to_come: ends.into_iter().map(|end| plan(end, offer.clone())).collect(),
+            dir: RuntimeDir::for_user()?,
+            features,
+            look: false,
+        };
         watch(&plugs.epoll, control.as_fd(), Source::Control, EventFlags::IN)?;
-        (0..plugs.cables.len()).try_for_each(|at| plugs.watch_rendezvous(at))?;
+        match plugs.heir {
+            Some(heir) => watch(&plugs.epoll, heir.as_fd(), Source::Heir, EventFlags::IN)?,
+            None => plugs.begin(Vec::new())?,
+        }
         Ok(plugs)
+    }
+
+    /// Makes the cables, with the links that there are on their pipes. The kernel was told what the
+    /// device can do before anybody knew of these: one that was not told of a kind of unfinished
+    /// frames takes them all the same, since virtio_net goes by each frame's header.
+    fn begin(&mut self, links: Vec<Handed>) -> Result<()> {
+        let mut links = links;
+        for plan in std::mem::take(&mut self.to_come) {
+            let its = |link: &Handed| Some(link.pipe) == plan.end.pipe().map(PipeEnd::id);
+            let (its, others) = links.into_iter().partition(its);
+            links = others;
+            self.cables.push(Cable::adopt(plan, its, &self.dir)?);
+            self.watch_rendezvous(self.cables.len() - 1)?;
+        }
+        Ok(())
+    }
+
+    /// Something is heard of the links of another function.
+    fn inherit(&mut self) -> Result<()> {
+        let Some(heir) = self.heir else { return Ok(()) };
+        let pipes = self.to_come.iter().filter_map(|plan| plan.end.pipe()).map(PipeEnd::id);
+        let heard = heir.links(&pipes.collect::<Vec<_>>());
+        if !matches!(heard, Heard::NotYet) {
+            epoll::delete(&self.epoll, heir.as_fd()).context("epoll_ctl")?;
+        }
+        if let Heard::Links(links) = heard {
+            self.begin(links)?;
+            heir.say("here");
+        }
+        Ok(())
     }
 
     fn watch_rendezvous(&self, cable: usize) -> Result<()> {
@@ -123,6 +170,11 @@ impl Plugs {
                 Source::Control => {
                     sides.control.clear();
                     self.look = true;
+                }
+                Source::Heir => {
+                    if let Err(error) = self.inherit() {
+                        say(&self.name, format_args!("{error:#}"));
+                    }
                 }
                 Source::Rendezvous { cable } => self.meet(sides, cable, Cable::on_rendezvous),
                 Source::Link { cable, half, serial } => {
@@ -161,6 +213,9 @@ impl Plugs {
             if let Err(error) = watched {
                 self.give_up(at, &error);
             }
+        }
+        if let Some(heir) = self.heir.filter(|_| self.cables.iter().any(Cable::is_gone)) {
+            heir.say("gone");
         }
     }
 

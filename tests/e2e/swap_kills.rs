@@ -16,6 +16,8 @@ struct Change {
     server: &'static str,
     ends: [&'static str; 2],
     change: &'static str,
+    /// It takes less than so many milliseconds.
+    takes: u32,
     /// Who takes the links: a shell command that prints its process id.
     taker: &'static str,
 }
@@ -23,7 +25,7 @@ struct Change {
 /// Changes, and kills somebody meanwhile; a line each time: who was killed, how many functions have
 /// the name, whether all has ended in time, and whether pings passed afterwards.
 fn killed(scene: &Scene, change: &Change) -> Outcome {
-    let Change { middle, server, ends: [client_ends, server_ends], change, taker } = change;
+    let Change { middle, server, ends: [client_ends, server_ends], change, takes, taker } = change;
     let n = swaps();
     let name = name("sk");
     end(scene.start_in(
@@ -45,7 +47,7 @@ fn killed(scene: &Scene, change: &Change) -> Outcome {
                     patient has || echo never up
                     old=$(pid $name left | head -n 1); client=$(pid $name-c right | head -n 1)
                     {change} 2>/dev/null & change=$!
-                    sleep 0.0$((RANDOM % 10))$((RANDOM % 10))
+                    sleep 0.$(printf %03d $((RANDOM % {takes})))
                     case $((RANDOM % 3)) in
                         0) who=old; kill -9 $old;;
                         1) who=taker; kill -9 $({taker});;
@@ -53,7 +55,7 @@ fn killed(scene: &Scene, change: &Change) -> Outcome {
                     esac 2>/dev/null
                     patient lives $change; changed=$?
                     sleep 0.05
-                    owners=$(pid $name left | wc -l)
+                    owners=$(pid $name "[^ ]*" | wc -l)
                     touch stop.$i
                     patient lives $chain; ended=$?
                     [ -e alive.$i ]; alive=$?
@@ -80,16 +82,21 @@ const ROUTER: &str = "stdpkt run --name $name --left 10.0.0.1/24 --right 10.0.1.
 const NEWCOMER: &str = "cat /proc/$change/task/$change/children";
 
 /// Changes a router, where the newcomer takes the links.
-fn assert_one_owner_or_none(middle: &'static str, change: &'static str) {
-    let scene = Scene::new();
+fn assert_one_owner_or_none(
+    scene: &Scene,
+    middle: &'static str,
+    (change, takes): (&'static str, u32),
+    taker: &'static str,
+) {
     check(&killed(
-        &scene,
+        scene,
         &Change {
             middle,
             server: "10.0.1.2",
             ends: ["--gateway 10.0.0.1", "--gateway 10.0.1.1"],
             change,
-            taker: NEWCOMER,
+            takes,
+            taker,
         },
     ));
     scene.assert_nothing_left();
@@ -98,7 +105,19 @@ fn assert_one_owner_or_none(middle: &'static str, change: &'static str) {
 #[test]
 fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
-    assert_one_owner_or_none(ROUTER, "stdpkt swap $name -- $middle");
+    let change = ("stdpkt swap $name -- $middle", 100);
+    assert_one_owner_or_none(&Scene::new(), ROUTER, change, NEWCOMER);
+}
+
+/// Of which the process that takes the links is CMD, where there is one already.
+#[test]
+fn whoever_is_killed_in_a_swap_for_an_lkl_function_there_is_one_owner_or_none() {
+    need_functions!("LKL_DIR", "bash", "ping");
+    // Of the newcomer, its keeper and CMD the last one that there is.
+    let taker = "last=$change; while :; do next=$(cat /proc/$last/task/$last/children); \
+         [ -n \"$next\" ] || break; last=$next; done; echo $last";
+    let change = ("stdpkt swap $name -- $middle --stack lkl", 600);
+    assert_one_owner_or_none(&crate::lkl::scene(), ROUTER, change, taker);
 }
 
 /// Its holder must not start it again when another one has its links.
@@ -106,13 +125,15 @@ fn whoever_is_killed_in_a_swap_there_is_one_owner_or_none() {
 fn whoever_is_killed_in_a_swap_of_a_held_function_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
     let held = "stdpkt run --restart --name $name --left 10.0.0.1/24 --right 10.0.1.1/24 --forward";
-    assert_one_owner_or_none(held, "stdpkt swap $name -- $middle");
+    let change = ("stdpkt swap $name -- $middle", 100);
+    assert_one_owner_or_none(&Scene::new(), held, change, NEWCOMER);
 }
 
 #[test]
 fn whoever_is_killed_in_an_insert_there_is_one_owner_or_none() {
     need_functions!("bash", "ping");
-    assert_one_owner_or_none(ROUTER, "stdpkt insert $name:left -- stdpkt tee x.pcap");
+    let change = ("stdpkt insert $name:left -- stdpkt tee x.pcap", 100);
+    assert_one_owner_or_none(&Scene::new(), ROUTER, change, NEWCOMER);
 }
 
 /// The neighbour on the left takes the link over.
@@ -127,6 +148,7 @@ fn whoever_is_killed_in_a_remove_there_is_one_owner_or_none() {
             server: "10.0.0.1",
             ends: ["", ""],
             change: "stdpkt remove $name",
+            takes: 100,
             taker: "echo $client",
         },
     ));

@@ -1,5 +1,5 @@
-//! A configuration that LKL cannot read. It starts no kernel then, lets the program
-//! run on the host's network, and says so on standard output, which may be a link.
+//! What LKL has made of its configuration. Of one that it cannot read it starts no kernel, lets the
+//! program run on the host's network, and says so on standard output, which may be a link.
 #![allow(unsafe_code)]
 // Unsafe lives here to run when the library is loaded, and to ask LKL a question.
 
@@ -13,8 +13,10 @@ use std::path::PathBuf;
 static CONSTRUCTOR: extern "C" fn() = check;
 
 extern "C" fn check() {
-    if is_running() != Some(false) {
-        return;
+    match is_running() {
+        Some(false) => {}
+        Some(true) => return lkl_netdev::up(),
+        None => return,
     }
     // LKL's choice of a file. One that cannot be opened it complains of by itself.
     let path = std::env::var_os("LKL_HIJACK_CONFIG_FILE");

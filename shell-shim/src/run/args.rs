@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use shmring::Offer;
 
@@ -143,7 +144,7 @@ pub struct RunArgs {
 
     /// After so many seconds without a frame let a function on demand sleep again: CMD and
     /// the network end, the links stay
-    #[arg(long, value_name = "SECONDS", value_parser = idle, requires = "on_demand")]
+    #[arg(long, value_name = "SECONDS", value_parser = idle)]
     pub idle: Option<Duration>,
 
     /// After CMD has ended, seconds without an acknowledgement until what its
@@ -162,7 +163,7 @@ pub struct RunArgs {
 
     /// Take it from an LKL configuration: a file (JSON, or lines NAME=value), or env, the
     /// variables LKL_HIJACK_* and the file that LKL_CONFIG names
-    #[arg(long, value_name = "FILE|env")]
+    #[arg(long, value_name = "FILE|env", value_parser = NonEmptyStringValueParser::new())]
     pub lkl_config: Option<String>,
 
     /// Write the function file of this command line to standard output, and run nothing

@@ -1,6 +1,7 @@
 //! `stdpkt run --stack lkl`: CMD has the network stack in itself, and the rings,
 //! too. What is left to do here is to start it and to see it end.
 
+mod newcomer;
 mod stays;
 
 use std::ffi::OsString;
@@ -13,20 +14,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use nix::unistd::dup;
+use rustix::fs::{Stat, fstat};
 use shmring::board::Board;
 use shmring::{PipeEnd, RuntimeDir};
 
 use super::args::{ChannelArg, RunArgs};
 use super::plan::{Plan, Plug, plan};
-use super::signals::Signals;
+use super::signals::{Arrived, Signals};
 use super::stop::Stop;
-use crate::door::messages::Request;
+use crate::door::messages::{Reply, Request};
 use crate::door::{Call, Door};
 use crate::host::see_check;
 use crate::stack::keeper::Keeper;
 use crate::stack::lkl::{Lkl, config};
 use crate::stack::network::{Interface, MTU, Network};
 use crate::stack::{namespace, netlink};
+use crate::succession::heir;
+use newcomer::Newcomer;
 use stays::{Stays, stays};
 
 /// Runs a function to its end; returns its exit status.
@@ -70,6 +74,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     // instead of to the host's network.
     namespace::enter().map_err(see_check)?;
     netlink::configure(&lo())?;
+    let newcomer = Newcomer::new(&mut kept)?;
     let (input, typed) = std::io::pipe().context("pipe")?;
     let mut command = command;
     if matches!(stays, Some(Stays::Reads { .. })) {
@@ -111,6 +116,10 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         }
     };
     set("STDPKT_CHANNEL", channel.into());
+    let mut newcomer = newcomer.map(|(newcomer, told)| {
+        set("STDPKT_HEIR", told.into());
+        newcomer
+    });
     let is_own = command.is_empty() || stays.is_some();
     match command.is_empty() {
         false => argv.extend(command.into_iter().map(Into::into)),
@@ -119,9 +128,30 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     }
     let mut door = Door::open();
     // What `STDPKT_INSIDE` leads to.
-    Board::of_this_process().context("memory for stdpkt ls")?;
-    keeper.spawn(&argv)?;
-    let status = supervise(&mut keeper, &signals, &ends, door.as_mut(), is_own)?;
+    let show = || Board::of_this_process().context("memory for stdpkt ls");
+    if let Some(newcomer) = &mut newcomer {
+        keeper.spawn(&argv)?;
+        newcomer.wait_until_up(&mut keeper, &typed)?;
+        let plans = plugs.iter().flat_map(Plug::cables);
+        heir::take_over_by(
+            plans,
+            door.as_mut(),
+            || Err(no_inside()),
+            |old| newcomer.take(&mut keeper).map(|()| old),
+        )?;
+        show()?;
+        newcomer.wait_until_here(&keeper, plugs.len())?;
+        heir::arrived();
+    } else {
+        show()?;
+        keeper.spawn(&argv)?;
+    }
+    if let Some(Reply::Interface { pipe, .. }) = heir::between() {
+        // The other one is this function's alone.
+        let is_it = |stat: Stat| (stat.st_dev, stat.st_ino) == pipe;
+        ends.retain(|end| fstat(end).is_ok_and(is_it));
+    }
+    let status = supervise(&mut keeper, &signals, &ends, door.as_mut(), newcomer, is_own)?;
     drop(keeper);
     dir.sweep(); // a CMD that was killed left its gates behind
     Ok(status)
@@ -154,6 +184,10 @@ fn setup_script(args: &RunArgs) -> Result<String> {
         script.push_str(rules);
         script.push('\n');
     }
+    if !script.is_empty() {
+        // nft reads a byte at a time: once it has read this empty line, it has done those before.
+        script.push('\n');
+    }
     if !script.is_empty() && !args.command.is_empty() && !args.keep {
         bail!(
             "--setup: the LKL kernel lives in CMD's process, where nft cannot reach it: leave CMD out, or use --stack netns"
@@ -182,12 +216,16 @@ fn path_of(end: &PipeEnd, kept: &mut Vec<OwnedFd>, ends: &mut Vec<OwnedFd>) -> R
     Ok(path)
 }
 
+fn no_inside() -> anyhow::Error {
+    anyhow!(
+        "its network stack is LKL, inside the process of CMD, which no other program can enter: use --stack netns for a function with an inside"
+    )
+}
+
 /// Nothing can be asked of a function whose stack is in CMD.
 fn refuse(call: Call) {
     let why = match call.request {
-        Request::Inside => anyhow!(
-            "its network stack is LKL, inside the process of CMD, which no other program can enter: use --stack netns for a function with an inside"
-        ),
+        Request::Inside => no_inside(),
         Request::Link { .. } | Request::Unlink { .. } => anyhow!(
             "its interfaces are LKL's, inside the process of CMD, and are there from the start: use --stack netns for a function that gets others"
         ),
@@ -202,18 +240,23 @@ fn supervise(
     signals: &Signals,
     ends: &[OwnedFd],
     mut door: Option<&mut Door>,
+    mut newcomer: Option<Newcomer>,
     is_own: bool,
 ) -> Result<u8> {
-    let mut stop: Option<Stop> = None;
+    const FIXED: usize = 5;
+    const PLACE_IS_GONE: Arrived = Arrived { number: libc::SIGTERM, from_terminal: false };
+    let is_cut = |newcomer: &Option<Newcomer>| newcomer.as_ref().is_some_and(|it| it.is_cut);
+    let mut stop = is_cut(&newcomer).then(Stop::begin);
     let mut signalled = None;
+    let mut place = heir::place();
     loop {
-        let mut fds = vec![
-            PollFd::new(keeper.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
-        // Always one, so that the ends are behind it.
-        let guests = door.as_ref().map_or(signals.as_fd(), |door| door.as_fd());
-        fds.push(PollFd::new(guests, PollFlags::POLLIN));
+        // Always as many, so that the ends are behind them.
+        let or_none = signals.as_fd();
+        let guests = door.as_ref().map_or(or_none, |door| door.as_fd());
+        let links = newcomer.as_ref().map_or(or_none, AsFd::as_fd);
+        let place_fd = place.unwrap_or(or_none);
+        let fixed: [_; FIXED] = [keeper.as_fd(), signals.as_fd(), guests, place_fd, links];
+        let mut fds = fixed.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).to_vec();
         if stop.is_none() {
             // The end of a pipe needs no asking for: POLLHUP or POLLERR.
             fds.extend(ends.iter().map(|end| PollFd::new(end.as_fd(), PollFlags::empty())));
@@ -237,7 +280,8 @@ fn supervise(
                 (false, _) => status,
             });
         }
-        while let Some(signal) = signals.next()? {
+        let mut gone = place.take_if(|_| ready[3]).map(|_| PLACE_IS_GONE);
+        while let Some(signal) = signals.next()?.or(gone.take()) {
             let number = Signal::try_from(signal.number).context("signal")?;
             if !signal.from_terminal {
                 keeper.terminate(number)?;
@@ -248,7 +292,8 @@ fn supervise(
             }
         }
         door.iter_mut().flat_map(|door| door.calls()).for_each(refuse);
-        if ready[3..].contains(&true) {
+        newcomer.as_mut().filter(|_| ready[4]).into_iter().for_each(Newcomer::heard);
+        if is_cut(&newcomer) || ready[FIXED..].contains(&true) {
             stop.get_or_insert_with(Stop::begin);
         }
         if let Some(blow) = stop.as_mut().and_then(Stop::due) {

@@ -58,6 +58,9 @@ use signals::Signals;
 pub fn run(args: RunArgs) -> Result<u8> {
     let file = args.file.as_deref().and_then(Path::file_stem).map(OsStr::to_string_lossy);
     args.name.introduce(&args.command, file.as_deref().unwrap_or(usual_name(&args)));
+    if args.idle.is_some() && !args.on_demand {
+        bail!("--idle: give --on-demand as well, since a function that sleeps wakes by a frame");
+    }
     match args.stack {
         StackArg::Lkl if args.netns.is_some() || args.bridge => {
             bail!("--netns and --bridge are for the host's stack: leave out --stack lkl")
@@ -68,12 +71,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
         StackArg::Lkl if args.on_demand => bail!(
             "--on-demand: an LKL function is its CMD, which has the links: leave out --stack lkl"
         ),
-        StackArg::Lkl => {
-            heir::refuse()?;
-            return lkl::run(&args);
-        }
+        StackArg::Lkl => return lkl::run(&args),
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
+    }
+    if args.idle.is_some() && !args.on_demand {
+        bail!("--idle: give --on-demand as well, which wakes the function again");
     }
     if args.netns.is_some() && !args.sysctl.is_empty() {
         bail!(

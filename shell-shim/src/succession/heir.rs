@@ -122,7 +122,7 @@ pub fn refuse() -> Result<()> {
     match std::env::var_os(VARIABLE) {
         None => Ok(()),
         Some(_) => bail!(
-            "this cannot take a running function's place, or go between two: that is for stdpkt run on the host's stack, join, tee, filter, wire, balance, dump and feed"
+            "this cannot take a running function's place, or go between two: that is for stdpkt run, join, tee, filter, wire, balance, dump and feed"
         ),
     }
 }
@@ -138,6 +138,18 @@ pub fn between() -> Option<Reply> {
     BETWEEN.get().map(|&Between { pipe, end, vital }| Reply::Interface { end, vital, pipe })
 }
 
+/// Copies of the connections to the old function, by which the links come, and to whoever has started
+/// this process to take over, if somebody has.
+///
+/// # Errors
+/// Those of dup(2).
+pub fn connections() -> Result<Option<[OwnedFd; 2]>> {
+    let doors = lock(&DOORS);
+    let Some(Doors { old, swap, .. }) = &*doors else { return Ok(None) };
+    let copy = |connection: &Connection| connection.as_fd().try_clone_to_owned().context("dup");
+    Ok(Some([copy(old)?, copy(swap)?]))
+}
+
 /// Takes the links over, if there are some to be taken over: all is set up, but for the
 /// cables on these pipes. Whoever asks at the door meanwhile where this function's programs
 /// are gets `inside`.
@@ -148,6 +160,23 @@ pub fn take_over<'a>(
     plans: impl Iterator<Item = &'a CablePlan>,
     door: Option<&mut Door>,
     inside: impl Fn() -> Result<[OwnedFd; 2]>,
+) -> Result<()> {
+    take_over_by(plans, door, inside, |old| {
+        let (links, socket) = Taking::receive(old, Some(PATIENCE))?.accept()?;
+        *lock(&HANDED) = links;
+        Ok(socket)
+    })
+}
+
+/// The same, where `take` does with the connection by which the links come what is to be done.
+///
+/// # Errors
+/// As [`take_over`].
+pub fn take_over_by<'a>(
+    plans: impl Iterator<Item = &'a CablePlan>,
+    door: Option<&mut Door>,
+    inside: impl Fn() -> Result<[OwnedFd; 2]>,
+    take: impl FnOnce(OwnedFd) -> Result<OwnedFd>,
 ) -> Result<()> {
     let Some(Doors { old, swap, interface }) = lock(&DOORS).take() else { return Ok(()) };
     let swap = swap.begin(&Request::Ready, LONG).context("who started this")?;
@@ -162,8 +191,7 @@ pub fn take_over<'a>(
         Some(label) => Request::Insert { label, pipes },
     };
     let mut answer = old.ask(&request, &[], PATIENCE)?;
-    let taking = Taking::receive(answer.socket, Some(PATIENCE))?;
-    let (links, socket) = taking.accept()?;
+    let socket = take(answer.socket)?;
     // It says that it is gone and what it has counted, or is dead: there are never two of a name
     // afterwards.
     let mut bytes = [0; 1024];
@@ -181,7 +209,6 @@ pub fn take_over<'a>(
             counted::inherit(&bytes[..said]);
         }
     }
-    *lock(&HANDED) = links;
     *lock(&STARTER) = Some(go.socket);
     Ok(())
 }

@@ -139,7 +139,9 @@ impl Newcomer<'_> {
     fn failed(&self, status: ExitStatus) -> anyhow::Error {
         match status.code() {
             // It has said why.
-            Some(code) if code == i32::from(crate::FAILED) => say::Said.into(),
+            Some(code) if (crate::FAILED..=crate::NOT_FOUND).contains(&(code as u8)) => {
+                say::Said.into()
+            }
             _ => anyhow::anyhow!(
                 "{}: CMD ended ({status}) without taking over, and nothing has changed: it must be \
                  a stdpkt run, join, tee, filter, wire, balance, dump or feed",

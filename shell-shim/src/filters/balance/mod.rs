@@ -41,7 +41,7 @@ use spread::Spread;
 pub struct BalanceArgs {
     /// FIFOs, one for each target, both ways over each. Targets share an IP
     /// address; which one gets a flow depends on its addresses and ports
-    #[arg(value_name = "PATH", required_unless_present_any = ["set", "spawn"])]
+    #[arg(value_name = "PATH", required_unless_present_any = ["set", "spawn", "add", "undrain"])]
     pub paths: Vec<PathBuf>,
 
     /// Change the balancer that runs and has this name or process id, by --add, --weight,
@@ -50,7 +50,7 @@ pub struct BalanceArgs {
     pub set: Option<String>,
 
     /// One more target (repeatable)
-    #[arg(long, value_name = "PATH", requires = "set")]
+    #[arg(long, value_name = "PATH")]
     pub add: Vec<PathBuf>,
 
     /// What stays together
@@ -67,7 +67,7 @@ pub struct BalanceArgs {
     pub drain: Vec<PathBuf>,
 
     /// New flows again for a target that was drained (repeatable)
-    #[arg(long, value_name = "PATH", requires = "set")]
+    #[arg(long, value_name = "PATH")]
     pub undrain: Vec<PathBuf>,
 
     /// Instead of targets: run CMD in a shell, with a link on its standard input, for each new flow
@@ -122,6 +122,9 @@ fn weight(text: &str) -> Result<(PathBuf, u32), String> {
 pub fn run(args: &BalanceArgs) -> Result<u8> {
     if let Some(name) = &args.set {
         return change::request(name, args);
+    }
+    if !args.add.is_empty() || !args.undrain.is_empty() {
+        bail!("--add and --undrain: give --set NAME as well, the balancer that runs");
     }
     args.name.introduce(&[], "balance");
     if let Some(command) = &args.spawn {
