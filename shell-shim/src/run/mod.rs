@@ -75,9 +75,6 @@ pub fn run(args: RunArgs) -> Result<u8> {
         StackArg::Netns if args.lkl.is_some() => bail!("--lkl: give --stack lkl as well"),
         StackArg::Netns => {}
     }
-    if args.idle.is_some() && !args.on_demand {
-        bail!("--idle: give --on-demand as well, which wakes the function again");
-    }
     if args.netns.is_some() && !args.sysctl.is_empty() {
         bail!(
             "--sysctl would change a namespace that is not the function's: leave out --netns, or set it there yourself"
