@@ -14,7 +14,7 @@ mod finished;
 pub mod half;
 mod jack;
 pub mod lane;
-mod neighbour;
+pub mod neighbour;
 mod notice;
 mod outlet;
 mod row;
