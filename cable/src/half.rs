@@ -140,6 +140,11 @@ impl Receiver {
         self.source.ring()
     }
 
+    /// See [`Rx::row`].
+    pub(crate) fn row(&self) -> Option<u32> {
+        self.source.row()
+    }
+
     /// Whether there is a frame to be taken, now.
     pub fn has_frame(&mut self) -> bool {
         self.receive(|_| (false, ())).is_ok()

@@ -7,7 +7,7 @@ use shmring::holders::{Holder, exe, holders, nearest};
 
 /// What somebody who holds a pipe is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Nobody yet, a shell that may become either, or not ours to look at.
     Unknown,
     /// A program like this one, which will be ready in a moment.
@@ -18,7 +18,7 @@ pub(super) enum Kind {
 
 /// Who is at the other end of a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Neighbour {
+pub struct Neighbour {
     /// What it is; where there are several, one that is aware counts.
     pub kind: Kind,
     /// The one to name.
@@ -28,7 +28,7 @@ pub(super) struct Neighbour {
 }
 
 /// Looks who is at the other end of a pipe of which we hold the end for `role`.
-pub(super) fn neighbour(pipe: (u64, u64), role: Role) -> Neighbour {
+pub fn neighbour(pipe: (u64, u64), role: Role) -> Neighbour {
     let us = exe(std::process::id());
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     let parent = exe(parent as u32);

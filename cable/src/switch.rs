@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use shmring::{RuntimeDir, Spin};
 
+use crate::row::Row;
+use crate::seat::Seat;
 use crate::{Cable, Half};
 
 /// Turns over the frames between two looks at descriptors and deadlines.
@@ -86,6 +88,12 @@ pub trait Driver {
     /// One line for the user; it is the end.
     fn on_time(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether its thread may stay on one processor: it starts no program, which would
+    /// stay there, too.
+    fn may_sit(&self) -> bool {
+        false
     }
 
     /// The exit status, once there is nothing left to do.
@@ -166,6 +174,8 @@ impl Switch {
     pub fn run(&mut self, driver: &mut impl Driver) -> Result<u8> {
         self.begin(driver)?;
         let mut spin = Spin::new();
+        let mut seat = if driver.may_sit() { Seat::new() } else { None };
+        let mut row = Row::default();
         let mut turns = 0u32;
         loop {
             let mut events = [EpollEvent::empty(); 32];
@@ -185,6 +195,13 @@ impl Switch {
                 std::thread::yield_now(); // whoever we wait for may need this core
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else {
+                let seen = Row::seen(driver.cables());
+                seen.tell(driver.cables());
+                if seen != std::mem::replace(&mut row, seen)
+                    && let Some(seat) = &mut seat
+                {
+                    spin = seat.take(&row);
+                }
                 let sleep = driver.arm();
                 driver.cables().for_each(Cable::arm);
                 let timeout = if sleep { timeout(driver) } else { EpollTimeout::ZERO };

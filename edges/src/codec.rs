@@ -6,17 +6,15 @@ use cable::bytes;
 use cable::capture_in::CaptureIn;
 use cable::stream_tx::now;
 use frames::capture::{Encoder, Format};
-use frames::{ETHERNET_LEN, FEATURES, Framing, Packets, Unframer, VNET_LEN};
+use frames::{FEATURES, Framing, Packets, Unframer, VNET_LEN};
 use rustix::io::Errno;
 use shmring::{Bytes, BytesMut};
 
 /// Bytes of a capture that are read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
-/// From this length on a frame is written from where it lies, and its rest read to where it goes; shorter
-/// ones are gathered, since system calls for each cost more than the copy.
+/// From this length on a frame is written from where it lies; shorter ones are gathered, since a system
+/// call for each costs more than the copy.
 pub(crate) const LONG: usize = 16 << 10;
-/// So much of the next frame tells how long that is, and whether it is one.
-const NEXT: usize = 4 + VNET_LEN + ETHERNET_LEN;
 /// The way out of a stream that is none.
 const ONE_FORMAT: &str = "both sides have to be given one format";
 
@@ -80,33 +78,24 @@ impl Reader {
     }
 
     /// Reads once from `input`, after [`Reader::read`] has found no frame: how many bytes, none at the
-    /// end. Where a long frame was begun and the rest of it is there, that goes to `room` right away: the
-    /// frame's length.
+    /// end.
     ///
     /// # Errors
     /// Those of read(2).
-    pub fn receive(
-        &mut self,
-        input: &OwnedFd,
-        room: &mut BytesMut<'_>,
-    ) -> Result<(usize, Option<usize>), Errno> {
-        let unframer = match self {
-            Reader::Framed(framing, unframer) => {
-                if let Some(read) = read_through(*framing, unframer, input, room)? {
-                    return Ok(read);
-                }
-                unframer
+    pub fn receive(&mut self, input: &OwnedFd) -> Result<usize, Errno> {
+        match self {
+            Reader::Framed(_, unframer) => {
+                let len = bytes::read(input, unframer.room())?;
+                unframer.filled(len);
+                Ok(len)
             }
             Reader::Capture(capture) => {
                 let len = bytes::read(input, &mut capture.chunk)?;
                 capture.decoder.push(&capture.chunk[..len]);
                 capture.fresh = true;
-                return Ok((len, None));
+                Ok(len)
             }
-        };
-        let len = bytes::read(input, unframer.room())?;
-        unframer.filled(len);
-        Ok((len, None))
+        }
     }
 
     /// Whether [`Reader::read`] may have a frame.
@@ -128,7 +117,10 @@ impl Reader {
                 let Some(frame) = next else {
                     return Ok(None);
                 };
-                let at = before(*framing, room);
+                let at = match framing.has_vnet() {
+                    true => 0,
+                    false => room.copy_from(0, &[0; VNET_LEN]), // it asks for nothing
+                };
                 Ok(Some(at + room.copy_from(at, frame)))
             }
             Reader::Capture(capture) => {
@@ -164,45 +156,6 @@ impl Reader {
             Reader::Capture(capture) if capture.decoder.error().is_some() => Err(None),
             Reader::Capture(_) => Ok(()),
         }
-    }
-}
-
-/// The rest of a long frame that was begun, where it is there as a whole, as [`Reader::receive`].
-///
-/// # Errors
-/// Those of readv(2).
-fn read_through(
-    framing: Framing,
-    unframer: &mut Unframer,
-    input: &OwnedFd,
-    room: &mut BytesMut<'_>,
-) -> Result<Option<(usize, Option<usize>)>, Errno> {
-    let there = |rest| rustix::io::ioctl_fionread(input).is_ok_and(|len| len >= rest as u64);
-    let Some((begun, rest)) = unframer.begun().filter(|&(_, rest)| rest >= LONG && there(rest))
-    else {
-        return Ok(None);
-    };
-    let mut at = before(framing, room);
-    at += room.copy_from(at, begun);
-    let tail = unframer.tail();
-    let len = tail.len().min(NEXT);
-    let read = room.read_between(&mut [], (at, rest), &mut tail[..len], input);
-    let len = read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    if let Some(next) = len.checked_sub(rest) {
-        unframer.passed(rest, next);
-        return Ok(Some((len, Some(at + rest))));
-    }
-    // Less than there was: a socket stops where descriptors were passed, say.
-    room.as_bytes().part(at, len).copy_to(0, unframer.tail());
-    unframer.filled(len);
-    Ok(Some((len, None)))
-}
-
-/// What frames of a framing lack, at the beginning of `room`: its length.
-fn before(framing: Framing, room: &mut BytesMut<'_>) -> usize {
-    match framing.has_vnet() {
-        true => 0,
-        false => room.copy_from(0, &[0; VNET_LEN]), // it asks for nothing
     }
 }
 

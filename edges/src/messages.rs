@@ -10,7 +10,7 @@ use cable::edge::{NotNow, NotTaken, Watch};
 use frames::{ETHERNET_LEN, Framing, MAX_FRAME, VNET_LEN, begins, not_ethernet};
 use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags, recv};
 use shmring::board::{Meter, Way};
 use shmring::{Bytes, BytesMut};
 
@@ -19,8 +19,6 @@ use crate::patience::Patience;
 use crate::shown::meter;
 use crate::unix::{Correspondent, Listener};
 
-/// So much of a message is looked at; the rest goes to its place unseen.
-const HEAD: usize = 64;
 /// The longest message that has room in a frame.
 const LONGEST: usize = MAX_FRAME - VNET_LEN;
 
@@ -33,7 +31,7 @@ pub struct MessageEdge {
     /// Until a call says otherwise. The socket is watched edge-triggered.
     readable: bool,
     patience: Patience,
-    /// A datagram that goes out.
+    /// One that came, or a datagram that goes out.
     message: Vec<u8>,
     /// Something that is no frame was told.
     told: bool,
@@ -106,18 +104,18 @@ impl MessageEdge {
     }
 }
 
-/// Why a message of `len` bytes that begins so is no frame.
-fn no_frame(head: &[u8], len: usize) -> Option<String> {
-    let Some(header) = head.first_chunk::<ETHERNET_LEN>() else {
-        return Some(format!("a message of {len} bytes"));
+/// Why a message is no frame.
+fn no_frame(message: &[u8]) -> Option<String> {
+    let Some(header) = message.first_chunk::<ETHERNET_LEN>() else {
+        return Some(format!("a message of {} bytes", message.len()));
     };
-    if len > LONGEST {
+    if message.len() > LONGEST {
         return Some(format!("a message of more than {LONGEST} bytes"));
     }
     // A stream's framing in a message: someone has taken one for the other.
     for framing in [Framing::Frames, Framing::Qemu, Framing::Vde] {
-        let len = len - framing.prefix();
-        if head[..framing.prefix()] == framing.prefix_of(len)[..framing.prefix()] {
+        let len = message.len() - framing.prefix();
+        if message[..framing.prefix()] == framing.prefix_of(len)[..framing.prefix()] {
             return Some(format!("the length of a {} frame before each", framing.name()));
         }
     }
@@ -148,19 +146,17 @@ impl Edge for MessageEdge {
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
         loop {
             let socket = self.socket.as_ref().ok_or(NotNow)?;
-            let mut head = [0; HEAD];
-            // A longer one is noticed by a byte more.
-            let (place, mut more) = ((VNET_LEN + HEAD, LONGEST - HEAD), [0]);
-            match room.read_between(&mut head, place, &mut more, socket) {
-                Ok(0) if self.to.is_none() => self.ended(),
-                Ok(len) => {
-                    let head = &head[..len.min(HEAD)];
-                    match no_frame(head, len) {
+            // There is room for a byte more than in a frame, by which a longer one is noticed.
+            match recv(socket, &mut self.message[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) if self.to.is_none() => self.ended(),
+                Ok((len, _)) => {
+                    let message = &self.message[..len];
+                    match no_frame(message) {
                         None => {
                             let at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
-                            room.copy_from(at, head);
-                            self.came.passed(at + len);
-                            return Ok(at + len);
+                            let len = at + room.copy_from(at, message);
+                            self.came.passed(len);
+                            return Ok(len);
                         }
                         Some(wrong) => {
                             self.came.dropped();
@@ -168,22 +164,20 @@ impl Edge for MessageEdge {
                                 say::error!(
                                     "{}: {wrong}, which is no frame; it says {}",
                                     self.what,
-                                    begins(head)
+                                    begins(message)
                                 );
                             }
                         }
                     }
                 }
-                Err(error) => match Errno::from_io_error(&error) {
-                    Some(Errno::INTR) => {}
-                    Some(Errno::AGAIN) => {
-                        self.readable = false;
-                        return Err(NotNow);
-                    }
-                    // A datagram of ours found nobody.
-                    Some(Errno::CONNREFUSED) if self.to.is_some() => {}
-                    _ => self.ended(),
-                },
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    return Err(NotNow);
+                }
+                // A datagram of ours found nobody.
+                Err(Errno::CONNREFUSED) if self.to.is_some() => {}
+                Err(_) => self.ended(),
             }
         }
     }

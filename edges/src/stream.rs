@@ -311,18 +311,15 @@ impl Edge for StreamEdge {
                 }
             }
             let Some(input) = &stream.input else { return Err(NotNow) };
-            match stream.reader.receive(input, room) {
-                Ok((0, _)) => {
+            match stream.reader.receive(input) {
+                Ok(0) => {
                     stream.reader.end();
                     stream.ended = true;
                 }
-                Ok((_, frame)) => {
+                Ok(_) => {
                     stream.began = true;
                     if let Some((from, _)) = &self.flows {
                         from.speak();
-                    }
-                    if let Some(len) = frame {
-                        return Ok(stream.passed(len, self.flows.as_ref()));
                     }
                 }
                 Err(Errno::INTR) => {}

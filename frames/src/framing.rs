@@ -174,29 +174,6 @@ impl Unframer {
         Ok(Some(&self.bytes[from..from + len]))
     }
 
-    /// Of a frame that [`Unframer::next`] has seen the beginning of, not its end: what came of it,
-    /// and how many bytes are missing.
-    pub fn begun(&self) -> Option<(&[u8], usize)> {
-        let bytes = &self.bytes[self.begin..self.end];
-        let len = self.framing.length(bytes)?;
-        let frame = &bytes[self.framing.prefix()..];
-        let header = if self.framing.has_vnet() { VNET_LEN } else { 0 } + ETHERNET_LEN;
-        (header..len).contains(&frame.len()).then(|| (frame, len - frame.len()))
-    }
-
-    /// Room behind what came, as far as there is some, for the beginning of a frame.
-    pub fn tail(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.end..]
-    }
-
-    /// The rest of the frame that has begun, `rest` bytes, went elsewhere; `next` bytes behind it were put
-    /// into [`Unframer::tail`].
-    pub fn passed(&mut self, rest: usize, next: usize) {
-        self.at += (self.end - self.begin + rest) as u64;
-        self.begin = self.end;
-        self.end += next;
-    }
-
     /// The stream has ended.
     ///
     /// # Errors

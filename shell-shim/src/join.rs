@@ -2,6 +2,7 @@
 
 pub mod descendants;
 pub mod driver;
+mod place;
 mod vm;
 
 use std::collections::VecDeque;
@@ -25,8 +26,10 @@ use crate::name::NameArg;
 use crate::run::signals::Signals;
 use crate::stack::keeper::not_started;
 use crate::succession::heir;
+use crate::voice;
 use descendants::Descendants;
 use driver::{Course, Joint};
+use place::Side;
 use vm::Machine;
 
 /// `stdpkt join`.
@@ -98,11 +101,17 @@ fn is_card(spec: &EdgeSpec) -> bool {
 /// One line that names the edge or link and the way out.
 pub fn run(args: &JoinArgs) -> Result<u8> {
     args.name.introduce(&args.command, "join");
-    let is_link = |fd: &dyn AsFd, number| {
-        let fd = fd.as_fd().try_clone_to_owned();
-        heir::may_be_link(number) && fd.is_ok_and(|fd| PipeEnd::new(fd, "").is_ok())
+    let pipe = |fd: &dyn AsFd, number| {
+        let fd = fd.as_fd().try_clone_to_owned().ok().filter(|_| heir::may_be_link(number))?;
+        PipeEnd::new(fd, "").ok()
     };
-    let plan = plan(args, is_link(&std::io::stdin(), 0), is_link(&std::io::stdout(), 1))?;
+    let (stdin, stdout) = (pipe(&std::io::stdin(), 0), pipe(&std::io::stdout(), 1));
+    let only_link = || place::only_link(stdin.as_ref()?, stdout.as_ref()?);
+    let plan = plan(args, stdin.is_some(), stdout.is_some(), only_link)?;
+    drop((stdin, stdout));
+    if let Plan::Links { right: Some(_), .. } = plan {
+        voice::leave_link();
+    }
     let machine = if plan.cards().is_empty() { None } else { Some(Machine::new(&args.command)?) };
     let dir = RuntimeDir::for_user()?;
     let descendants = Descendants::adopt()?;
@@ -181,7 +190,13 @@ pub fn start(words: &[String]) -> Result<Started> {
     started.map_err(|error| not_started(name.as_ref(), error.raw_os_error().unwrap_or(0)).into())
 }
 
-fn plan(args: &JoinArgs, stdin_is_link: bool, stdout_is_link: bool) -> Result<Plan> {
+/// `only_link`: which of standard input and output is one, where both are pipes.
+fn plan(
+    args: &JoinArgs,
+    stdin_is_link: bool,
+    stdout_is_link: bool,
+    only_link: impl FnOnce() -> Option<Side>,
+) -> Result<Plan> {
     let specs = || args.edges.iter().chain(&args.left).chain(&args.right);
     let of_command = specs().filter(|spec| spec.place == Place::Command).count();
     let cards = specs().filter(|spec| is_card(spec)).count();
@@ -206,19 +221,23 @@ fn plan(args: &JoinArgs, stdin_is_link: bool, stdout_is_link: bool) -> Result<Pl
     let (stdin_is_link, stdout_is_link) = (stdin_is_link && !on_stdio, stdout_is_link && !on_stdio);
     match (&args.edges[..], &args.left, &args.right) {
         ([one, other], _, _) => Ok(Plan::Between(one.clone(), other.clone())),
-        ([only], _, _) => match (stdin_is_link, stdout_is_link) {
-            (true, false) => Ok(Plan::Links { left: Some(only.clone()), right: None }),
-            (false, true) => Ok(Plan::Links { left: None, right: Some(only.clone()) }),
-            (true, true) => bail!(
-                "{only} could be joined to standard input or to standard output: say --left {only} or --right {only}"
-            ),
-            (false, false) if on_stdio => bail!(
-                "{only} takes standard input and output: name a second edge that it is joined to"
-            ),
-            (false, false) => bail!(
-                "neither standard input nor standard output is a link: put `|` and a function before or behind this, or name a second edge"
-            ),
-        },
+        ([only], _, _) => {
+            let side = match (stdin_is_link, stdout_is_link) {
+                (true, false) => Side::Left,
+                (false, true) => Side::Right,
+                (true, true) => only_link().ok_or_else(|| anyhow!(
+                    "{only} could be joined to standard input or to standard output: say --left {only} or --right {only}"
+                ))?,
+                (false, false) if on_stdio => bail!(
+                    "{only} takes standard input and output: name a second edge that it is joined to"
+                ),
+                (false, false) => bail!(
+                    "neither standard input nor standard output is a link: put `|` and a function before or behind this, or name a second edge"
+                ),
+            };
+            let here = |which| (side == which).then(|| only.clone());
+            Ok(Plan::Links { left: here(Side::Left), right: here(Side::Right) })
+        }
         ([], Some(left), Some(right)) if !(stdin_is_link && stdout_is_link) => {
             Ok(Plan::Between(left.clone(), right.clone()))
         }
@@ -241,7 +260,7 @@ mod tests {
 
     fn planned(line: &str, stdin: bool, stdout: bool) -> Result<Plan> {
         let words = ["join"].into_iter().chain(line.split_whitespace());
-        plan(&Line::try_parse_from(words)?.args, stdin, stdout)
+        plan(&Line::try_parse_from(words)?.args, stdin, stdout, || None)
     }
 
     #[test]

@@ -15,7 +15,14 @@ use crate::succession::heir;
 /// and what the command line, the program's name first, says of standard output:
 /// mistakes in it are to be told, too.
 pub fn choose(words: &[OsString]) {
-    if !sends_frames(words) || !heir::may_be_link(1) || !is_shared() {
+    if sends_frames(words) {
+        leave_link();
+    }
+}
+
+/// The same, once it is known that standard output is a link.
+pub fn leave_link() {
+    if !heir::may_be_link(1) || !is_shared() {
         return;
     }
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -43,7 +50,9 @@ fn sends_frames(words: &[OsString]) -> bool {
     let mut options = rest.iter().take_while(|word| *word != "--");
     match &**command {
         "balance" | "check" | "completions" | "demo" | "exec" | "help" | "insert" | "ls"
-        | "man" | "metrics" | "perf" | "remove" | "swap" => false,
+        | "man" | "metrics" | "perf" | "remove" | "swap" | "uplink" => false,
+        // What else it is joined to, its place in the chain tells.
+        "join" => options.any(|word| word.starts_with("--right") || word.ends_with(":stdio")),
         "wire" if options.clone().any(|word| word.starts_with("--set")) => false,
         "run" if options.clone().any(|word| word == "--print-file") => false,
         "run" => options.any(|word| {
@@ -51,6 +60,7 @@ fn sends_frames(words: &[OsString]) -> bool {
             let elsewhere = word.starts_with("--file") || word.starts_with("--lkl-config");
             elsewhere
                 || word.starts_with("--right")
+                || word.ends_with(":stdio")
                 || word.contains("/dev/stdout")
                 || word.contains("/fd/1")
         }),
@@ -75,6 +85,11 @@ mod tests {
             ("stdpkt run --left 10.0.0.1/24 --rihgt x", false),
             ("stdpkt run --left 10.0.0.1/24 -- sh -c --right", false),
             ("stdpkt run --link x,at=/dev/stdin:/dev/stdout,ip=10.0.0.1/24", true),
+            ("stdpkt run --left 10.0.0.2/24,at=frames:stdio", true),
+            ("stdpkt join frames:stdio qemu:unix:s", true),
+            ("stdpkt join --right frames -- cat", true),
+            ("stdpkt join frames -- cat --right", false),
+            ("stdpkt uplink", false),
             ("stdpkt run --file nat", true),
             ("stdpkt run --file nat --print-file", false),
             ("stdpkt run --lkl-config env -- true", true),

@@ -46,6 +46,7 @@ struct shmring_header {
     uint64_t capacity, pipe_dev, pipe_ino;
     _Alignas(128) _Atomic uint64_t tail; /* bytes ever published */
     _Atomic uint32_t producer_closed;
+    _Atomic uint32_t row; /* 0: nothing is told of the producer's place in a row */
     _Alignas(128) _Atomic uint64_t head; /* bytes ever released */
     _Atomic uint32_t consumer_closed;
     _Alignas(128) _Atomic uint32_t consumer_waiting;

@@ -136,6 +136,13 @@ impl Tx {
         rustix::fs::fstat(producer.memory()).ok().map(|stat| stat.st_ino)
     }
 
+    /// See [`Producer::tell_row`]; a byte stream tells nothing.
+    pub fn tell_row(&mut self, row: u32) {
+        if let Tx::Ring(producer) = self {
+            producer.tell_row(row);
+        }
+    }
+
     /// Counts a frame that could not be sent.
     pub fn count_drop(&mut self) {
         match self {
@@ -294,6 +301,12 @@ impl Rx {
     pub fn ring(&self) -> Option<u64> {
         let Rx::Ring(consumer) = self else { return None };
         rustix::fs::fstat(consumer.memory()).ok().map(|stat| stat.st_ino)
+    }
+
+    /// See [`Consumer::row`]; nothing comes by a byte stream.
+    pub fn row(&self) -> Option<u32> {
+        let Rx::Ring(consumer) = self else { return None };
+        Some(consumer.row())
     }
 
     /// Counts a frame that was released without being delivered.

@@ -15,6 +15,7 @@
 //! | 32 | 8 | `pipe_ino`: `st_ino` of that pipe | as above |
 //! | 128 | 8 | `tail`: bytes ever published | producer |
 //! | 136 | 4 | `producer_closed`: 1 after the last frame | producer |
+//! | 140 | 4 | `row`: what the producer tells of its place in a row ([`Producer::tell_row`](crate::Producer::tell_row)), 0 at first | producer |
 //! | 256 | 8 | `head`: bytes ever released | consumer |
 //! | 264 | 4 | `consumer_closed`: 1 when nobody reads any more | consumer |
 //! | 384 | 4 | `consumer_waiting`: 1 while the consumer sleeps | set by the consumer, cleared by either |
@@ -153,8 +154,10 @@ pub(crate) struct Header {
     /// Range: any; grows by whole records. Writer: producer.
     pub tail: AtomicU64,
     pub producer_closed: AtomicU32,
+    /// Range: any.
+    pub row: AtomicU32,
     #[cfg(not(loom))]
-    pad1: [AtomicU8; 116],
+    pad1: [AtomicU8; 112],
     /// Range: `tail - capacity ..= tail`. Writer: consumer.
     pub head: AtomicU64,
     pub consumer_closed: AtomicU32,
@@ -200,6 +203,7 @@ impl Header {
             pipe_ino: AtomicU64::new(0),
             tail: AtomicU64::new(0),
             producer_closed: AtomicU32::new(0),
+            row: AtomicU32::new(0),
             head: AtomicU64::new(0),
             consumer_closed: AtomicU32::new(0),
             consumer_waiting: AtomicU32::new(0),
@@ -221,6 +225,7 @@ const _: () = {
     assert!(offset_of!(Header, pipe_ino) == 32);
     assert!(offset_of!(Header, tail) == 128);
     assert!(offset_of!(Header, producer_closed) == 136);
+    assert!(offset_of!(Header, row) == 140);
     assert!(offset_of!(Header, head) == 256);
     assert!(offset_of!(Header, consumer_closed) == 264);
     assert!(offset_of!(Header, consumer_waiting) == 384);

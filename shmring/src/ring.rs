@@ -218,6 +218,17 @@ impl Producer {
         self.counters
     }
 
+    /// Tells the consumer how many stand in a row on this side of the ring, or what else
+    /// both understand. It is told again only where it is something else: the consumer
+    /// need not fetch the line.
+    pub fn tell_row(&mut self, row: u32) {
+        let told = &self.region.header().row;
+        // Relaxed, both: a hint, in no order with frames.
+        if told.load(Ordering::Relaxed) != row {
+            told.store(row, Ordering::Relaxed);
+        }
+    }
+
     /// Prepares to sleep until there is room: `true` when the caller may go to
     /// sleep on [`AsFd`], `false` when there is something to do at once (room,
     /// or the end of the link).
@@ -457,6 +468,11 @@ impl Consumer {
     /// What this side counted.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What the producer told by [`Producer::tell_row`], whatever it may be; 0 at first.
+    pub fn row(&self) -> u32 {
+        self.region.header().row.load(Ordering::Relaxed) // a hint, in no order with frames
     }
 
     /// Prepares to sleep until there is a frame: `true` when the caller may go

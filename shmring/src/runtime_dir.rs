@@ -1,6 +1,6 @@
 //! A directory for gates that are paths.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl RuntimeDir {
             let made = entry.metadata().and_then(|meta| meta.modified());
             let age = made.ok().and_then(|made| made.elapsed().ok());
             let is_made = path.extension().is_none() || age.is_some_and(|age| age > MAKING);
-            if is_made && is_dead(&path) {
+            if is_gate(&path) && is_made && is_dead(&path) {
                 let _ = rustix::fs::unlink(&path);
             }
         }
@@ -127,8 +127,20 @@ impl RuntimeDir {
     }
 }
 
+/// Whether that is what gates are called: the directory may have other things in it.
+fn is_gate(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let nonce = name.strip_suffix(".new").unwrap_or(name);
+    u64::from_str_radix(nonce, 16).is_ok_and(|number| format!("{number:x}") == nonce)
+}
+
 /// Whether nobody is behind a gate that is there.
 fn is_dead(path: &Path) -> bool {
+    // Whoever connects to a plain file is told the same.
+    let is_socket = |meta: std::fs::Metadata| meta.file_type().is_socket();
+    if !std::fs::symlink_metadata(path).is_ok_and(is_socket) {
+        return false;
+    }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
     let (Ok(socket), Ok(name)) = (socket, SocketAddrUnix::new(path)) else { return false };
@@ -188,5 +200,32 @@ mod tests {
         let file = scratch.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(RuntimeDir::at(&file).unwrap_err().to_string().contains("not a directory"));
+    }
+
+    #[test]
+    fn nothing_but_dead_gates_is_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = RuntimeDir::at(&scratch.path().join("run")).unwrap();
+        let at = |name: &str| dir.path().unwrap().join(name);
+        // What else a user may have in a directory that is named to us.
+        for file in ["letter", "cafe", "cafe.new"] {
+            std::fs::write(at(file), "dear").unwrap();
+            let old = std::time::SystemTime::now() - 2 * MAKING;
+            std::fs::File::options().write(true).open(at(file)).unwrap().set_modified(old).unwrap();
+        }
+        for socket in ["beef", "server"] {
+            drop(std::os::unix::net::UnixDatagram::bind(at(socket)).unwrap());
+        }
+        let alive = std::os::unix::net::UnixDatagram::bind(at("f00d")).unwrap();
+        std::os::unix::fs::symlink(at("letter"), at("ace")).unwrap();
+        dir.sweep();
+        dir.bury(0xcafe);
+        let mut left: Vec<_> = std::fs::read_dir(dir.path().unwrap())
+            .unwrap()
+            .map(|it| it.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["ace", "cafe", "cafe.new", "f00d", "letter", "server"]);
+        drop(alive);
     }
 }

@@ -196,45 +196,6 @@ impl<'a> BytesMut<'a> {
         n
     }
 
-    /// One `readv(2)`: into `head`, then `len` bytes to `offset`, straight into the ring, and what comes
-    /// after them into `tail`; from a socket without waiting.
-    ///
-    /// # Errors
-    /// Those of `readv(2)` and `recvmsg(2)`.
-    pub fn read_between(
-        &mut self,
-        head: &mut [u8],
-        (offset, len): (usize, usize),
-        tail: &mut [u8],
-        fd: impl AsFd,
-    ) -> io::Result<usize> {
-        let offset = offset.min(self.len);
-        let part = |ptr: *mut u8, len| libc::iovec { iov_base: ptr.cast(), iov_len: len };
-        let mut parts = [
-            part(head.as_mut_ptr(), head.len()),
-            part(self.ptr.wrapping_add(offset), len.min(self.len - offset)),
-            part(tail.as_mut_ptr(), tail.len()),
-        ];
-        // SAFETY: msghdr is a C struct for which all zeroes is a valid value.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = parts.as_mut_ptr();
-        message.msg_iovlen = parts.len() as _; // its type is each C library's own
-        let fd = fd.as_fd().as_raw_fd();
-        // SAFETY: the kernel writes to `head`, `tail` and mapped bytes of the room, of which no
-        // Rust reference is made.
-        let mut n = unsafe { libc::recvmsg(fd, &mut message, libc::MSG_DONTWAIT) };
-        if n < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOTSOCK) {
-            // SAFETY: as above.
-            n = unsafe { libc::readv(fd, parts.as_ptr(), parts.len() as libc::c_int) };
-        }
-        usize::try_from(n).map_err(|_| io::Error::last_os_error())
-    }
-
-    /// What lies there now: content as any neighbour's.
-    pub fn as_bytes(&self) -> Bytes<'_> {
-        Bytes { ptr: self.ptr, len: self.len, _ring: PhantomData }
-    }
-
     /// One `read(2)`, straight into the ring.
     ///
     /// # Errors

@@ -8,10 +8,6 @@ use crossbeam_utils::Backoff;
 /// up to 50 µs, and there is one on each side of an answer that both sides slept for.
 const LIMIT: Duration = Duration::from_micros(100);
 
-/// A sleep so short that a spin may be worth a try: part of it was the wake-ups
-/// themselves.
-const SHORT: Duration = Duration::from_micros(200);
-
 /// So many spins in vain in a row, each before a short sleep, show that what we
 /// wait for does not come sooner for our looking.
 const IN_VAIN: u32 = 8;
@@ -46,6 +42,8 @@ const HOLDOFF: u32 = 256;
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Spin {
+    /// Longest spin.
+    limit: Duration,
     budget: Duration,
     since: Option<Instant>,
     in_vain: u32,
@@ -61,9 +59,16 @@ impl Default for Spin {
 impl Spin {
     /// A spin that has not learnt anything yet.
     pub fn new() -> Self {
+        Spin::with_limit(LIMIT)
+    }
+
+    /// The same, with another longest spin than 100 µs: longer for one whose neighbour
+    /// has far to ask before it answers, none at all for one that would be in others' way.
+    pub fn with_limit(limit: Duration) -> Self {
         let pays = !single_core() && !cfg!(loom);
         Spin {
-            budget: if pays { LIMIT } else { Duration::ZERO },
+            limit,
+            budget: if pays { limit } else { Duration::ZERO },
             since: None,
             in_vain: 0,
             holdoff: 0,
@@ -91,23 +96,29 @@ impl Spin {
         let slept = start.elapsed();
         if single_core() || cfg!(loom) {
             self.budget = Duration::ZERO;
-        } else if slept > SHORT {
+        } else if slept > self.short() {
             self.budget = if self.budget < Duration::from_micros(1) {
                 Duration::ZERO
             } else {
                 self.budget / 2
             };
-        } else if self.budget == LIMIT {
+        } else if self.budget == self.limit {
             self.in_vain += 1;
             if self.in_vain == IN_VAIN {
-                *self = Spin { budget: Duration::ZERO, since: None, in_vain: 0, holdoff: HOLDOFF };
+                *self = Spin { budget: Duration::ZERO, in_vain: 0, holdoff: HOLDOFF, ..*self };
             }
         } else if self.holdoff > 0 {
             self.holdoff -= 1;
         } else {
-            self.budget = LIMIT;
+            self.budget = self.limit;
         }
         result
+    }
+
+    /// A sleep so short that a spin may be worth a try: part of it was the wake-ups
+    /// themselves.
+    fn short(&self) -> Duration {
+        2 * self.limit
     }
 
     /// Looks for as long as it is likely to pay; `true` when `ready` came true.
@@ -154,10 +165,10 @@ mod tests {
     #[test]
     fn who_sleeps_long_stops_looking() {
         let mut spin = Spin::new();
-        let long = || std::thread::sleep(2 * SHORT);
+        let long = 2 * spin.short();
         // Within as many sleeps as halve the budget away.
         for _ in 0..10 {
-            spin.sleep(long);
+            spin.sleep(|| std::thread::sleep(long));
         }
         assert!(!spin.again());
     }

@@ -49,6 +49,7 @@ mod refused_by_host;
 mod restart;
 mod restarts;
 mod revive;
+mod rows;
 mod said;
 mod sizes;
 mod stories;

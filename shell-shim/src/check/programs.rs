@@ -5,8 +5,8 @@ use crate::host::find_program;
 
 /// Some that do the same, what for, and Debian's package of the first.
 const PROGRAMS: [(&[&str], &str, &str); 11] = [
-    (&["ping"], "to see a chain work", "iputils-ping"),
-    (&["ip"], "to look at a function from inside", "iproute2"),
+    (&["ping"], "a first look at a chain", "iputils-ping"),
+    (&["ip"], "a look at a function from inside", "iproute2"),
     (&["iptables", "nft"], "NAT and firewalls (--setup)", "iptables"),
     (&["passt", "slirp4netns"], "stdpkt uplink", "passt"),
     (&["tcpdump"], "captures", "tcpdump"),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, Parser};
+use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::Cli;
 
@@ -31,6 +31,11 @@ pub fn one_line(error: &clap::Error, words: impl IntoIterator<Item = OsString>) 
         && let Some(meant) = meant(&command, word, &told)
     {
         line += &format!(": {meant}");
+    }
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && word == "version"
+    {
+        line += ": did you mean stdpkt --version?";
     }
     format!("{line} (see {} --help)", command.get_bin_name().unwrap_or("stdpkt"))
 }
@@ -85,9 +90,13 @@ fn of_negative_value(error: &clap::Error, words: &[OsString]) -> Option<clap::Er
     Cli::try_parse_from(joined).err().filter(of_value)
 }
 
-/// The first subcommand that has an option.
-fn with_option(command: &Command, long: &str) -> Option<String> {
-    let has = |sub: &&Command| sub.get_arguments().any(|arg| arg.get_long() == Some(long));
+/// The first subcommand that has an option, `word` without its hyphens.
+fn with_option(command: &Command, word: &str) -> Option<String> {
+    let is_it = |arg: &Arg| match word.chars().collect::<Vec<_>>()[..] {
+        [letter] => arg.get_short() == Some(letter),
+        _ => arg.get_long() == Some(word),
+    };
+    let has = |sub: &&Command| sub.get_arguments().any(is_it);
     command.get_subcommands().find(has).and_then(|sub| sub.get_bin_name()).map(str::to_owned)
 }
 

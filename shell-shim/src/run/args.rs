@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use shmring::Offer;
 
@@ -162,7 +163,7 @@ pub struct RunArgs {
 
     /// Take it from an LKL configuration: a file (JSON, or lines NAME=value), or env, the
     /// variables LKL_HIJACK_* and the file that LKL_CONFIG names
-    #[arg(long, value_name = "FILE|env")]
+    #[arg(long, value_name = "FILE|env", value_parser = NonEmptyStringValueParser::new())]
     pub lkl_config: Option<String>,
 
     /// Write the function file of this command line to standard output, and run nothing

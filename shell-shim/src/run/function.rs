@@ -243,6 +243,10 @@ impl Driver for Function {
         self.strike()
     }
 
+    fn may_sit(&self) -> bool {
+        true // the keeper starts what there is to start
+    }
+
     fn over(&mut self) -> Option<u8> {
         self.over
     }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use edges::spec::{EdgeSpec, Place};
+use edges::tap::check_name;
 use ipnet::IpNet;
 
 /// `--left` and `--right`: an address, and what is there in the place of a neighbour.
@@ -28,7 +29,7 @@ impl EndSpec {
             None => (text, None),
         };
         let (ip, dev) = match ip.split_once(",dev=") {
-            Some((ip, dev)) => (ip, Some(dev.to_owned())),
+            Some((ip, dev)) => (ip, Some(interface(dev)?)),
             None => (ip, None),
         };
         if let Some((_, part)) = ip.split_once(',') {
@@ -93,7 +94,7 @@ impl LinkSpec {
     pub fn parse(text: &str) -> Result<LinkSpec, String> {
         const FORM: &str = "write it like dmz,at=/tmp/fifo,ip=10.0.0.1/24";
         let mut parts = text.split(',');
-        let name = parts.next().unwrap_or_default().to_owned();
+        let name = parts.next().unwrap_or_default();
         if name.is_empty() || name.contains('=') {
             return Err(format!("a link begins with its name, {FORM}"));
         }
@@ -110,8 +111,13 @@ impl LinkSpec {
             }
         }
         let at = at.ok_or_else(|| format!("at=PATH is missing, {FORM}"))?;
-        Ok(LinkSpec { name, at, ip })
+        Ok(LinkSpec { name: interface(name)?, at, ip })
     }
+}
+
+/// What an interface can be called.
+fn interface(name: &str) -> Result<String, String> {
+    check_name(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
 }
 
 fn parse_at(text: &str) -> Result<At, String> {
@@ -167,6 +173,8 @@ mod tests {
             ("dmz,at=a,at=b", "twice"),
             ("dmz,at=a,ip=1.2.3.4", "ip=1.2.3.4 is no address"),
             ("dmz,at=a,mtu=9", "`mtu=9`"),
+            ("sixteen-letters-,at=a", "1 to 15 bytes"),
+            ("a/b,at=a", "`a/b`: use letters"),
         ] {
             let error = LinkSpec::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -32,7 +32,7 @@ fn fields_are_where_they_are_here() {
     }
     let fields = fields! {
         "shmring_header" Header: magic version max_frame capacity pipe_dev pipe_ino tail
-            producer_closed head consumer_closed consumer_waiting producer_waiting producer
+            producer_closed row head consumer_closed consumer_waiting producer_waiting producer
             consumer taken;
         "shmring_side" SideBlock: frames bytes drops stalls wakeups pid label_len label;
     };

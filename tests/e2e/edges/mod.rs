@@ -2,6 +2,7 @@
 
 mod documents;
 mod each;
+mod ends;
 mod existing;
 mod losses;
 mod mistakes;

@@ -29,7 +29,7 @@ pub(crate) use {need, need_functions};
 
 /// Whether all of `needs` is there: programs by name, devices by path,
 /// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
-/// users, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin
+/// users, `two processors` for at least as many, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin
 /// and so on, `dpdk vhost` for that driver.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
@@ -49,6 +49,9 @@ pub fn have(needs: &[&str]) -> bool {
 
 fn is_there(what: &str) -> bool {
     match what {
+        "two processors" => {
+            rustix::thread::sched_getaffinity(None).is_ok_and(|ours| ours.count() > 1)
+        }
         "root" => rustix::process::geteuid().is_root(),
         "namespaces" => namespaces(),
         "user namespaces" => user_namespaces(),

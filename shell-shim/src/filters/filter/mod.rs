@@ -2,7 +2,7 @@
 
 mod libpcap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::{Part, Work, left, right};
@@ -50,6 +50,9 @@ pub enum Direction {
 /// One line: the expression does not compile, libpcap is missing, or a link failed.
 pub fn run(args: &FilterArgs) -> Result<u8> {
     args.name.introduce(&[], "filter");
+    if let Some(option) = args.expression.iter().find(|word| word.starts_with("--")) {
+        bail!("{}: options come before the expression", option.escape_debug());
+    }
     let program = Program::compile(&args.expression.join(" "))?;
     let plans = vec![left()?, right()?];
     let mut filter =

@@ -1,17 +1,16 @@
 //! Function files: TOML, the keys of which are the flags of `stdpkt run`.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::parameters::{self, Wrong};
-use super::{COMMAND, LONGEST, Setting, is_switch, shown};
+use super::text::{self, line_and_column};
+use super::{COMMAND, Setting, is_switch};
 
 /// Flags that a file does not have: it is one, and does not write itself.
 const FLAGS_ONLY: [&str; 3] = ["file", "print-file", "help"];
@@ -23,22 +22,8 @@ const SIMILAR: f64 = 0.6;
 /// # Errors
 /// One line: file, line, column, what is wrong there, and the way out.
 pub fn read(path: &Path) -> Result<Vec<Setting>> {
-    let name = shown(path);
-    let file = File::open(path).with_context(|| format!("--file {name}"))?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).with_context(|| format!("--file {name}"))?;
-    ensure!(bytes.len() as u64 <= LONGEST, "--file {name}: longer than a function file can be");
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&error.as_bytes()[..good]);
-            bail!("{name}:{}: this is not UTF-8", line_and_column(&before, good));
-        }
-    };
-    // A mark of the byte order, which editors put there, is none of the file's words.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    parse(&name, text, |variable| {
+    let text = text::read("file", path)?;
+    parse(&text::shown(path), &text, |variable| {
         std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
     })
 }
@@ -83,10 +68,16 @@ fn in_words(text: &str, at: usize, message: &str) -> String {
     if begins_as_none && !message.contains("boolean") {
         return format!("{message}: put text in quotes, as \"{}\"", value.trim_matches('"'));
     }
+    if text.trim_start().starts_with('{') {
+        return format!("{message}: a function file is TOML, lines like left = \"10.0.0.1/24\"");
+    }
     let first =
         value.trim_start_matches(['[', ' ']).split([',', ' ', ']']).next().unwrap_or_default();
     if first.starts_with(|c: char| c.is_ascii_digit()) && first.contains(['.', ':', '/']) {
         return format!("{message}: put addresses in quotes, as \"{first}\"");
+    }
+    if first.starts_with(|c: char| c.is_ascii_digit()) && message.contains("must be quoted") {
+        return format!("{message}: put text in quotes, as \"{first}\"");
     }
     if value.starts_with(['“', '”', '„', '‘', '’', '«']) {
         return format!("{message}: quotes are `\"`, as a keyboard has them");
@@ -223,12 +214,4 @@ impl<G: Fn(&str) -> Option<String>> Source<'_, G> {
             )),
         }
     }
-}
-
-/// `LINE:COLUMN` of a byte, counted from 1, columns in characters.
-fn line_and_column(text: &str, at: usize) -> String {
-    let before = &text[..text.floor_char_boundary(at)];
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-    format!("{line}:{column}")
 }

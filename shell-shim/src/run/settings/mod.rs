@@ -7,12 +7,12 @@
 mod function_file;
 mod lkl;
 mod parameters;
+mod text;
 pub mod write;
 
 use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
 
 use anyhow::{Result, anyhow, ensure};
 use clap::parser::ValueSource;
@@ -20,9 +20,6 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 
 use super::args::RunArgs;
 use crate::cli::mistake;
-
-/// No configuration is longer than this, in bytes; what is may never end.
-const LONGEST: u64 = 1 << 20;
 
 /// A flag, the name of which is without `--`, or a word of CMD, which has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +45,6 @@ fn is_switch(arg: &Arg) -> bool {
         || arg.get_value_parser().type_id() == TypeId::of::<bool>()
 }
 
-/// What a file is called in messages: one line, whatever its name.
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
-}
-
 /// Puts in the place of `--file` and `--lkl-config` what stands there, unless the
 /// command line says it itself. `words` begins with the program's name.
 ///
@@ -68,27 +60,29 @@ pub fn expand(words: Vec<OsString>) -> Result<Vec<OsString>> {
     if let Some(path) = matches.get_one::<std::path::PathBuf>("file") {
         settings = function_file::read(path)?;
     }
+    settings.iter().try_for_each(check)?;
     let is_lkl = |setting: &&Setting| setting.flag == "lkl-config";
     let named = settings.iter().find(is_lkl).and_then(|setting| setting.value.clone());
     if let Some(from) = matches.get_one::<String>("lkl_config").cloned().or(named) {
         let known: BTreeSet<_> = settings.iter().map(|setting| setting.flag.clone()).collect();
-        let more = lkl::read(&from)?.into_iter();
-        settings.extend(more.filter(|setting| !known.contains(&setting.flag)));
+        let mut more = lkl::read(&from)?;
+        more.retain(|setting| !known.contains(&setting.flag));
+        more.iter().try_for_each(check)?;
+        settings.extend(more);
     }
     if settings.is_empty() {
         return Ok(words);
     }
-    settings.iter().try_for_each(check)?;
     Ok(merge(words, &matches, settings))
 }
 
 /// Whether a flag takes its value, told with the place where that stands.
 fn check(setting: &Setting) -> Result<()> {
     let Setting { flag, value: Some(value), place } = setting else { return Ok(()) };
+    ensure!(!value.contains('\0'), "{place}: {flag}: a byte 0 in it");
     if flag == COMMAND {
         return Ok(());
     }
-    ensure!(!value.contains('\0'), "{place}: {flag}: a byte 0 in it");
     let tried = command().try_get_matches_from(["run".to_owned(), format!("--{flag}={value}")]);
     tried.map(drop).map_err(|error| anyhow!("{place}: {}", mistake::plain(&error)))
 }

@@ -84,6 +84,7 @@ fn a_written_file_says_what_the_command_line_said() {
 c' --sysctl a=1 --mtu 9000 --linger 0.5 --ring 2m"#,
         "run --name true --netns 12 --left 10.0.0.1/24 --keep --bridge=false -v -- ping -c 3 '$x' '${y}' '' --",
         "run --stack lkl --lkl /x --channel fifo --right 10.0.0.1/24 -- 007 7",
+        "run --on-demand --idle 30s --restart --left none,dev=tap0,at=frames:stdio --dns 1.1.1.1 --dns ::1",
     ] {
         let words: Vec<OsString> =
             shlex::split(&format!("stdpkt {line}")).unwrap().into_iter().map(Into::into).collect();
@@ -120,7 +121,7 @@ fn what_is_no_function_file_is_told_in_one_line() {
     for (path, words) in [
         ("/nonexistent", "--file /nonexistent: No such file"),
         ("/", "--file /: Is a directory"),
-        ("/dev/zero", "longer than a function file can be"),
+        ("/dev/zero", "longer than such a file can be"),
     ] {
         let error = expand(["stdpkt", "run", "--file", path].map(OsString::from).to_vec());
         let error = format!("{:#}", error.unwrap_err());
@@ -133,7 +134,7 @@ fn lines_and_columns_are_those_of_an_editor() {
     for (text, place) in [
         ("\u{feff}lefft = 1", ":1:1: "),
         ("left = \"10.0.0.1/24\"\r\nforward = tru", ":2:11: "),
-        ("# ä\nlinks = [\"ä,at=x\", 3]", ":2:20: "),
+        ("# ä\nlinks = [\"x,at=ä\", 3]", ":2:20: "),
     ] {
         let error = format!("{:#}", expanded("stdpkt run --file FILE", text).unwrap_err());
         assert!(error.contains(place), "{text}: {error}");

@@ -6,13 +6,11 @@ mod interfaces;
 mod json;
 mod variables;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{LONGEST, Setting, shown};
+use super::{Setting, text};
 use interfaces::Interfaces;
 
 /// The bit of LKL's `debug` by which a function stays when CMD has ended.
@@ -71,15 +69,7 @@ pub fn read(from: &str) -> Result<Vec<Setting>> {
 }
 
 fn read_file(path: &Path, config: &mut Config) -> Result<()> {
-    let name = shown(path);
-    let file = File::open(path).with_context(|| format!("--lkl-config {name}"))?;
-    let mut text = String::new();
-    let read = file.take(LONGEST + 1).read_to_string(&mut text);
-    read.with_context(|| format!("--lkl-config {name}"))?;
-    ensure!(
-        text.len() as u64 <= LONGEST,
-        "--lkl-config {name}: longer than a configuration can be"
-    );
+    let (name, text) = (text::shown(path), text::read("lkl-config", path)?);
     match text.trim_start().starts_with('{') {
         true => json::read(&name, &text, config),
         false => variables::of_text(&name, &text, config),

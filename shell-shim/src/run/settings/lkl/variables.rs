@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use shlex::Shlex;
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Config, Value, read_file};
 
@@ -77,21 +76,27 @@ pub fn of_environment(config: &mut Config) -> Result<bool> {
 /// # Errors
 /// One line: file, line, and what is wrong there.
 pub fn of_text(file: &str, text: &str, config: &mut Config) -> Result<()> {
-    let mut words = Shlex::new(text);
-    while let Some(word) = words.next() {
-        let place = format!("{file}:{}", words.line_no);
-        // A backslash at the end of a line is a word of nothing.
-        if word.is_empty() || word == "export" {
-            continue;
+    // What belongs together: a line, or several where a quote or a word goes on.
+    let (mut open, mut begins) = (String::new(), 1);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if open.is_empty() {
+            begins = number;
         }
-        let Some((name, value)) = word.split_once('=') else {
-            bail!("{place}: `{}` is neither NAME=value nor JSON", word.escape_debug());
-        };
-        take(config, name, value, &place)?;
+        open += line;
+        let before = open.trim_end_matches('\n').strip_suffix('\\').unwrap_or_default();
+        let goes_on = before.ends_with(|c: char| !c.is_whitespace() && c != '\\');
+        let Some(words) = shlex::split(&open).filter(|_| !goes_on) else { continue };
+        open.clear();
+        // A backslash at the end of a line is a word of nothing.
+        for word in words.iter().filter(|word| !word.is_empty() && *word != "export") {
+            let place = format!("{file}:{begins}");
+            let Some((name, value)) = word.split_once('=') else {
+                bail!("{place}: `{}` is neither NAME=value nor JSON", word.escape_debug());
+            };
+            take(config, name, value, &place)?;
+        }
     }
-    if words.had_error {
-        bail!("{file}: a quote or a backslash without its end");
-    }
+    ensure!(open.is_empty(), "{file}:{begins}: a quote or a backslash without its end");
     Ok(())
 }
 
