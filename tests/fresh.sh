@@ -41,6 +41,7 @@ inside() {
         cd "$root"
         mkdir -p old
         mount -t proc proc proc
+        mount -t sysfs sysfs sys # without one there, no function can have its own
         mount -t tmpfs tmpfs tmp
         pivot_root . old
         cd /

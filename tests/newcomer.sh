@@ -1,7 +1,7 @@
 #!/bin/bash
 # The first minute: the README's two commands in a bare Debian 12 with a Rust toolchain, as an
 # ordinary user, first without ping and iptables and then with them, and in a chroot.
-# The toolchain and the crates are this machine's, and nothing is downloaded but Debian.
+# The toolchain and the crates are this machine's; the user downloads nothing.
 # usage: tests/newcomer.sh [demo]   (as root; needs debootstrap and a mirror; takes a while;
 # `demo` leaves out the second command, the tests)
 set -euo pipefail
@@ -13,7 +13,8 @@ fresh "$root" gcc,libc6-dev,git,procps,python3
 home=$root/home/user
 chroot "$root" useradd -m user
 git clone -q . "$home/stdpkt"
-# Crates as they were packed; the user unpacks them.
+# Crates as they were packed, those of the tests, too; the user unpacks them.
+cargo fetch -q --locked
 mkdir -p "$home/.cargo/registry"
 cp -a "${CARGO_HOME:-$HOME/.cargo}"/registry/{index,cache} "$home/.cargo/registry/"
 chroot "$root" chown -R user: /home/user

@@ -140,7 +140,7 @@ impl Command {
             Command::Conntrack(args) => conntrack::run(&args),
             Command::CheckProbe(args) => check::probe::run(&args),
             Command::Man(args) => pages::man(&args, Cli::command()).map(|()| 0),
-            Command::Completions(args) => pages::completions(&args, Cli::command()).map(|()| 0),
+            Command::Completions(args) => pages::completions(&args, &Cli::command()).map(|()| 0),
             Command::Swap(args) => swap::run(&args),
             Command::Insert(args) => insert::run(&args),
             Command::Remove(args) => remove::run(&args),

@@ -71,7 +71,10 @@ pub fn man(args: &ManArgs, mut command: Command) -> Result<()> {
 ///
 /// # Errors
 /// Those of writing.
-pub fn completions(args: &CompletionsArgs, mut command: Command) -> Result<()> {
+pub fn completions(args: &CompletionsArgs, command: &Command) -> Result<()> {
+    let shown = command.get_subcommands().filter(|it| !it.is_hide_set());
+    // Shells would be told of the hidden ones, too; without them there is only the version left.
+    let mut command = Command::new("stdpkt").version("").subcommands(shown.cloned());
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "stdpkt", &mut script);
     print(&script)

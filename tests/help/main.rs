@@ -103,11 +103,37 @@ fn shells_can_complete() {
     {
         let script = output(&["completions", shell]);
         assert!(script.contains(part) && script.contains("chains"), "{shell}");
+        assert!(!script.contains("check-probe"), "{shell}: a command that is hidden");
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("stdpkt");
         std::fs::write(&path, &script).expect("a file");
         let Ok(output) = Command::new(shell).arg("-n").arg(&path).output() else { continue };
         assert!(output.status.success(), "{shell}: {output:?}");
+    }
+}
+
+/// As a shell does when somebody presses the tabulator.
+#[test]
+fn shells_complete() {
+    const BASH: &str = "source <(stdpkt completions bash)
+        COMP_WORDS=(stdpkt run --ch) COMP_CWORD=2; _stdpkt stdpkt --ch run; echo ${COMPREPLY[*]}
+        COMP_WORDS=(stdpkt che) COMP_CWORD=1; _stdpkt stdpkt che stdpkt; echo ${COMPREPLY[*]}";
+    const FISH: &str = "stdpkt completions fish | source
+        for line in 'stdpkt run --ch' 'stdpkt che'; complete -C $line | cut -f1; end";
+    let dir = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::symlink(stdpkt(), dir.path().join("stdpkt")).expect("a link");
+    let inherited = std::env::var("PATH").expect("PATH");
+    for (shell, script) in [("bash", BASH), ("fish", FISH)] {
+        let mut command = Command::new(shell);
+        command
+            .env("PATH", format!("{}:{inherited}", dir.path().display()))
+            .env("HOME", dir.path());
+        let Ok(output) = command.arg("-c").arg(script).output() else {
+            println!("what {shell} completes: skipped, for want of it");
+            continue;
+        };
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(shown, "--channel\ncheck\n", "{shell}: {output:?}");
     }
 }
 

@@ -43,7 +43,7 @@ use args::{ChannelArg, RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
-use function::{Function, Further};
+use function::{Function, Further, audience};
 use held::{Held, Tie};
 use holder::Outcome;
 use linger::Linger;
@@ -244,7 +244,8 @@ fn begin(
     let last = (linger, Tie::new(args.idle), further);
     let command = args.command.clone();
     let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
-        .bridging(args.bridge);
+        .bridging(args.bridge)
+        .awaited(args.on_demand || std::env::var_os(audience::VARIABLE).is_some());
     Ok((function, lent))
 }
 

@@ -1,5 +1,7 @@
 //! The whole stack, as an ordinary user.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -10,7 +12,7 @@ use shell_shim::stack::network::Network;
 use shell_shim::stack::{netlink, sysctl};
 
 use super::network::{interface, source_for, tap};
-use super::{inside, run};
+use super::{Lacks, inside, run};
 
 /// As the user 65534, with a `/dev/net/tun` that all may open, as usual
 /// elsewhere, in a mount namespace of this case.
@@ -50,6 +52,9 @@ pub fn without_privileges() -> Result<()> {
         interfaces: vec![interface("left", &["10.0.0.1/24"])],
         ..Network::default()
     })?;
+    if !Path::new("/sys/class/net").exists() {
+        return Err(Lacks("a /sys, without which a function has none of its own".to_owned()).into());
+    }
     ensure!(
         run(&mut keeper, "test -e /sys/class/net/left && ! test -e /sys/class/net/eth0")? == 0,
         "the host's /sys"

@@ -16,7 +16,7 @@ fn what_cannot_be_joined_is_named() {
         ("--left vhost-user:unix:plain", 125, "unix:plain is no socket: remove it"),
         ("--left vhost-user", 125, "stdpkt join vhost-user -- qemu-system-x86_64"),
         ("--left vhost-user -- cat", 125, "cat is no QEMU"),
-        ("--left vhost-user -- ./firecracker", 125, "stdpkt join tap:NAME"),
+        ("--left vhost-user -- ./firecracker", 125, "let it be CMD of a switch"),
         (
             "--left vhost-user -- ./qemu -daemonize",
             125,

@@ -50,7 +50,10 @@ const OTHERS: [(&str, &str); 3] = [
         "crosvm",
         "start it beside: stdpkt join vhost-user:unix:PATH, and --vhost-user net,socket=PATH",
     ),
-    ("firecracker", "it has no vhost-user for networks: give it a TAP, and stdpkt join tap:NAME"),
+    (
+        "firecracker",
+        "it knows TAPs only, and one to itself: let it be CMD of a switch, stdpkt run --left none --bridge --setup 'ip tuntap add vm0 mode tap; ip link set vm0 master br0 up' -- firecracker ..., with vm0 for its host_dev_name",
+    ),
 ];
 
 impl Machine {
@@ -267,7 +270,7 @@ mod tests {
         for (line, part) in [
             ("cat", "cat is no QEMU"),
             ("cloud-hypervisor --kernel x", "vhost_user=true"),
-            ("/opt/firecracker", "stdpkt join tap:NAME"),
+            ("/opt/firecracker", "-- firecracker ..., with vm0 for"),
             ("crosvm run", "--vhost-user net"),
             ("kvm -object memory-backend-ram,id=m,size=1G", "add share=on"),
             (
