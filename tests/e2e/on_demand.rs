@@ -8,6 +8,10 @@ use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 use crate::support::{SOON, wait_until};
 
+/// Computes for a while, and only then listens; gives back what it is sent.
+pub const SLOW_SERVER: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done
+    exec socat TCP-LISTEN:7,fork SYSTEM:cat";
+
 fn network_of(pid: impl std::fmt::Display) -> std::path::PathBuf {
     fs::read_link(format!("/proc/{pid}/ns/net")).expect("a process")
 }
@@ -126,6 +130,42 @@ fn one_that_is_idle_sleeps_again_and_wakes_again_and_its_link_stays_up() {
     let changes = fs::read_to_string(scene.path("changes")).expect("changes");
     assert!(!changes.contains("NO-CARRIER"), "{changes}");
     play.end_all();
+}
+
+/// Who wakes it is not refused because CMD does not listen yet, however long that takes to be there.
+#[test]
+fn the_connection_that_wakes_it_is_taken() {
+    need_functions!("mkfifo", "socat");
+    let scene = Scene::new();
+    fs::write(scene.path("server"), SLOW_SERVER).expect("scene");
+    let out = scene.sh("mkfifo f
+         stdpkt run --on-demand --idle 0.2 --link l,at=f,ip=10.0.0.2/24 -- sh server & function=$!
+         stdpkt run --link l,at=f,ip=10.0.0.1/24 -- sh -c '
+             for i in 1 2; do echo hello $i | socat -t9 - TCP:10.0.0.2:7; echo $?; sleep 1; done'
+         kill $function; wait");
+    assert_eq!(out.out, "hello 1\n0\nhello 2\n0\n", "{out:?}");
+    scene.assert_nothing_left();
+}
+
+/// Whoever holds it gets the signal; the function is about to sleep, or does, or wakes.
+#[test]
+fn a_signal_ends_it_whenever_it_comes() {
+    need_functions!("bash", "mkfifo", "ping");
+    let scene = Scene::new();
+    let out = scene
+        .start_in(
+            &["bash"],
+            "mkfifo f
+             for i in 0 3 6 9 12; do for j in 1 4 7; do
+                 stdpkt run --on-demand --idle 0.1 --link l,at=f,ip=10.0.0.2/24 -- sleep 1000 & function=$!
+                 stdpkt run --link l,at=f,ip=10.0.0.1/24 -- ping -q -c1 -W5 10.0.0.2 > pinged
+                 sleep $(printf 0.%03d $((10 * i + 3 * j)))
+                 kill $function; wait $function; echo ended $?
+             done; done",
+        )
+        .end();
+    assert_eq!(out.out, "ended 143\n".repeat(15), "{out:?}");
+    scene.assert_nothing_left();
 }
 
 /// Frames that come while it goes to sleep wake it again.

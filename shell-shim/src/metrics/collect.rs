@@ -20,6 +20,9 @@ type Key = (&'static str, u64, String, Option<u32>, &'static str);
 
 /// What an end counts: frames, bytes, dropped, stalls, wake-ups, and what the interface dropped before the link.
 type Counts = [u64; 6];
+/// Where in them that is which an interface dropped: what comes in has passed the link.
+const QUEUE: usize = 5;
+const SENT: &str = "sent";
 /// What a function counts besides, and its name.
 type Own = (&'static str, String);
 
@@ -113,7 +116,8 @@ impl Totals {
     fn register_counters(&self, registry: &mut Registry) {
         let counters = |at: usize| {
             let family = Family::<Labels, Counter>::default();
-            for (labels, counts) in self.ends.totals() {
+            let has_it = |labels: &Labels| at != QUEUE || labels[2].1 == SENT;
+            for (labels, counts) in self.ends.totals().filter(|(labels, _)| has_it(labels)) {
                 family.get_or_create(labels).inc_by(counts[at]);
             }
             family
@@ -129,7 +133,7 @@ impl Totals {
         registry.register(
             "interface_dropped_frames",
             "Frames that a stack sent and the link was too slow for, or not there",
-            counters(5),
+            counters(QUEUE),
         );
         registry.register(
             "stalls",
@@ -151,7 +155,7 @@ fn escaped(value: &str) -> String {
 
 /// The ends of a link that count.
 fn ends(link: &Link) -> impl Iterator<Item = (Key, Labels, Counts)> {
-    let ends = [(&link.from, "sent"), (&link.to, "received")];
+    let ends = [(&link.from, SENT), (&link.to, "received")];
     ends.into_iter().filter_map(|(end, direction)| {
         let end = end.as_ref()?;
         let interface = end.interface.as_deref()?;
@@ -220,6 +224,27 @@ mod tests {
             totals.add(&report);
             assert_eq!(value(&totals, &report, sample).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn what_an_interface_dropped_is_counted_once() {
+        let mut links = [link(1, 7, 5), link(2, 7, 5)];
+        for link in &mut links {
+            link.from.as_mut().unwrap().interface_drops = Some(3);
+        }
+        // One each way, as the two of a neighbour.
+        let [out, mut back] = links;
+        back.to = back.from.take();
+        let report = report(vec![out, back], Vec::new());
+        let mut totals = Totals::default();
+        totals.add(&report);
+        let dropped = |direction| {
+            let sample = format!(
+                r#"stdpkt_interface_dropped_frames_total{{function="fw",interface="right",direction="{direction}"}}"#
+            );
+            value(&totals, &report, &sample)
+        };
+        assert_eq!((dropped(SENT).as_deref(), dropped("received")), (Some("3"), None));
     }
 
     #[test]

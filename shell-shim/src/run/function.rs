@@ -2,7 +2,7 @@
 //!
 //! [`cable::Switch`] is the loop; this is what it drives.
 
-mod audience;
+pub mod audience;
 mod further;
 mod interfaces;
 mod part;
@@ -57,6 +57,8 @@ pub struct Function {
     linger: Linger,
     /// Whether it is a switch, which its neighbours can do without.
     bridges: bool,
+    /// Whether it was started for a frame that waits.
+    awaited: bool,
     tie: Tie,
     further: Further,
     /// The exit status, once nothing is left to do.
@@ -80,7 +82,7 @@ impl Driver for Function {
 
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
-        self.tie.moved(busy);
+        self.tie.moved(busy || self.holds_back());
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {
@@ -277,6 +279,7 @@ impl Function {
             stage,
             linger,
             bridges: false,
+            awaited: false,
             tie,
             further,
             over,
@@ -344,11 +347,7 @@ impl Function {
     /// Starts CMD once frames get away on every interface: it finds a network that works.
     fn start_command(&mut self) -> Result<()> {
         self.announce();
-        let is_ready = |jack: &Jack<Device>| jack.is_ready() && jack.edge().is_ready();
-        if !self.jacks.iter().all(is_ready)
-            || self.command.is_empty()
-            || self.stage != Stage::Living
-        {
+        if !self.is_ready() || self.command.is_empty() || self.stage != Stage::Living {
             return Ok(());
         }
         let argv = std::mem::take(&mut self.command).into_iter().map(Into::into).collect();

@@ -132,6 +132,8 @@ impl Holder<'_> {
         self.after.lives(Instant::now());
         // Once it has said that, or somebody wants it to end.
         let (mut end, mut sleeps) = (None, false);
+        // The last signal, and whether the function has ended without having heard of it.
+        let (mut signalled, mut unheard) = (None, false);
         loop {
             let kept = self.kept.iter().map(|link| PollFd::new(link.as_fd(), PollFlags::empty()));
             let own = [ours.as_fd(), signals.as_fd()];
@@ -145,19 +147,29 @@ impl Holder<'_> {
             }
             while let Some(signal) = signals.next()? {
                 self.after.cancel();
+                signalled = Some(128 + signal.number as u8);
                 if !signal.from_terminal {
-                    let _ =
-                        socket::send(&ours, format!("signal {}", signal.number).as_bytes(), &[]);
+                    let word = format!("signal {}", signal.number);
+                    unheard |= socket::send(&ours, word.as_bytes(), &[]).is_err();
                 }
             }
             let mut bytes = [0; LONGEST];
             let (len, fds) = match socket::receive(&ours, &mut bytes) {
-                Ok((0, _)) | Err(Errno::CONNRESET) => {
+                Ok((0, _)) => {
                     let status = child.wait().context("wait")?;
                     signals.release()?;
+                    // One that fell asleep just then, and would sleep on.
+                    if let Some(status) = signalled.filter(|_| sleeps && unheard) {
+                        return Ok(Life::Over(status));
+                    }
                     return Ok(self.verdict(end, sleeps, status));
                 }
                 Ok(said) => said,
+                // What it has said before that is still to be read.
+                Err(Errno::CONNRESET) => {
+                    unheard = true;
+                    continue;
+                }
                 Err(_) => continue,
             };
             if let Ok(link) = Kept::receive(&bytes[..len], fds) {

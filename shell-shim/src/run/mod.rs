@@ -43,7 +43,7 @@ use args::{ChannelArg, RunArgs, StackArg};
 use cable::{Cable, Edge, Jack, Switch};
 use edges::tap::Tap;
 use frames::MAX_FRAME;
-use function::{Function, Further};
+use function::{Function, Further, audience};
 use held::{Held, Tie};
 use holder::Outcome;
 use linger::Linger;
@@ -155,7 +155,16 @@ fn begin(
     match (&existing, pairs.hear()?) {
         (None, None) => namespace::enter().map_err(see_check)?,
         (None, Some(user)) => namespace::enter_beside(&user).map_err(see_check)?,
-        (Some(found), _) => found.enter()?,
+        (Some(found), _) => {
+            found.enter()?;
+            let is_given = network.interfaces.iter().all(|it| lent::exists(&it.name));
+            let runs = !args.command.is_empty() || !args.setup.is_empty();
+            if (runs || !is_given) && !namespace::may_be_changed() {
+                bail!(
+                    "--netns: this user may not change that namespace: run as root, or leave out --netns"
+                );
+            }
+        }
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {
@@ -235,7 +244,8 @@ fn begin(
     let last = (linger, Tie::new(args.idle), further);
     let command = args.command.clone();
     let function = Function::new(jacks, far, signals, door, keeper, (command, after), last)
-        .bridging(args.bridge);
+        .bridging(args.bridge)
+        .awaited(args.on_demand || std::env::var_os(audience::VARIABLE).is_some());
     Ok((function, lent))
 }
 

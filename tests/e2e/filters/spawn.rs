@@ -1,6 +1,7 @@
 //! `stdpkt balance --spawn`: functions that come and go with flows and users.
 
 use super::scene;
+use crate::on_demand::SLOW_SERVER;
 use crate::support::need::{need, need_functions};
 use crate::support::{SOON, wait_until};
 
@@ -48,6 +49,25 @@ fn each_user_has_a_function_which_ends_when_it_is_idle() {
     assert!(out.out.contains("ends 0 0"), "{out:?}");
     assert_eq!(out.err.matches("2 received, 0% packet loss").count(), 8, "{out:?}");
     assert_eq!(started(), 6, "{out:?}");
+    scene.assert_nothing_left();
+}
+
+/// Its first packet waits until its function listens.
+#[test]
+fn each_connection_has_a_function_which_takes_it() {
+    need_functions!("bash", "socat");
+    let scene = scene();
+    std::fs::write(scene.path("server"), SLOW_SERVER).expect("scene");
+    let (statuses, out) = scene.pipeline(
+        "stdpkt run --right 10.0.0.1/24 -- sh -c '
+             for i in 1 2 3; do echo hello $i | socat -t9 - TCP:10.0.0.2:7 >> said || exit; done' \
+         | stdpkt balance --spawn \
+             'echo >> started; exec stdpkt run --left 10.0.0.2/24 -- sh server'",
+    );
+    assert_eq!(statuses, [0, 0], "{out:?}");
+    let read = |name| std::fs::read_to_string(scene.path(name)).unwrap_or_default();
+    assert_eq!(read("said"), "hello 1\nhello 2\nhello 3\n", "{out:?}");
+    assert!(read("started").lines().count() <= 4, "{out:?}");
     scene.assert_nothing_left();
 }
 

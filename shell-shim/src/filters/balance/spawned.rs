@@ -16,6 +16,7 @@ use shmring::{Bytes, PipeEnd, Role, RuntimeDir};
 
 use super::fifo::Fifo;
 use crate::filters::offer;
+use crate::run::function::audience;
 use crate::succession::heir;
 
 /// Frames that wait until a function is there, at most.
@@ -72,6 +73,7 @@ impl Spawned {
             .arg("-c")
             .arg(command)
             .env_remove(heir::VARIABLE)
+            .env(audience::VARIABLE, "1")
             .stdin(theirs)
             .stdout(std::io::stderr()) // standard output may be a link
             .process_group(0)

@@ -6,15 +6,33 @@ use cable::{Audience, Jack};
 
 use super::Function;
 
+/// Says to a function that it is started for a frame which waits for it. What it runs does not
+/// inherit it.
+pub const VARIABLE: &str = "STDPKT_AWAITED";
+
 impl Function {
-    /// Lets frames in once all neighbours have come, those of a recording once CMD has.
+    /// Says whether it was started for a frame that waits.
+    pub fn awaited(self, awaited: bool) -> Function {
+        Function { awaited, ..self }
+    }
+
+    /// Lets frames in once all neighbours have come, those of a recording once CMD has, and all
+    /// once CMD has where the function was started for one: nobody would listen before.
     pub(super) fn let_in(&mut self) {
         let held = self.jacks.iter().any(|jack| jack.audience == Audience::Neighbours);
         if held && self.jacks.iter().all(Jack::is_complete) {
-            let has_command = !self.command.is_empty();
-            let next = if has_command { Audience::Awaited } else { Audience::Nobody };
+            let next = match self.command.is_empty() {
+                true => Audience::Nobody,
+                false if self.awaited && self.is_ready() => return,
+                false => Audience::Awaited,
+            };
             self.jacks.iter_mut().for_each(|jack| jack.audience = next);
         }
+    }
+
+    /// Whether frames get away on every interface, so that CMD can start.
+    pub(super) fn is_ready(&self) -> bool {
+        self.jacks.iter().all(|jack| jack.is_ready() && jack.edge().is_ready())
     }
 
     /// Whether frames wait for CMD.

@@ -5,6 +5,7 @@
 //! `sendto(2)` returns: it may wait for the hardware address of its next hop, or
 //! in a queueing discipline.
 
+mod census;
 mod queues;
 mod sockets;
 

@@ -15,6 +15,7 @@ use rtnetlink::sys::Socket;
 use rtnetlink::sys::protocols::NETLINK_SOCK_DIAG;
 
 use super::Left;
+use super::census::Census;
 use crate::stack::ask;
 
 /// `SKNLGRP_INET_TCP_DESTROY`, `.._UDP_DESTROY` and the same for IPv6
@@ -25,12 +26,13 @@ const GONE: [u32; 4] = [1, 2, 3, 4];
 pub(super) struct Sockets {
     asks: Socket,
     hears: Socket,
+    census: Census,
 }
 
 impl Sockets {
     pub fn new() -> Result<Sockets> {
         let open = |groups: &[u32]| ask::socket(NETLINK_SOCK_DIAG, groups).context("sock_diag");
-        Ok(Sockets { asks: open(&[])?, hears: open(&GONE)? })
+        Ok(Sockets { asks: open(&[])?, hears: open(&GONE)?, census: Census::new() })
     }
 
     pub fn news(&self) -> BorrowedFd<'_> {
@@ -81,7 +83,13 @@ impl Sockets {
         states: StateFlags,
         mut each: impl FnMut(&InetResponseHeader),
     ) -> Result<()> {
-        for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let name = if protocol == IPPROTO_TCP { "TCP" } else { "UDP" };
+        let v4 = (AF_INET, SocketId::new_v4(), name.to_owned());
+        let v6 = (AF_INET6, SocketId::new_v6(), format!("{name}6"));
+        for (family, socket_id, name) in [v4, v6] {
+            if !self.census.may_have(&name) {
+                continue;
+            }
             let (states, extensions) = (states.clone(), ExtensionFlags::empty());
             let request = InetRequest { family, protocol, extensions, states, socket_id };
             let answered = ask::each(&self.asks, SockDiagMessage::InetRequest(request), |answer| {

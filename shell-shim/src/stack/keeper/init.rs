@@ -32,6 +32,9 @@ use rustix::io::FdFlags;
 use super::requests::{Request, send_reply};
 use super::rest::Before;
 use super::{Links, names, search, view};
+use crate::run::function::audience;
+use crate::run::held;
+use crate::succession::heir;
 
 /// A program for whose end the function waits.
 struct Awaited {
@@ -173,7 +176,7 @@ fn child_signals() -> Result<(SignalFd, SigSet), Errno> {
 /// Starts `command` with the signal mask `mask` and answers with the errno.
 fn start(socket: &UnixStream, mut command: Command, mask: SigSet) -> Result<Option<Pid>> {
     command.env("PATH", search::search_path());
-    for variable in [crate::succession::heir::VARIABLE, crate::run::held::VARIABLE] {
+    for variable in [heir::VARIABLE, held::VARIABLE, audience::VARIABLE] {
         command.env_remove(variable);
     }
     // SAFETY: between fork and exec this makes one async-signal-safe call.
