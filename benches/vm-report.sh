@@ -85,6 +85,16 @@ start() {
 }
 shared=(-object "memory-backend-memfd,id=mem,size=192M,share=on" -machine memory-backend=mem)
 
+# there SOCKET...: waits until somebody has made them; who has ended by then makes none.
+there() {
+    local socket
+    for socket; do
+        for _ in $(seq 600); do
+            [ ! -S "$socket" ] || break
+            sleep 0.05
+        done
+    done
+}
 # pair PATH: runs both machines over it, until the second one is done.
 pair() {
     rm -f one.log two.log s1 s2 pid
@@ -96,13 +106,13 @@ pair() {
             ;;
         socket-pair)
             stdpkt join vhost-user:unix:s1 vhost-user:unix:s2 2>err &
-            until [ -S s1 ] && [ -S s2 ]; do sleep 0.05; done
+            there s1 s2
             start one vhost-user,chardev=c -chardev socket,id=c,path=s1 "${shared[@]}" &
             start two vhost-user,chardev=c -chardev socket,id=c,path=s2 "${shared[@]}" &
             ;;
         stream)
             start one stream,server=on,addr.type=unix,addr.path=s1 &
-            until [ -S s1 ]; do sleep 0.05; done
+            there s1
             start two stream,server=off,addr.type=unix,addr.path=s1 &
             ;;
         dgram)
@@ -111,7 +121,7 @@ pair() {
             ;;
         vde)
             vde_switch -d -s sw -p pid </dev/null
-            until [ -S sw/ctl ]; do sleep 0.05; done
+            there sw/ctl
             start one vde,sock=sw &
             start two vde,sock=sw &
             ;;
@@ -159,7 +169,7 @@ command -v dpdk-testpmd >/dev/null || exit 0
 if [ "$(nproc)" -gt 2 ]; then receiver_core=1 stdpkt_core=2; else receiver_core=0 stdpkt_core=1; fi
 testpmd() { # NAME VDEV MODE CORE
     # Its standard input keeps it running.
-    sleep 1000 | dpdk-testpmd --lcores '0@0,1@'$4 --no-huge -m 300 --no-pci --no-telemetry --no-shconf \
+    sleep 60 | dpdk-testpmd --lcores '0@0,1@'$4 --no-huge -m 300 --no-pci --no-telemetry --no-shconf \
         --file-prefix "$1$$" --log-level=lib.eal:error --vdev="$2" \
         -- --forward-mode="$3" --total-num-mbufs=8192 --txpkts=64 --stats-period 1 -a >"$1.pmd" 2>&1
 }
@@ -170,19 +180,19 @@ flood() {
         stdpkt)
             taskset -c $stdpkt_core stdpkt join vhost-user:unix:s1 vhost-user:unix:s2 2>err &
             join=$!
-            until [ -S s1 ] && [ -S s2 ]; do sleep 0.05; done
+            there s1 s2
             testpmd receiver net_virtio_user0,path=s2,queue_size=1024 rxonly $receiver_core &
             testpmd sender net_virtio_user0,path=s1,queue_size=1024 txonly 0 &
             ;;
         vhost)
             testpmd receiver net_vhost0,iface=s1,queues=1 rxonly $receiver_core &
-            until [ -S s1 ]; do sleep 0.05; done
+            there s1
             testpmd sender net_virtio_user0,path=s1,queue_size=1024 txonly 0 &
             ;;
         memif)
-            testpmd receiver net_memif0,role=server,id=0,socket=s1,socket-abstract=no,rsize=11 rxonly $receiver_core &
-            until [ -S s1 ]; do sleep 0.05; done
-            testpmd sender net_memif0,role=client,id=0,socket=s1,socket-abstract=no,rsize=11 txonly 0 &
+            testpmd receiver net_memif0,role=server,id=0,socket=$dir/s1,socket-abstract=no,rsize=11 rxonly $receiver_core &
+            there s1
+            testpmd sender net_memif0,role=client,id=0,socket=$dir/s1,socket-abstract=no,rsize=11 txonly 0 &
             ;;
     esac
     # Both have begun; then some seconds, and how much of a processor stdpkt took in them.

@@ -78,7 +78,7 @@ impl Flow {
 
     /// It writes no more.
     pub(crate) fn close_output(&self) {
-        self.waits_since.set(None);
+        self.speak(); // as far as anybody waits for it
         self.output_closed.set(Some(Instant::now()));
     }
 

@@ -73,6 +73,10 @@ pub struct Tap {
     writable: bool,
     /// Frames gather in the interface until then.
     gathers_until: Option<Instant>,
+    /// It was there before; whoever made it may delete it...
+    lent: bool,
+    /// ...and has.
+    gone: bool,
 }
 
 /// What may be left undone in a frame that the kernel hands out.
@@ -137,7 +141,8 @@ impl Tap {
             several = errno == Errno::EINVAL;
             refused(errno)
         });
-        if several { Tap::open(name, libc::IFF_MULTI_QUEUE, refused) } else { one }
+        let tap = if several { Tap::open(name, libc::IFF_MULTI_QUEUE, refused) } else { one };
+        Ok(Tap { lent: true, ..tap? })
     }
 
     fn open(
@@ -180,7 +185,8 @@ impl Tap {
         })?;
 
         let name = name.to_owned();
-        let tap = Self { file, name, readable: true, writable: true, gathers_until: None };
+        let (readable, writable, gathers_until) = (true, true, None);
+        let tap = Self { file, name, readable, writable, gathers_until, lent: false, gone: false };
         // SAFETY: both ioctls read one int.
         unsafe {
             ioctl::set_vnet_header_size(tap.file.as_raw_fd(), &(VNET_LEN as libc::c_int))
@@ -294,8 +300,12 @@ impl Edge for Tap {
                 Ok(len) => return Ok(len),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // WouldBlock, or the interface is down: it will say when that changes.
-                Err(_) => {
+                Err(error) => {
                     self.readable = false;
+                    if self.lent && error.raw_os_error() == Some(libc::EBADFD) && !self.gone {
+                        self.gone = true;
+                        say::error!("tap:{} is gone: somebody has deleted it", self.name);
+                    }
                     return Err(NotNow);
                 }
             }
@@ -331,6 +341,10 @@ impl Edge for Tap {
     fn woken(&mut self) {
         self.readable = true;
         self.writable = true;
+    }
+
+    fn is_over(&self) -> bool {
+        self.gone
     }
 }
 

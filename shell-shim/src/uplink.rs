@@ -81,7 +81,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
         );
     }
     let descendants = Descendants::adopt()?;
-    let Uplink { program, mut said, flow, edge, sockets: _sockets } = by.start(args)?;
+    let Uplink { program, mut said, flow, edge } = by.start(args)?;
     say::note!(
         "uplink by {by}: 10.0.2.15/24, gateway 10.0.2.2, name server 10.0.2.3, MTU {}",
         args.mtu

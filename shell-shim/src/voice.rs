@@ -52,7 +52,7 @@ fn sends_frames(words: &[OsString]) -> bool {
         "balance" | "check" | "completions" | "demo" | "exec" | "help" | "insert" | "ls"
         | "man" | "metrics" | "perf" | "remove" | "swap" | "uplink" => false,
         // What else it is joined to, its place in the chain tells.
-        "join" => options.any(|word| word.starts_with("--right") || word.ends_with(":stdio")),
+        "join" => options.any(|word| word.starts_with("--right")),
         "wire" if options.clone().any(|word| word.starts_with("--set")) => false,
         "run" if options.clone().any(|word| word == "--print-file") => false,
         "run" => options.any(|word| {
@@ -60,7 +60,6 @@ fn sends_frames(words: &[OsString]) -> bool {
             let elsewhere = word.starts_with("--file") || word.starts_with("--lkl-config");
             elsewhere
                 || word.starts_with("--right")
-                || word.ends_with(":stdio")
                 || word.contains("/dev/stdout")
                 || word.contains("/fd/1")
         }),
@@ -85,8 +84,7 @@ mod tests {
             ("stdpkt run --left 10.0.0.1/24 --rihgt x", false),
             ("stdpkt run --left 10.0.0.1/24 -- sh -c --right", false),
             ("stdpkt run --link x,at=/dev/stdin:/dev/stdout,ip=10.0.0.1/24", true),
-            ("stdpkt run --left 10.0.0.2/24,at=frames:stdio", true),
-            ("stdpkt join frames:stdio qemu:unix:s", true),
+            ("stdpkt join frames:stdio qemu:unix:s", false),
             ("stdpkt join --right frames -- cat", true),
             ("stdpkt join frames -- cat --right", false),
             ("stdpkt uplink", false),

@@ -141,6 +141,8 @@ impl Joint {
             return;
         };
         match (self.status, flow.given(), flow.returned()) {
+            // It was told what is wrong with what it wrote.
+            _ if say::has_failed() => {}
             (0, 0, 0) => say::error!(
                 "{what} ended before it got or wrote a frame: let it read frames from its standard input \
                  and write others to its standard output until the link ends"

@@ -155,7 +155,16 @@ fn begin(
     match (&existing, pairs.hear()?) {
         (None, None) => namespace::enter().map_err(see_check)?,
         (None, Some(user)) => namespace::enter_beside(&user).map_err(see_check)?,
-        (Some(found), _) => found.enter()?,
+        (Some(found), _) => {
+            found.enter()?;
+            let is_given = network.interfaces.iter().all(|it| lent::exists(&it.name));
+            let runs = !args.command.is_empty() || !args.setup.is_empty();
+            if (runs || !is_given) && !namespace::may_be_changed() {
+                bail!(
+                    "--netns: this user may not change that namespace: run as root, or leave out --netns"
+                );
+            }
+        }
     }
     let mut keeper = None;
     if !args.command.is_empty() || !args.setup.is_empty() {

@@ -53,6 +53,11 @@ pub fn enter() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process may make interfaces and addresses in the namespace that it is in.
+pub fn may_be_changed() -> bool {
+    capabilities(None).is_ok_and(|it| it.effective.contains(CapabilitySet::NET_ADMIN))
+}
+
 /// As [`enter`], but where a user namespace is needed it is this one, a neighbour's: who is in
 /// the same as the neighbour may give it interfaces.
 ///

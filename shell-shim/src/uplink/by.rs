@@ -37,8 +37,6 @@ pub struct Uplink {
     pub flow: Rc<Flow>,
     /// Its frames.
     pub edge: Box<dyn Edge>,
-    /// Where its sockets are, as long as it lives.
-    pub sockets: Option<Scratch>,
 }
 
 /// The standard error of a program that routes.
@@ -98,7 +96,7 @@ impl By {
         let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
         let last = lines().rfind(|line| !CHATTER.iter().any(|chatter| line.contains(chatter)));
         let way_out = match last.unwrap_or_default() {
-            line if line.contains("bind") => PORTS.to_owned(),
+            line if line.contains("bind") || line.contains("Overlapping") => PORTS.to_owned(),
             line if line.contains("xternal") => {
                 "it wants a default route (ip route): give the host one, or take --by slirp4netns"
                     .to_owned()
@@ -162,7 +160,7 @@ fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let flow = Rc::new(Flow::default());
     let [from, to] = [(input, flow.clone()), (output, flow.clone())];
     let edge = Box::new(StreamEdge::of_programs("passt", coding, from, to)?);
-    Ok(Uplink { program, said, flow, edge, sockets: None })
+    Ok(Uplink { program, said, flow, edge })
 }
 
 /// Starts a program that routes. What it says to people is kept from them.
@@ -173,7 +171,7 @@ fn spawn(by: By, mut command: Command) -> Result<(Program, Said)> {
         rustix::fs::fcntl_setfl(end, OFlags::NONBLOCK).context("fcntl")?;
     }
     command.stderr(theirs);
-    let program = Program::spawn(command)?.map_err(|error| anyhow!("{by}: {error}"))?;
+    let program = Program::spawn_bound(command)?.map_err(|error| anyhow!("{by}: {error}"))?;
     Ok((program, Said(said)))
 }
 
@@ -232,7 +230,7 @@ fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
         }
     }
     let edge = Box::new(MessageEdge::new("slirp4netns", socket, None)?);
-    Ok(Uplink { program, said, flow: Rc::default(), edge, sockets: Some(dir) })
+    Ok(Uplink { program, said, flow: Rc::default(), edge })
 }
 
 fn ask(api: &Path, request: &str) -> Result<String> {
@@ -252,8 +250,8 @@ fn ask(api: &Path, request: &str) -> Result<String> {
     Ok(answer)
 }
 
-/// A directory of our own.
-pub struct Scratch(std::path::PathBuf);
+/// A directory of our own, for sockets that nobody looks for once they are connected.
+struct Scratch(std::path::PathBuf);
 
 impl Scratch {
     fn new() -> Result<Scratch> {

@@ -36,6 +36,31 @@ fn a_tap_that_exists_is_an_edge_and_a_namespace_that_exists_is_joined() {
     scene.assert_nothing_left();
 }
 
+#[test]
+fn a_tap_that_is_deleted_is_named_and_the_function_ends() {
+    need_functions!("root", "ping", "unshare", "ip");
+    for chain in [
+        "stdpkt run --left 10.0.0.1/24,at=tap:t0 -- sh -c 'touch up; sleep 1000'",
+        "stdpkt run --right 10.0.0.1/24 -- sh -c 'touch up; sleep 1000' | stdpkt join tap:t0",
+    ] {
+        let scene = Scene::new();
+        std::fs::write(
+            scene.path("host"),
+            format!(
+                "ip tuntap add t0 mode tap; ip link set t0 up
+                 {chain} & chain=$!
+                 until [ -e up ]; do sleep 0.05; done
+                 ip link del t0; wait $chain; echo $?"
+            ),
+        )
+        .expect("scene");
+        let outcome = scene.sh("exec unshare -n sh host");
+        assert_eq!(outcome.out, "125\n", "{chain}: {outcome:?}");
+        assert!(outcome.err.contains("tap:t0 is gone: somebody has deleted it"), "{outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
 /// The paper's firewall, `IF0=tap0 ... IF1=tap1`: each client is in a namespace behind a switch
 /// that has the TAP.
 #[test]

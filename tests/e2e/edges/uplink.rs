@@ -179,3 +179,22 @@ fn the_death_of_the_program_that_routes_is_told() {
         scene.assert_nothing_left();
     }
 }
+
+#[test]
+fn an_uplink_that_is_killed_leaves_no_program() {
+    need_functions!("root", "ip", "unshare", "passt", "slirp4netns");
+    for by in BY {
+        let scene = Scene::new();
+        let outcome = on_the_host(
+            &scene,
+            by,
+            "export TMPDIR=$PWD
+             stdpkt run --right 10.0.2.15/24 -- sh -c 'touch up; sleep 1000' \
+                 | sh -c 'echo $$ >pid; exec stdpkt uplink --by $0 -t 8080:80' $BY & chain=$!
+             until [ -e up ]; do sleep 0.05; done
+             ls -d stdpkt-uplink-*; kill -9 $(cat pid); wait $chain; echo $?",
+        );
+        assert_eq!(outcome.out, "137\n", "{by}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
