@@ -42,6 +42,8 @@ inside() {
         mkdir -p old
         mount -t proc proc proc
         mount -t sysfs sysfs sys # without one there, no function can have its own
+        mkdir -p dev/pts
+        mountpoint -q dev/pts || mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
         mount -t tmpfs tmpfs tmp
         pivot_root . old
         cd /

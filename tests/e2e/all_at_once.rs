@@ -61,13 +61,13 @@ fn changed(stream: bool) -> String {
 /// What does not fit beside a stream the network stack of the client throws away, as on any full link.
 #[test]
 fn no_connection_breaks_and_no_datagram_is_doubled_or_overtaken_beside_a_stream() {
-    need_functions!("bash", "python3", "netperf", "netserver");
+    need_functions!("bash", "python3", "netperf", "netserver", "libpcap");
     changed(true);
 }
 
 #[test]
 fn no_datagram_is_lost_where_there_is_room() {
-    need_functions!("bash", "python3", "netperf", "netserver");
+    need_functions!("bash", "python3", "netperf", "netserver", "libpcap");
     let line = changed(false);
     assert!(line.contains(" lost 0 "), "{line}");
 }

@@ -60,7 +60,7 @@ fn a_writer_waits_for_the_next_reader() {
 
 #[test]
 fn functions_in_the_middle_wait_too() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "libpcap");
     let scene = Scene::new();
     let one = |n: u32| format!("stdpkt run --right 10.0.0.{n}/24 -- ping -q -c1 -W5 10.0.0.9");
     let writers = group(&["bash"], &[one(1), one(2)]);

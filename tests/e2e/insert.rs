@@ -23,7 +23,7 @@ const UNTIL_GONE: &str =
 
 #[test]
 fn a_tee_and_a_filter_come_and_go_under_pings_and_under_a_tcp_connection() {
-    need_functions!("bash", "ping", "socat");
+    need_functions!("bash", "ping", "socat", "libpcap");
     let scene = Scene::new();
     let (c, s, t, n) = (name("ic"), name("is"), name("it"), swaps());
     let count = 150 + 60 * n;

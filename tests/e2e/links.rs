@@ -87,7 +87,7 @@ fn a_switch_gets_a_port() {
 
 #[test]
 fn what_cannot_be_linked_or_unlinked_changes_nothing() {
-    need_functions!("bash", "ping", "ip");
+    need_functions!("bash", "ping", "ip", "libpcap");
     let scene = Scene::new();
     let [c, r, t, f, one, two] = ["mc", "mr", "mt", "mf", "m1", "m2"].map(name);
     let [held] = ["mh"].map(name);

@@ -152,6 +152,34 @@ fn an_lkl_router_goes_between_two_hosts_and_ends_with_them() {
     }
 }
 
+/// It sees the end of its pipe, which is not that of its link.
+#[test]
+fn an_lkl_function_lives_on_when_its_neighbour_is_taken_out() {
+    need_functions!("LKL_DIR", "bash", "ping");
+    let scene = scene();
+    let t = name("lt");
+    let run = scene
+        .start_in(
+            &["bash"],
+            &format!(
+                r#"{UNTIL_UP}
+                stdpkt run --right 10.0.0.2/24 -- sh -c '
+                    until ping -q -c1 -W1 10.0.0.1; do :; done; touch up; until [ -e removed ]; do sleep 0.05; done
+                    sleep 0.5; ping -q -c3 -i0.1 -W5 10.0.0.1 > pinged' \
+                | stdpkt tee --name {t} t.pcap | {LKL} --left 10.0.0.1/24 & chain=$!
+                up {t}; until [ -e up ]; do sleep 0.05; done
+                stdpkt remove {t}; echo removed $?; touch removed
+                wait $chain; echo chain $?; cat pinged"#
+            ),
+        )
+        .end();
+    for line in ["removed 0", "chain 0"] {
+        said(&run, line);
+    }
+    assert!(run.out.contains(" 3 received, 0% packet loss"), "{run:#?}");
+    scene.assert_nothing_left();
+}
+
 /// Without an LKL, too.
 #[test]
 fn an_lkl_function_that_does_not_take_over_changes_nothing() {

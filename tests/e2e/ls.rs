@@ -150,7 +150,8 @@ fn ls_shows_links_through_pipes() {
         assert!(sent.is_some() && received.is_some(), "{link:#?}");
         assert_eq!((&link["capacity_bytes"], &link["used_bytes"]), (&Value::Null, &Value::Null));
     }
-    assert_eq!(table.matches(" pipe ").count(), 2, "{table}");
+    // Those of other tests are there, too.
+    assert!(table.matches(" pipe ").count() >= 2, "{table}");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn ls_shows_captures_and_who_is_in_the_way() {
     let chain = two("-- ping -q -i0.1 10.0.0.2 | cat", "");
     let (links, table) = links_of(&scene, &chain, &["cat capture left", "right capture cat"]);
     assert_eq!(links[0]["from"]["frames"].is_u64(), links[0]["from"]["interface"].is_string());
-    assert_eq!(table.matches(" cat ").count(), 2, "{table}");
+    assert!(table.matches(" cat ").count() >= 2, "{table}");
 }
 
 #[test]

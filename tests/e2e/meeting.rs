@@ -69,7 +69,7 @@ fn two_network_namespaces_meet_in_a_directory_or_say_so() {
 
 #[test]
 fn another_user_is_named_by_whoever_sees_it() {
-    need_functions!("root", "ping", "setpriv");
+    need_functions!("root", "ping", "setpriv", "libpcap");
     let scene = Scene::new();
     // The build's directory may be closed to others.
     fs::remove_file(scene.path("bin/stdpkt")).expect("scene");

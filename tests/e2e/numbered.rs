@@ -87,7 +87,7 @@ fn lost(run: &Outcome) -> u64 {
 
 #[test]
 fn no_datagram_is_lost_when_functions_are_put_in_and_taken_out() {
-    need_functions!("bash", "python3");
+    need_functions!("bash", "python3", "libpcap");
     let scene = Scene::new();
     let [c, r, s, t, f] = ["nc", "nr", "ns", "nt", "nf"].map(name);
     let change = format!(

@@ -33,7 +33,7 @@ fn assert_both_ends_name(scene: &Scene, chain: &str, program: &str) {
 
 #[test]
 fn a_program_between_two_functions_is_named_by_both() {
-    need_functions!("ping", "cat", "tee");
+    need_functions!("ping", "cat", "tee", "root");
     let scene = Scene::new();
     assert_both_ends_name(&scene, &format!("{CLIENT} | cat | {SERVER}"), "cat");
     assert_both_ends_name(&scene, &format!("{CLIENT} | tee x | {SERVER}"), "tee");
@@ -69,7 +69,7 @@ fn a_shell_that_copies_the_link_is_named() {
 
 #[test]
 fn a_filter_at_the_end_of_a_function_says_so_too() {
-    need_functions!("ping", "cat");
+    need_functions!("ping", "cat", "libpcap");
     let scene = Scene::new();
     let outcome = scene.sh(&format!("{CLIENT} | stdpkt filter ip | cat > /dev/null"));
     line(&outcome, "right: frames go out only: `cat` (pid ");
@@ -78,7 +78,7 @@ fn a_filter_at_the_end_of_a_function_says_so_too() {
 
 #[test]
 fn every_command_says_whom_it_waits_for() {
-    need!("mkfifo");
+    need!("mkfifo", "libpcap");
     let scene = Scene::new();
     let commands = [
         ("sleep 8 | stdpkt dump > d", "left", "standard input; so far `sleep` (pid "),

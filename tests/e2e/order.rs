@@ -62,7 +62,7 @@ fn what_was_sent_before_the_last_came_waits_for_it() {
 
 #[test]
 fn after_some_seconds_a_lone_function_says_whom_it_waits_for() {
-    need_functions!("ping");
+    need_functions!("ping", "root");
     let scene = Scene::new();
     let outcome = scene.sh(&format!("(sleep 5; {FIRST}) | {SECOND}"));
     assert_eq!(outcome.status, 0, "{outcome:?}");

@@ -17,7 +17,7 @@ fn story(options: &str, between: &str) -> String {
 
 #[test]
 fn a_story_says_who_was_met_and_how_frames_go() {
-    need_functions!("ping", "cat");
+    need_functions!("ping", "cat", "root");
     for (options, between, words) in [
         ("-v", "", &["right: met left of process ", "by a ring each way", "has ended"][..]),
         ("-v --channel fifo", "", &["through the pipe, since one of the two says --channel fifo"]),

@@ -125,6 +125,11 @@ impl Joint {
         Ok(status)
     }
 
+    /// Whether a machine that ended with that status was none yet for its neighbour.
+    fn never_joined(&self, status: u8) -> bool {
+        status == 1 && self.jacks.iter().all(|jack| jack.sent() == 0)
+    }
+
     /// A program that ended well and did nothing is not what its user thinks it is.
     fn tell_of_idle(&self) {
         let by = self.decided_by.filter(|_| self.why.is_none());
@@ -132,7 +137,7 @@ impl Joint {
             return;
         };
         let Some(flow) = flow else {
-            if self.status == 1 && self.jacks.iter().all(|jack| jack.sent() == 0) {
+            if self.never_joined(self.status) {
                 say::note!(
                     "{what} ended before its card joined, see what it said above: it has to be QEMU 5.1 or later, \
                      with virtio-net (qemu-system-x86_64 -device help)"
@@ -168,9 +173,11 @@ impl Joint {
         match self.stage {
             Stage::Living => {
                 (self.status, self.decided_by) = (status, Some(number));
+                let told_below = self.programs[number].flow.is_none() && self.never_joined(status);
                 match (&mut self.why, status) {
                     (Some(why), _) => say::error!("{}", why()),
                     (None, 0) => {}
+                    (None, _) if told_below => {}
                     (None, _) => say::note!("{what} ended{}, and the link with it", how(status)),
                 }
                 self.stage = Stage::Draining(0, Instant::now() + LAST);

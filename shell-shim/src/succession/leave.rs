@@ -10,7 +10,7 @@
 //!
 //! A neighbour that hears nothing more goes on as before, after a while.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -36,10 +36,10 @@ pub fn leave(call: Call, member: &mut impl Member) -> Answered {
     let result = go(member, ring, fds, patience);
     let is_gone = result.is_ok();
     let call = Call { request: Request::Leave { ring, milliseconds }, fds: Vec::new(), caller };
-    call.answer(result.map(|socket| {
+    call.answer(result.map(|(socket, far)| {
         // From here on there is nobody of this name.
         shmring::board::retire();
-        place::leave_to(socket);
+        place::leave_to(socket, far);
         Reply::Done
     }));
     if is_gone { Answered::Gone } else { Answered::Done }
@@ -50,7 +50,7 @@ fn go(
     ring: u64,
     fds: Vec<OwnedFd>,
     patience: Duration,
-) -> Result<OwnedFd> {
+) -> Result<(OwnedFd, Option<OwnedFd>)> {
     member.can_leave()?;
     let doors: [OwnedFd; 2] = fds.try_into().map_err(|_| anyhow!("two connections are missing"))?;
     let [first, second] = doors.map(Connection::of);
@@ -80,11 +80,13 @@ fn go(
         }
     }
     let answer = second.ask(&Request::Inherit { ring }, &[], ANSWER)?;
+    let pipe =
+        member.cables().nth(1 - near).and_then(|far| far.pipe()?.as_fd().try_clone_to_owned().ok());
     let far = member.cables().nth(1 - near).into_iter();
     let socket = cable::give(far, answer.socket, PATIENCE).map_err(anyhow::Error::msg)?;
     // It says so when the link shows whose it is now, or is dead.
     let _ = socket::receive(&socket, &mut [0; 16]);
-    Ok(socket)
+    Ok((socket, pipe))
 }
 
 /// Whether frames come to this cable by that ring.

@@ -15,17 +15,19 @@ use crate::door::socket;
 
 /// The socket to the function that has the links now.
 static HEIR: OnceLock<OwnedFd> = OnceLock::new();
-/// The socket to a neighbour of this function, which was taken out from between.
-static LEFT: OnceLock<OwnedFd> = OnceLock::new();
+/// The socket to a neighbour of this function, which was taken out from between, and this side of
+/// the pipe to the other neighbour, who would take its end for that of the link.
+static LEFT: OnceLock<(OwnedFd, Option<OwnedFd>)> = OnceLock::new();
 
 /// Another function has the links; this is the socket to it.
 pub fn give_to(heir: OwnedFd) {
     let _ = HEIR.set(heir);
 }
 
-/// A neighbour goes on without this function; this is the socket to it.
-pub fn leave_to(neighbour: OwnedFd) {
-    let _ = LEFT.set(neighbour);
+/// A neighbour goes on without this function; this is the socket to it, and the end of the pipe
+/// on which the other one is.
+pub fn leave_to(neighbour: OwnedFd, far: Option<OwnedFd>) {
+    let _ = LEFT.set((neighbour, far));
 }
 
 /// Whether this process has handed its links over.
@@ -47,7 +49,7 @@ pub fn keep() -> Result<Option<u8>> {
         // Another one keeps it already.
         (Some(_), _) if heir::place().is_some() => Ok(None),
         (Some(heir), _) => keep_for(heir, None).map(Some),
-        (None, Some(neighbour)) => stay(neighbour).map(Some),
+        (None, Some((neighbour, _))) => stay(neighbour).map(Some),
         (None, None) => Ok(None),
     }
 }

@@ -6,7 +6,7 @@ use crate::support::scene::Scene;
 
 #[test]
 fn text_filters_work_on_both_directions_of_a_live_link() {
-    need_functions!("ping", "awk", "sed");
+    need_functions!("ping", "awk", "sed", "busybox");
     for filter in [
         "awk '$2 != \"020000000004\"'",
         "mawk '$2 != \"020000000004\"'",

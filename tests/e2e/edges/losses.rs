@@ -7,7 +7,7 @@ use crate::support::scene::Scene;
 /// that of the ring before it.
 #[test]
 fn what_an_edge_did_not_deliver_is_shown() {
-    need_functions!("ping", "python3");
+    need_functions!("ping", "python3", "ip");
     // A reader that never reads: a stream, messages, a program.
     let reader = |kind: &str| {
         format!(

@@ -98,7 +98,7 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
 
 #[test]
 fn a_program_that_never_reads_holds_nobody_up() {
-    need_functions!("ping", "dd");
+    need_functions!("ping", "dd", "ip");
     let scene = Scene::new();
     // It takes no frame, and its pipe is soon full: the sender goes on all the same.
     let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- sh -c '

@@ -26,7 +26,7 @@ fn awk(program: &str) -> String {
 
 #[test]
 fn a_filter_of_hardware_addresses_by_awk() {
-    need_functions!("bash", "ping", "awk");
+    need_functions!("bash", "ping", "awk", "ip");
     let scene = scene();
     for (address, received) in [("020000000002", 5), ("020000000003", 0)] {
         let only = format!(r#"$2 == "FFFFFFFFFFFF" || $2 == "{address}" {{ print; fflush() }}"#);

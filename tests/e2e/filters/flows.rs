@@ -108,7 +108,7 @@ fn no_connection_of_a_live_target_breaks() {
 /// told: by ICMP from the router, whose address says nothing about the connection.
 #[test]
 fn path_mtu_discovery_reaches_the_server_of_the_connection() {
-    need_functions!("bash", "python3");
+    need_functions!("bash", "python3", "ip");
     for (client, near, far, server) in [
         ("10.2.0.1/24", "10.2.0.254/24", "10.1.0.254/24", "10.1.0.2/24"),
         ("fd02::1/64", "fd02::fe/64", "fd01::fe/64", "fd01::2/64"),

@@ -17,7 +17,7 @@ const READERS: [(&str, &str); 6] = [
 
 #[test]
 fn what_a_capture_did_not_keep_is_counted_by_every_command() {
-    need_functions!("bash", "editcap");
+    need_functions!("bash", "editcap", "libpcap");
     let scene = scene();
     ok(&scene, "mkfifo target; editcap -F pcap -s 60 in.pcap cut 2>/dev/null");
     for (reader, rest) in READERS {
@@ -40,7 +40,7 @@ fn what_a_capture_did_not_keep_is_counted_by_every_command() {
 
 #[test]
 fn a_capture_that_breaks_off_ends_with_a_line_everywhere() {
-    need_functions!("bash");
+    need_functions!("bash", "libpcap");
     let scene = scene();
     ok(&scene, "mkfifo target; head -c 150 in.pcap > broken");
     for (reader, rest) in READERS {
@@ -54,7 +54,7 @@ fn a_capture_that_breaks_off_ends_with_a_line_everywhere() {
 
 #[test]
 fn a_plain_file_is_a_link_that_is_read() {
-    need_functions!("bash", "tcpdump", "mkfifo");
+    need_functions!("bash", "tcpdump", "mkfifo", "libpcap");
     let scene = scene();
     let want = ok(&scene, "stdpkt dump --format hex < in.pcap");
     assert_eq!(want.lines().count(), 12);
@@ -233,7 +233,7 @@ fn what_is_no_capture_is_named_and_helped() {
 
 #[test]
 fn a_program_behind_feed_sees_all_of_it() {
-    need_functions!("bash", "tcpdump");
+    need_functions!("bash", "tcpdump", "libpcap");
     let scene = scene();
     for between in ["", "| stdpkt filter ''", "| stdpkt tee copy"] {
         let run = bash(
@@ -250,7 +250,7 @@ fn a_program_behind_feed_sees_all_of_it() {
 
 #[test]
 fn a_program_that_takes_its_time_to_begin_sees_all_of_it() {
-    need_functions!("bash", "tcpdump");
+    need_functions!("bash", "tcpdump", "libpcap");
     let scene = scene();
     // As on a machine where everything takes long: it computes, and listens then.
     let slow = "end=$((${EPOCHREALTIME/[.,]/} + 1500000))

@@ -60,7 +60,7 @@ fn awk_and_sed_are_filters() {
 
 #[test]
 fn a_filter_passes_what_matches() {
-    need!("bash", "tcpdump");
+    need!("bash", "tcpdump", "libpcap");
     let scene = scene();
     let filter = |expression: &str| {
         bash(

@@ -179,7 +179,7 @@ fn a_signal_leaves_a_whole_capture() {
 
 #[test]
 fn frames_that_have_no_form_on_a_wire_are_counted_and_told() {
-    need!("bash", "tcpdump");
+    need!("bash", "tcpdump", "libpcap");
     let scene = scene();
     // To be segmented, but no TCP; and one as it should be.
     let packet = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 8, 6], &[0; 28]].concat();

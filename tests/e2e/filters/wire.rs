@@ -36,7 +36,7 @@ fn pings_take_at_least_the_delay_of_both_directions() {
 
 #[test]
 fn one_direction_alone_is_bad() {
-    need_functions!("bash", "ping");
+    need_functions!("bash", "ping", "ip");
     let scene = scene();
     let run = bash(
         &scene,
@@ -94,7 +94,7 @@ fn large_frames_are_cut_before_anything_happens() {
 
 #[test]
 fn what_is_on_its_way_at_the_end_arrives() {
-    need!("bash", "tcpdump");
+    need!("bash", "tcpdump", "libpcap");
     let scene = scene();
     for chain in [
         "stdpkt feed in.pcap | stdpkt wire --delay 300ms | stdpkt dump --format hex",

@@ -43,7 +43,7 @@ fn receive(guest: &Guest, frames: u64) -> Result<(), String> {
 
 #[test]
 fn whatever_is_between_two_devices_all_arrives() {
-    need!("mkfifo");
+    need!("mkfifo", "libpcap");
     let chains = (prop::collection::vec(filters(), 1..4), 0u64..5_000, 0u64..5_000);
     let property = |(filters, forth, back): (Vec<&str>, u64, u64)| {
         let scene = Scene::new();

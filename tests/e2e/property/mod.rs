@@ -113,7 +113,7 @@ fn runner(cases: u32) -> TestRunner {
 
 #[test]
 fn whatever_a_chain_is_all_arrives() {
-    need_functions!("bash", "socat");
+    need_functions!("bash", "socat", "libpcap");
     let property = |chain: Chain| {
         let scene = Scene::new();
         let (statuses, outcome) = scene.pipeline(&chain.script());

@@ -30,7 +30,7 @@ pub(crate) use {need, need_functions};
 /// Whether all of `needs` is there: programs by name, devices by path,
 /// `root`, `namespaces` for whoever runs this, `user namespaces` for ordinary
 /// users, `two processors` for at least as many, `LKL_DIR` for a built LKL there, `guest kernel` for one in `/boot` with its modules, `vde_plug slirp://` for that plugin
-/// and so on, `dpdk vhost` for that driver.
+/// and so on, `dpdk vhost` for that driver, `libpcap` for whoever filters.
 pub fn have(needs: &[&str]) -> bool {
     let lacking: Vec<&str> = needs.iter().copied().filter(|what| !is_there(what)).collect();
     if lacking.is_empty() {
@@ -60,6 +60,7 @@ fn is_there(what: &str) -> bool {
         "vde_plug slirp://" => has_file("/usr/lib/*/vdeplug/libvdeplug_slirp.so"),
         "vde_plug vlan://" => has_file("/usr/lib/*/vdeplug/libvdeplug_vlan.so"),
         "vde_plug agno://" => has_file("/usr/lib/*/vdeplug/libvdeplug_agno.so"),
+        "libpcap" => has_file("/usr/lib/*/libpcap.so*"),
         "dpdk vhost" => has_file("/usr/lib/*/dpdk/pmds-*/librte_net_vhost.so*"),
         device if device.starts_with('/') => {
             OpenOptions::new().read(true).write(true).open(device).is_ok()

@@ -34,6 +34,7 @@ fn what_cannot_be_joined_is_named() {
         let outcome = scene.sh(&format!("chmod 755 qemu; {FUNCTION} | stdpkt join {join}"));
         assert_eq!(outcome.status, status, "{join}: {outcome:?}");
         assert!(outcome.err.contains(part), "{join}: {outcome:?}");
+        assert_eq!(outcome.err.matches("stdpkt: ").count(), 1, "{join}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }
