@@ -86,42 +86,82 @@ pub struct Sight {
     pub missing: u64,
 }
 
+/// What processes hold, by inode: who holds it, and what it shows. That is read at once, so that no more
+/// than one is open at a time.
+#[derive(Default)]
+struct Held {
+    rings: BTreeMap<u64, (Vec<u32>, Option<RingView>)>,
+    boards: BTreeMap<u64, (Vec<u32>, Option<Shown>)>,
+}
+
+impl Held {
+    fn by(processes: &[u32]) -> Held {
+        let ring = format!("/memfd:{MEMFD_NAME} (deleted)");
+        let board = format!("/memfd:{} (deleted)", board::MEMFD_NAME);
+        let mut held = Held::default();
+        for &pid in processes {
+            // Processes end while we look, and others are not ours to look at.
+            let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+            for fd in fds.flatten().map(|entry| entry.path()) {
+                let Ok(link) = std::fs::read_link(&fd) else { continue };
+                let (is_ring, is_board) =
+                    (link.as_os_str() == ring.as_str(), link.as_os_str() == board.as_str());
+                if (is_ring || is_board)
+                    && let Ok(file) = open(&fd)
+                    && let Ok(inode) = rustix::fs::fstat(&file).map(|stat| stat.st_ino)
+                {
+                    let holders = if is_ring {
+                        &mut held
+                            .rings
+                            .entry(inode)
+                            .or_insert_with(|| (vec![], view(&file, inode)))
+                            .0
+                    } else {
+                        &mut held.boards.entry(inode).or_insert_with(|| (vec![], shown(&file))).0
+                    };
+                    holders.push(pid);
+                }
+            }
+        }
+        held
+    }
+
+    fn and(mut self, other: Held) -> Held {
+        for (inode, (holders, view)) in other.rings {
+            self.rings.entry(inode).or_insert((vec![], view)).0.extend(holders);
+        }
+        for (inode, (holders, shown)) in other.boards {
+            self.boards.entry(inode).or_insert((vec![], shown)).0.extend(holders);
+        }
+        self
+    }
+}
+
+/// So many processes are worth a thread of their own to look at them.
+const SHARE: usize = 256;
+
 /// Looks at every process at which this user may look.
 ///
 /// # Errors
 /// Those of reading `/proc`.
 pub fn look() -> std::io::Result<Sight> {
-    let ring = format!("/memfd:{MEMFD_NAME} (deleted)");
-    let board = format!("/memfd:{} (deleted)", board::MEMFD_NAME);
-    // By inode: who holds it, and what it shows. Read at once, so that no more than
-    // one is open at a time.
-    let mut rings: BTreeMap<u64, (Vec<u32>, Option<RingView>)> = BTreeMap::new();
-    let mut boards: BTreeMap<u64, (Vec<u32>, Option<Shown>)> = BTreeMap::new();
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // Processes end while we look, and others are not ours to look at.
-        let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        for fd in fds.flatten().map(|entry| entry.path()) {
-            let Ok(link) = std::fs::read_link(&fd) else { continue };
-            let (is_ring, is_board) =
-                (link.as_os_str() == ring.as_str(), link.as_os_str() == board.as_str());
-            if (is_ring || is_board)
-                && let Ok(file) = open(&fd)
-                && let Ok(inode) = rustix::fs::fstat(&file).map(|stat| stat.st_ino)
-            {
-                let holders = if is_ring {
-                    &mut rings.entry(inode).or_insert_with(|| (vec![], view(&file, inode))).0
-                } else {
-                    &mut boards.entry(inode).or_insert_with(|| (vec![], shown(&file))).0
-                };
-                holders.push(pid);
-            }
-        }
-    }
+    let names = std::fs::read_dir("/proc")?.flatten().map(|process| process.file_name());
+    let processes: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = processes.len().div_ceil(threads).max(SHARE);
+    let held = std::thread::scope(|scope| {
+        let mut shares = processes.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let start =
+            |share| std::thread::Builder::new().spawn_scoped(scope, move || Held::by(share));
+        let others: Vec<_> = shares.map(|share| (share, start(share).ok())).collect();
+        // Where there may be no more threads, this one does it all.
+        others.into_iter().fold(Held::by(own), |held, (share, thread)| {
+            held.and(thread.and_then(|it| it.join().ok()).unwrap_or_else(|| Held::by(share)))
+        })
+    });
     let mut sight = Sight::default();
-    for (holders, view) in rings.into_values() {
+    for (holders, view) in held.rings.into_values() {
         sight.rings.extend(view.map(|mut view| {
             for side in [&mut view.producer, &mut view.consumer] {
                 side.pid = process_of(side.pid, &holders);
@@ -129,7 +169,7 @@ pub fn look() -> std::io::Result<Sight> {
             view
         }));
     }
-    for (holders, shown) in boards.into_values() {
+    for (holders, shown) in held.boards.into_values() {
         let Some(shown) = shown else { continue };
         // A fork that has not executed anything yet holds it, too.
         let own = holders.iter().find(|&&pid| pid == shown.pid).or(holders.first());
