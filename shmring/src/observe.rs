@@ -92,6 +92,9 @@ pub struct Sight {
 struct Held {
     rings: BTreeMap<u64, (Vec<u32>, Option<RingView>)>,
     boards: BTreeMap<u64, (Vec<u32>, Option<Shown>)>,
+    /// What was mapped for it. To unmap takes every processor's time on which a thread of ours runs,
+    /// so that it is left to the last one.
+    maps: Vec<Mmap>,
 }
 
 impl Held {
@@ -114,10 +117,14 @@ impl Held {
                         &mut held
                             .rings
                             .entry(inode)
-                            .or_insert_with(|| (vec![], view(&file, inode)))
+                            .or_insert_with(|| (vec![], view(&file, inode, &mut held.maps)))
                             .0
                     } else {
-                        &mut held.boards.entry(inode).or_insert_with(|| (vec![], shown(&file))).0
+                        &mut held
+                            .boards
+                            .entry(inode)
+                            .or_insert_with(|| (vec![], shown(&file, &mut held.maps)))
+                            .0
                     };
                     holders.push(pid);
                 }
@@ -133,6 +140,7 @@ impl Held {
         for (inode, (holders, shown)) in other.boards {
             self.boards.entry(inode).or_insert((vec![], shown)).0.extend(holders);
         }
+        self.maps.extend(other.maps);
         self
     }
 }
@@ -226,8 +234,9 @@ struct Shown {
     missing: u64,
 }
 
-fn shown(file: &File) -> Option<Shown> {
-    let map = map(file, board::LEN)?;
+fn shown(file: &File, maps: &mut Vec<Mmap>) -> Option<Shown> {
+    maps.push(map(file, board::LEN)?);
+    let map = maps.last()?;
     // SAFETY: mapped, aligned to a page, outlives the reference, and is nothing but
     // atomics; relaxed and acquiring loads of up to a word are loads on every machine.
     let head = unsafe { &*map.as_ptr().cast::<Head>() };
@@ -287,8 +296,9 @@ fn read(slot: &Slot) -> Option<(Posting, Counters)> {
     None
 }
 
-fn view(file: &File, inode: u64) -> Option<RingView> {
-    let page = map(file, HEADER_LEN)?;
+fn view(file: &File, inode: u64, maps: &mut Vec<Mmap>) -> Option<RingView> {
+    maps.push(map(file, HEADER_LEN)?);
+    let page = maps.last()?;
     // SAFETY: the page is mapped and aligned, outlives the reference, and is
     // nothing but atomics; its holders may write meanwhile. Relaxed loads of up to
     // a word are loads on every machine, so that it is read-only does no harm.
