@@ -123,7 +123,8 @@ fn one_that_is_idle_sleeps_again_and_wakes_again_and_its_link_stays_up() {
         fs::write(scene.path(&format!("go{times}")), "").expect("scene");
         scene.wait_for_file(&format!("done{times}"));
         let awake = fs::read_to_string(scene.path("awake")).expect("awake");
-        assert_eq!(awake.lines().count(), times);
+        // Once more where the machine lets it wait between two pings, or a neighbour asks for its address.
+        assert!(awake.lines().count() >= times, "{awake}");
     }
     let pings = fs::read_to_string(scene.path("pings")).expect("pings");
     assert_eq!(pings.matches("3 received, 0% packet loss").count(), 3, "{pings}");
