@@ -29,6 +29,7 @@ pub(crate) struct Seat {
     cpus: Vec<usize>,
     /// The processor on which it sits.
     sits: Option<usize>,
+    row: Row,
 }
 
 impl Seat {
@@ -36,23 +37,26 @@ impl Seat {
     pub fn new() -> Option<Seat> {
         let allowed = sched_getaffinity(None).ok()?;
         let cpus: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-        (cpus.len() > 1).then_some(Seat { allowed, cpus, sits: None })
+        (cpus.len() > 1).then_some(Seat { allowed, cpus, sits: None, row: Row::default() })
     }
 
     /// Sits down where one of that place belongs, or stands up; returns how it looks for
-    /// frames there.
-    pub fn take(&mut self, row: &Row) -> Spin {
+    /// frames there, if that is another place than before.
+    pub fn take(&mut self, row: Row) -> Option<Spin> {
+        if row == std::mem::replace(&mut self.row, row) {
+            return None;
+        }
         let cpus = self.cpus.len();
         let piece = row.place() * cpus / row.len();
         // Rows do not all begin on the same processor.
         let cpu = self.cpus[(piece + usize::from(row.mark())) % cpus];
         self.sit((row.len() > cpus).then_some(cpu));
-        match row.len() {
+        Some(match row.len() {
             len if len <= cpus => Spin::new(),
             _ if row.is_end() => Spin::with_limit(PATIENCE),
             len if len > CROWD * cpus => Spin::with_limit(Duration::ZERO),
             _ => Spin::new(),
-        }
+        })
     }
 
     fn sit(&mut self, cpu: Option<usize>) {
@@ -108,7 +112,7 @@ mod tests {
         let mut taken = Vec::new();
         for place in 0..longest {
             // The first one has a mark of its own.
-            seat.take(&Row::of(place, longest - 1 - place));
+            seat.take(Row::of(place, longest - 1 - place));
             taken.push(processors());
             assert_eq!(taken.last().unwrap().len(), 1);
         }
@@ -117,9 +121,9 @@ mod tests {
         used.dedup();
         assert_eq!(used.len(), all.len());
         // There are processors enough.
-        seat.take(&Row::of(0, 1));
+        seat.take(Row::of(0, 1));
         assert_eq!(processors(), all);
-        seat.take(&Row::of(longest, 0));
+        seat.take(Row::of(longest, 0));
         drop(seat);
         assert_eq!(processors(), all);
     }
@@ -131,7 +135,7 @@ mod tests {
         let last = seat.mask(all.last().copied());
         sched_setaffinity(None, &last).unwrap();
         (0..2).for_each(|place| {
-            seat.take(&Row::of(place, 9000));
+            seat.take(Row::of(place, 9000));
         });
         drop(seat);
         assert!(sched_getaffinity(None).unwrap() == last);

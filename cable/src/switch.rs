@@ -175,7 +175,6 @@ impl Switch {
         self.begin(driver)?;
         let mut spin = Spin::new();
         let mut seat = if driver.may_sit() { Seat::new() } else { None };
-        let mut row = Row::default();
         let mut turns = 0u32;
         loop {
             let mut events = [EpollEvent::empty(); 32];
@@ -195,12 +194,10 @@ impl Switch {
                 std::thread::yield_now(); // whoever we wait for may need this core
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else {
-                let seen = Row::seen(driver.cables());
-                seen.tell(driver.cables());
-                if seen != std::mem::replace(&mut row, seen)
-                    && let Some(seat) = &mut seat
-                {
-                    spin = seat.take(&row);
+                let row = Row::seen(driver.cables());
+                row.tell(driver.cables());
+                if let Some(other) = seat.as_mut().and_then(|seat| seat.take(row)) {
+                    spin = other;
                 }
                 let sleep = driver.arm();
                 driver.cables().for_each(Cable::arm);
