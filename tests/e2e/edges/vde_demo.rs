@@ -55,13 +55,13 @@ fn frames_are_tagged_and_encrypted() {
     for (plugin, seen) in [("vlan://3", "vlan 3, p 0, ethertype"), ("agno://KEY", "(0xa6de)")] {
         assert_documented(&format!("vdens '{}", plugin.replace("KEY", "/path/to/key{stdpkt://}")));
         let scene = Scene::new();
-        // Behind agno, which hides the end of the link, the far vdens has its CMD's end only, of which it
-        // does not hear while it moves a frame.
+        // Behind agno, which hides the end of the link, a vdens has its CMD's end only, of which it does
+        // not hear while it moves a frame: either one is ended then.
         let plugin = plugin.replace("KEY", scene.path("key").to_str().expect("UTF-8"));
         let outcome = scene.sh(&with_plugin(&format!(
             "echo 00112233445566778899aabbccddeeff >key
-             (vdens '{plugin}{{stdpkt://}}' sh -c '{NEAR}'; kill $(cat far)) | stdpkt tee x.pcap \
-             | timeout -k 1 20 vdens '{plugin}{{stdpkt://}}' sh -c '{FAR}'
+             (timeout -k 1 15 vdens '{plugin}{{stdpkt://}}' sh -c '{NEAR}'; kill $(cat far)) \
+             | stdpkt tee x.pcap | timeout -k 1 20 vdens '{plugin}{{stdpkt://}}' sh -c '{FAR}'
              tcpdump -enr x.pcap"
         )));
         assert!(outcome.err.contains(" 0% packet loss"), "{outcome:?}");
