@@ -31,6 +31,7 @@ mod look;
 mod looks;
 mod ops;
 mod pace;
+mod passing;
 mod patience;
 mod plugs;
 mod poller;

@@ -4,7 +4,7 @@
 //! ([`crate::guest::fiber`]) and looks at the rings. When there is a frame, it has LKL
 //! process the device's queue, on its own stack: the interrupt, TCP's work and, more
 //! often than not, the post that this very thread waits for. No thread is woken and none
-//! is switched to. A program that never waits looks [in passing](in_passing), every 50 us.
+//! is switched to. A program that never waits looks [in passing](in_passing).
 //!
 //! One looks at a time, who has the [`Role`]. What a device's poll thread does meanwhile
 //! is in [`crate::duty`].
@@ -17,13 +17,14 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::guest::fiber::{self, Semaphore};
 use crate::guest::own;
 use crate::looks::Looks;
+use crate::passing::Passing;
 use crate::patience::Patience;
 use crate::sides::Sides;
 use crate::sync::lock;
@@ -31,13 +32,6 @@ use crate::{cores, fork, whose};
 
 /// How long a poll thread dozes while somebody looks.
 pub(crate) const TICK: Duration = Duration::from_micros(200);
-/// How often a thread looks in passing. Each look has a price for a stream of small
-/// writes, which makes larger frames of what it writes meanwhile; what arrives waits that
-/// long at most.
-const PASSING: Duration = Duration::from_micros(50);
-/// One of so many calls of the kernel reads the clock for that: of writes of 64 bytes, a
-/// reading each would be a twentieth.
-const CALLS: u32 = 8;
 /// Longest look of a program's thread.
 const LOOK: Duration = Duration::from_micros(100);
 /// After so long it gives way between looks: who it waits for may need this core.
@@ -175,24 +169,13 @@ fn serve(device: &Sides, lkl: *mut c_void) -> bool {
 /// Looks if it is time to. In a system call of LKL's, on a thread of the program, which
 /// has the kernel's processor.
 pub(crate) fn in_passing() {
-    static BEGIN: OnceLock<Instant> = OnceLock::new();
-    /// Nanoseconds from `BEGIN` on.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    static CALL: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: who has the kernel's processor counts.
-    let call = CALL.load(Ordering::Relaxed);
-    CALL.store(call.wrapping_add(1), Ordering::Relaxed);
-    if !call.is_multiple_of(CALLS) {
+    static PASSING: Passing = Passing::new();
+    if !PASSING.is_due() || fork::is_child() {
         return;
     }
-    let now = BEGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64;
-    // Relaxed: two that look at once do no harm.
-    if now < NEXT.load(Ordering::Relaxed) || fork::is_child() {
-        return;
-    }
-    NEXT.store(now + PASSING.as_nanos() as u64, Ordering::Relaxed);
     if let Some(role) = role() {
         role.serve();
+        PASSING.looked(role.devices().map(|device| lock(&device.tx).bytes).sum());
         LOOKS.end(true);
     }
 }
@@ -208,22 +191,22 @@ pub(crate) fn until_posted(sem: &'static Semaphore) {
     }
     let mut patience = PATIENCE.get();
     let posted = role().is_some_and(|role| {
-        let posted = look(sem, &role, patience.budget());
+        let posted = look(sem, &role, &mut patience);
         LOOKS.end(posted);
         posted
     });
     if !posted {
         patience.slept(|| sem.sleep());
-        PATIENCE.set(patience);
     }
+    PATIENCE.set(patience);
 }
 
 /// Looks until the semaphore was posted, there was nothing for so long, or another thread
 /// wants the role; whether it was posted.
-fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
+fn look(sem: &Semaphore, role: &Role, patience: &mut Patience) -> bool {
     cores::follow();
     role.devices().for_each(|device| lock(&device.tx).waits());
-    let budget = if role.can_look() { budget } else { Duration::ZERO };
+    let budget = if role.can_look() { patience.budget() } else { Duration::ZERO };
     let mut start = Instant::now();
     loop {
         let served = role.serve();
@@ -237,6 +220,7 @@ fn look(sem: &Semaphore, role: &Role, budget: Duration) -> bool {
         }
         let elapsed = start.elapsed();
         if served {
+            patience.found();
             start = Instant::now();
         } else if elapsed >= budget || elapsed >= ALONE && cores::is_crowded() {
             if role.leaves_alone() {

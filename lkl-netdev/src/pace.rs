@@ -57,10 +57,12 @@ impl Pace {
             {
                 let mut rx = lock(&sides.rx);
                 if rx.wanted && rx.is_ready(&sides.control) {
+                    self.patience.found();
                     return true;
                 }
             }
             if lock(&sides.tx).is_ready() {
+                self.patience.found();
                 return true;
             }
             if start.elapsed() >= budget || sides.control.is_removed() {

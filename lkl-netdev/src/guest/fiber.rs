@@ -70,6 +70,10 @@ static READY: AtomicUsize = AtomicUsize::new(0);
 /// Those that have not ended, with who waits for that.
 static LIVING: LazyLock<Mutex<HashMap<Thread, Option<Ref>>>> = LazyLock::new(Mutex::default);
 
+/// Threads of the host that run one. Where there is none, which is most of the time,
+/// nobody need ask what runs on the own thread: that costs more than all the rest of it.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static CURRENT: Cell<*const Fiber> = const { Cell::new(null()) };
 }
@@ -89,6 +93,10 @@ fn set_current(fiber: *const Fiber) {
 
 /// The kernel thread that asks; `None` on a thread of the host.
 pub(crate) fn id() -> Option<Thread> {
+    // Relaxed: who runs one has counted itself.
+    if RUNNING.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
     let fiber = current();
     // SAFETY: what is current is held by `run_one` further up on this thread.
     (!fiber.is_null()).then(|| unsafe { (*fiber).id })
@@ -184,9 +192,11 @@ pub(crate) fn run_all() {
 fn go_on(fiber: Ref) -> Option<Ref> {
     let before = current();
     let Resumable(mut coroutine) = lock(&fiber.stack).take()?;
+    RUNNING.fetch_add(1, Ordering::Relaxed);
     set_current(Arc::as_ptr(&fiber));
     let result = coroutine.resume(());
     set_current(before);
+    RUNNING.fetch_sub(1, Ordering::Relaxed);
     let request = match result {
         CoroutineResult::Yield(Request::Exit) => {
             // SAFETY: on the stack are frames of C, and of this file, with nothing to drop.
