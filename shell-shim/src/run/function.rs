@@ -325,7 +325,16 @@ impl Function {
     }
 
     fn move_frames(&mut self) -> bool {
-        let mut busy = self.jacks.iter_mut().fold(false, |busy, jack| busy | jack.turn());
+        let mut busy = false;
+        for at in 0..self.jacks.len() {
+            let before = self.jacks[at].taken();
+            busy |= self.jacks[at].turn();
+            if self.jacks[at].taken() > before {
+                // The kernel forwards a frame while it is written: no need to be told.
+                let (ahead, behind) = self.jacks.split_at_mut(at);
+                ahead.iter_mut().chain(&mut behind[1..]).for_each(Jack::woken);
+            }
+        }
         for jack in &mut self.far {
             busy |= jack.turn();
             if jack.edge().is_over() {
