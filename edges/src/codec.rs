@@ -10,6 +10,8 @@ use frames::{FEATURES, Framing, Packets, Unframer, VNET_LEN};
 use rustix::io::Errno;
 use shmring::{Bytes, BytesMut};
 
+use crate::joining::{Joining, Source};
+
 /// Bytes of a capture that are read at once: a pipe's worth.
 const CHUNK: usize = 64 << 10;
 /// From this length on a frame is written from where it lies; shorter ones are gathered, since a system
@@ -106,36 +108,38 @@ impl Reader {
         }
     }
 
-    /// Copies the next frame, with a virtio-net header, into `room`; its length.
+    /// Copies the next frame, with a virtio-net header, into `room`; its length. `passed` hears of
+    /// each that went into it, with its length, and with its packet if it is of a capture.
     ///
     /// # Errors
     /// What is wrong with the stream, and where; `None` of a capture, which says so itself.
-    pub fn read(&mut self, room: &mut BytesMut<'_>) -> Result<Option<usize>, Option<String>> {
+    pub fn read(
+        &mut self,
+        joining: Joining,
+        room: &mut BytesMut<'_>,
+        mut passed: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<Option<usize>, Option<String>> {
         match self {
             Reader::Framed(framing, unframer) => {
-                let next = unframer.next().map_err(|error| format!("{error}; {ONE_FORMAT}"))?;
-                let Some(frame) = next else {
-                    return Ok(None);
-                };
-                let at = match framing.has_vnet() {
-                    true => 0,
-                    false => room.copy_from(0, &[0; VNET_LEN]), // it asks for nothing
-                };
-                Ok(Some(at + room.copy_from(at, frame)))
+                let wrong = |error| format!("{error}; {ONE_FORMAT}");
+                if framing.has_vnet() {
+                    let frame = unframer.next().map_err(wrong)?;
+                    let len = frame.map(|frame| room.copy_from(0, frame));
+                    len.iter().for_each(|len| passed(*len, None));
+                    return Ok(len);
+                }
+                unframer.peek().map_err(wrong)?;
+                Ok(joining.fill(&mut Framed { unframer, passed }, room))
             }
             Reader::Capture(capture) => {
                 let Capture { decoder, frame, fresh, .. } = &mut **capture;
                 *fresh = decoder.next(frame).map_err(|_| None)?;
-                Ok(fresh.then(|| room.copy_from(0, frame)))
+                Ok(fresh.then(|| {
+                    let len = room.copy_from(0, frame);
+                    passed(len, frame.get(VNET_LEN..));
+                    len
+                }))
             }
-        }
-    }
-
-    /// The packet of the frame that was read last, of a capture.
-    pub fn packet(&self) -> Option<&[u8]> {
-        match self {
-            Reader::Framed(..) => None,
-            Reader::Capture(capture) => capture.frame.get(VNET_LEN..),
         }
     }
 
@@ -155,6 +159,24 @@ impl Reader {
             Reader::Framed(_, unframer) => unframer.finish().map_err(|e| Some(e.to_string())),
             Reader::Capture(capture) if capture.decoder.error().is_some() => Err(None),
             Reader::Capture(_) => Ok(()),
+        }
+    }
+}
+
+/// Complete packets with a length before each. One that is nonsense is found when it is the next.
+struct Framed<'a, P> {
+    unframer: &'a mut Unframer,
+    passed: P,
+}
+
+impl<P: FnMut(usize, Option<&[u8]>)> Source for Framed<'_, P> {
+    fn peek(&mut self) -> Option<&[u8]> {
+        self.unframer.peek().ok()?
+    }
+
+    fn take(&mut self) {
+        if let Ok(Some(packet)) = self.unframer.next() {
+            (self.passed)(VNET_LEN + packet.len(), None);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod codec;
 pub mod flow;
 mod guests;
 pub mod inherited;
+mod joining;
 mod matching;
 pub mod messages;
 mod patience;

@@ -15,6 +15,7 @@ use shmring::board::{Meter, Way};
 use shmring::{Bytes, BytesMut};
 
 use crate::guests::{Guests, News};
+use crate::joining::{Joining, Source};
 use crate::patience::Patience;
 use crate::shown::meter;
 use crate::unix::{Correspondent, Listener};
@@ -31,8 +32,13 @@ pub struct MessageEdge {
     /// Until a call says otherwise. The socket is watched edge-triggered.
     readable: bool,
     patience: Patience,
-    /// One that came, or a datagram that goes out.
+    /// The one that came last...
     message: Vec<u8>,
+    /// ...and how long it is, until it is taken.
+    came_last: Option<usize>,
+    /// A datagram that goes out.
+    letter: Vec<u8>,
+    joining: Joining,
     /// Something that is no frame was told.
     told: bool,
     over: bool,
@@ -71,6 +77,9 @@ impl MessageEdge {
             readable: false,
             patience: Patience::default(),
             message: vec![0; MAX_FRAME],
+            came_last: None,
+            letter: vec![0; MAX_FRAME],
+            joining: Joining::default(),
             told: false,
             over: false,
             guests: Guests::new(listener)?,
@@ -102,6 +111,52 @@ impl MessageEdge {
         self.over = self.guests.is_last();
         self.accept();
     }
+
+    /// Receives one that is a frame; its length.
+    fn receive(&mut self) -> Option<usize> {
+        loop {
+            let socket = self.socket.as_ref()?;
+            // There is room for a byte more than in a frame, by which a longer one is noticed.
+            match recv(socket, &mut self.message[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) if self.to.is_none() => self.ended(),
+                Ok((len, _)) => {
+                    let message = &self.message[..len];
+                    let Some(wrong) = no_frame(message) else { return Some(len) };
+                    self.came.dropped();
+                    if !std::mem::replace(&mut self.told, true) {
+                        say::error!(
+                            "{}: {wrong}, which is no frame; it says {}",
+                            self.what,
+                            begins(message)
+                        );
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    return None;
+                }
+                // A datagram of ours found nobody.
+                Err(Errno::CONNREFUSED) if self.to.is_some() => {}
+                Err(_) => self.ended(),
+            }
+        }
+    }
+}
+
+impl Source for MessageEdge {
+    fn peek(&mut self) -> Option<&[u8]> {
+        if self.came_last.is_none() {
+            self.came_last = self.receive();
+        }
+        self.came_last.map(|len| &self.message[..len])
+    }
+
+    fn take(&mut self) {
+        if let Some(len) = self.came_last.take() {
+            self.came.passed(VNET_LEN + len);
+        }
+    }
 }
 
 /// Why a message is no frame.
@@ -127,16 +182,18 @@ impl Edge for MessageEdge {
         0
     }
 
-    fn plugged(&mut self, _features: u64) -> Result<()> {
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        self.joining = Joining::of(features);
         Ok(())
     }
 
     fn unplugged(&mut self) -> Result<()> {
+        self.joining = Joining::default();
         Ok(())
     }
 
     fn has_frames(&mut self) -> bool {
-        self.readable
+        self.came_last.is_some() || self.readable
     }
 
     fn has_room(&mut self) -> bool {
@@ -144,42 +201,7 @@ impl Edge for MessageEdge {
     }
 
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
-        loop {
-            let socket = self.socket.as_ref().ok_or(NotNow)?;
-            // There is room for a byte more than in a frame, by which a longer one is noticed.
-            match recv(socket, &mut self.message[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) if self.to.is_none() => self.ended(),
-                Ok((len, _)) => {
-                    let message = &self.message[..len];
-                    match no_frame(message) {
-                        None => {
-                            let at = room.copy_from(0, &[0; VNET_LEN]); // it asks for nothing
-                            let len = at + room.copy_from(at, message);
-                            self.came.passed(len);
-                            return Ok(len);
-                        }
-                        Some(wrong) => {
-                            self.came.dropped();
-                            if !std::mem::replace(&mut self.told, true) {
-                                say::error!(
-                                    "{}: {wrong}, which is no frame; it says {}",
-                                    self.what,
-                                    begins(message)
-                                );
-                            }
-                        }
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.readable = false;
-                    return Err(NotNow);
-                }
-                // A datagram of ours found nobody.
-                Err(Errno::CONNREFUSED) if self.to.is_some() => {}
-                Err(_) => self.ended(),
-            }
-        }
+        self.joining.fill(self, room).ok_or(NotNow)
     }
 
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
@@ -187,9 +209,9 @@ impl Edge for MessageEdge {
         let packet = frame.part(VNET_LEN, frame.len());
         let sent = match &self.to {
             Some(to) => {
-                let len = packet.copy_to(0, &mut self.message);
+                let len = packet.copy_to(0, &mut self.letter);
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                rustix::net::sendto(socket, &self.message[..len], flags, &to.there)
+                rustix::net::sendto(socket, &self.letter[..len], flags, &to.there)
             }
             None => packet
                 .write_after(&[], socket)

@@ -16,6 +16,7 @@ use shmring::{Bytes, BytesMut};
 use crate::codec::{Coding, LONG, Reader, Writer};
 use crate::flow::Flow;
 use crate::guests::{Guests, News};
+use crate::joining::Joining;
 use crate::patience::Patience;
 use crate::shown::meter;
 use crate::unix::{Listener, twice};
@@ -54,6 +55,7 @@ pub struct StreamEdge {
     flows: Option<(Rc<Flow>, Rc<Flow>)>,
     over: bool,
     guests: Guests,
+    joining: Joining,
 }
 
 /// One stream while it lasts.
@@ -126,7 +128,8 @@ impl StreamEdge {
     ) -> Result<StreamEdge> {
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
         let guests = Guests::new(listener)?;
-        Ok(StreamEdge { what, coding, stream, flows: None, over: false, guests })
+        let (flows, over, joining) = (None, false, Joining::default());
+        Ok(StreamEdge { what, coding, stream, flows, over, guests, joining })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
@@ -199,15 +202,6 @@ impl StreamEdge {
 }
 
 impl Stream {
-    /// A frame that came, of `len` bytes.
-    fn passed(&mut self, len: usize, flows: Option<&(Rc<Flow>, Rc<Flow>)>) -> usize {
-        self.came.passed(len);
-        if let Some((from, _)) = flows {
-            from.take_back(self.reader.packet());
-        }
-        len
-    }
-
     /// Nobody takes any more: what was gathered is lost, and counted.
     fn end_output(&mut self) {
         self.output = None;
@@ -266,11 +260,13 @@ impl Edge for StreamEdge {
         self.coding.output.features()
     }
 
-    fn plugged(&mut self, _features: u64) -> Result<()> {
+    fn plugged(&mut self, features: u64) -> Result<()> {
+        self.joining = Joining::of(features);
         Ok(())
     }
 
     fn unplugged(&mut self) -> Result<()> {
+        self.joining = Joining::default();
         Ok(())
     }
 
@@ -296,8 +292,15 @@ impl Edge for StreamEdge {
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
         loop {
             let stream = self.stream.as_mut().ok_or(NotNow)?;
-            match stream.reader.read(room) {
-                Ok(Some(len)) => return Ok(stream.passed(len, self.flows.as_ref())),
+            let Stream { reader, came, .. } = stream;
+            let passed = |len, packet: Option<&[u8]>| {
+                came.passed(len);
+                if let Some((from, _)) = &self.flows {
+                    from.take_back(packet);
+                }
+            };
+            match reader.read(self.joining, room, passed) {
+                Ok(Some(len)) => return Ok(len),
                 Ok(None) if stream.ended => {
                     let why = stream.reader.finish();
                     self.input_ended(why);

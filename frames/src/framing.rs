@@ -6,6 +6,8 @@
 //! | [`Framing::Qemu`] | 4 bytes, big-endian | complete packet | QEMU's `-netdev stream` (`net/stream.c`), passt |
 //! | [`Framing::Vde`] | 2 bytes, big-endian | complete packet | vde_plug, dpipe (`vdestream`) |
 
+use std::ops::Range;
+
 use crate::{ETHERNET_LEN, MAX_FRAME, VNET_LEN};
 
 /// How a stream tells where frames begin.
@@ -152,6 +154,22 @@ impl Unframer {
     /// [`FramingError::Nonsense`], as soon as enough has come to tell.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, FramingError> {
+        let Some(frame) = self.find()? else { return Ok(None) };
+        self.at += (frame.end - self.begin) as u64;
+        self.begin = frame.end;
+        Ok(Some(&self.bytes[frame]))
+    }
+
+    /// The frame that [`Unframer::next`] has, which stays the next one.
+    ///
+    /// # Errors
+    /// As of [`Unframer::next`].
+    pub fn peek(&self) -> Result<Option<&[u8]>, FramingError> {
+        Ok(self.find()?.map(|frame| &self.bytes[frame]))
+    }
+
+    /// Where the next frame lies.
+    fn find(&self) -> Result<Option<Range<usize>>, FramingError> {
         let Unframer { framing, begin, end, .. } = *self;
         let bytes = &self.bytes[begin..end];
         let Some(len) = framing.length(bytes) else { return Ok(None) };
@@ -165,13 +183,8 @@ impl Unframer {
         {
             return Err(self.nonsense(why.to_owned()));
         }
-        if frame.len() < len {
-            return Ok(None);
-        }
         let from = begin + framing.prefix();
-        self.begin = from + len;
-        self.at += (framing.prefix() + len) as u64;
-        Ok(Some(&self.bytes[from..from + len]))
+        Ok((frame.len() >= len).then_some(from..from + len))
     }
 
     /// The stream has ended.

@@ -11,12 +11,14 @@ mod packets;
 mod pieces;
 pub mod recorded;
 mod tcp;
+mod train;
 mod vnet;
 
 pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{PacketError, Packets};
 pub use pieces::{Piece, Pieces};
+pub use train::Train;
 pub use vnet::{VnetHeader, push_frame};
 
 /// Bytes of the virtio-net header before each Ethernet frame

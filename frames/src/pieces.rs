@@ -9,9 +9,7 @@
 
 use std::ops::Range;
 
-use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
-
-use crate::tcp::{Part, RST, SYN, TCP_CHECKSUM, TCP_FLAGS, Tcp, URG, put_sum};
+use crate::tcp::{Part, Tcp};
 use crate::vnet::{
     DATA_VALID, GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, RECORDED, VnetHeader,
 };
@@ -55,7 +53,7 @@ impl Pieces {
         let copied = copy(0, &mut head).min(len);
         let (vnet, packet) = head[..copied].split_first_chunk()?;
         let vnet = VnetHeader::parse(vnet);
-        let at = find(packet)?;
+        let at = Tcp::find(packet)?;
         let payload = len.checked_sub(VNET_LEN + at.payload)?;
         if !matches!(vnet.gso_type & !GSO_ECN, GSO_NONE | GSO_TCPV4 | GSO_TCPV6) {
             return None;
@@ -106,21 +104,12 @@ impl Pieces {
     fn headers_of(&self, part: Part) -> Vec<u8> {
         let is_segmented = self.segment() > 0 && part.len > self.segment();
         let vnet = VnetHeader {
-            flags: NEEDS_CSUM | self.vnet.flags & RECORDED,
+            flags: self.vnet.flags & RECORDED,
             gso_type: if is_segmented { self.vnet.gso_type } else { GSO_NONE },
-            hdr_len: self.headers.len() as u16,
             gso_size: if is_segmented { self.vnet.gso_size } else { 0 },
-            csum_start: self.at.tcp as u16,
-            csum_offset: TCP_CHECKSUM as u16,
-            num_buffers: self.vnet.num_buffers,
+            ..self.vnet
         };
-        let mut out = vnet.to_bytes().to_vec();
-        out.extend_from_slice(&self.headers);
-        let packet = &mut out[VNET_LEN..];
-        self.at.adapt(packet, part);
-        let sum = self.at.pseudo_header(packet, self.at.payload - self.at.tcp + part.len);
-        put_sum(packet, self.at.tcp + TCP_CHECKSUM, !sum.ones_complement());
-        out
+        self.at.unfinished(vnet, &self.headers, part)
     }
 
     /// Pieces get new checksums, which must not make a damaged frame look good.
@@ -137,25 +126,6 @@ impl Pieces {
         }
         sum.ones_complement() == 0
     }
-}
-
-/// Finds the headers of TCP data of which `packet` is the begin, behind any VLAN tags.
-fn find(packet: &[u8]) -> Option<Tcp> {
-    let sliced = LaxSlicedPacket::from_ethernet(packet).ok()?;
-    let only_tags = sliced.link_exts.iter().all(|it| matches!(it, LaxLinkExtSlice::Vlan(_)));
-    // All of them are subslices of the packet.
-    let offset = |part: &[u8]| part.as_ptr() as usize - packet.as_ptr() as usize;
-    let (ip, header, v6) = match sliced.net.as_ref()? {
-        LaxNetSlice::Ipv4(ip) => (offset(ip.header().slice()), ip.header().slice().len(), false),
-        LaxNetSlice::Ipv6(ip) => (offset(ip.header().slice()), ip.header().slice().len(), true),
-        LaxNetSlice::Arp(_) => return None,
-    };
-    let is_whole = !sliced.net.as_ref()?.ip_payload_ref()?.fragmented;
-    let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
-    let at = Tcp { ip, v6, tcp: offset(tcp.slice()), payload: offset(tcp.payload()) };
-    let flags = packet[at.tcp + TCP_FLAGS];
-    let is_plain = only_tags && is_whole && at.tcp == ip + header && flags & (SYN | RST | URG) == 0;
-    is_plain.then_some(at)
 }
 
 #[cfg(test)]

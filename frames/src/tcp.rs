@@ -1,6 +1,10 @@
 //! A TCP packet in parts: where its headers are, and what each part's say.
 
 use etherparse::checksum::Sum16BitWords;
+use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+
+use crate::VNET_LEN;
+use crate::vnet::{NEEDS_CSUM, VnetHeader};
 
 /// Offset of the checksum in a TCP header.
 pub(crate) const TCP_CHECKSUM: usize = 16;
@@ -10,6 +14,7 @@ pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
 pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
 pub(crate) const URG: u8 = 0x20;
 pub(crate) const CWR: u8 = 0x80;
 
@@ -37,6 +42,46 @@ pub(crate) struct Part {
 }
 
 impl Tcp {
+    /// Finds the headers of TCP data of which `packet` is the begin, behind any VLAN tags.
+    pub fn find(packet: &[u8]) -> Option<Tcp> {
+        let sliced = LaxSlicedPacket::from_ethernet(packet).ok()?;
+        let only_tags = sliced.link_exts.iter().all(|it| matches!(it, LaxLinkExtSlice::Vlan(_)));
+        // All of them are subslices of the packet.
+        let offset = |part: &[u8]| part.as_ptr() as usize - packet.as_ptr() as usize;
+        let (header, v6) = match sliced.net.as_ref()? {
+            LaxNetSlice::Ipv4(ip) => (ip.header().slice(), false),
+            LaxNetSlice::Ipv6(ip) => (ip.header().slice(), true),
+            LaxNetSlice::Arp(_) => return None,
+        };
+        let is_whole = !sliced.net.as_ref()?.ip_payload_ref()?.fragmented;
+        let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
+        let (ip, payload) = (offset(header), offset(tcp.payload()));
+        let at = Tcp { ip, v6, tcp: offset(tcp.slice()), payload };
+        let flags = packet[at.tcp + TCP_FLAGS];
+        let follows = at.tcp == ip + header.len();
+        let is_plain = only_tags && is_whole && follows && flags & (SYN | RST | URG) == 0;
+        is_plain.then_some(at)
+    }
+
+    /// The headers of a frame with that part of the payload, from the virtio-net header on. Its
+    /// checksum is left to whoever takes it.
+    pub fn unfinished(&self, vnet: VnetHeader, headers: &[u8], part: Part) -> Vec<u8> {
+        let vnet = VnetHeader {
+            flags: vnet.flags | NEEDS_CSUM,
+            hdr_len: headers.len() as u16,
+            csum_start: self.tcp as u16,
+            csum_offset: TCP_CHECKSUM as u16,
+            ..vnet
+        };
+        let mut out = vnet.to_bytes().to_vec();
+        out.extend_from_slice(headers);
+        let packet = &mut out[VNET_LEN..];
+        self.adapt(packet, part);
+        let sum = self.pseudo_header(packet, self.payload - self.tcp + part.len);
+        put_sum(packet, self.tcp + TCP_CHECKSUM, !sum.ones_complement());
+        out
+    }
+
     /// Adapts a packet's headers, which stand at the begin of `packet`, to a part of it:
     /// all but the checksum of TCP.
     pub fn adapt(&self, packet: &mut [u8], part: Part) {

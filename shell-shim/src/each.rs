@@ -14,7 +14,7 @@ use edges::program::Started;
 use edges::stream::{StreamEdge, Ways};
 use frames::Framing;
 use rustix::pipe::{PipeFlags, pipe_with};
-use shmring::{Offer, RuntimeDir};
+use shmring::RuntimeDir;
 
 use crate::filters::dump::FormatArg;
 use crate::filters::{left, offer, right};
@@ -87,8 +87,7 @@ pub fn run(args: &EachArgs) -> Result<u8> {
         let ways = Ways { input: out_of.2, output: into.2 };
         let [from, to] = [out_of, into].map(|(fd, flow, _)| (fd, flow));
         let edge = StreamEdge::of_programs(&args.command[0], ways, from, to)?;
-        let offer = Offer { features: edge.features(), ..offer(name) };
-        let cable = Cable::new(cable::CablePlan { offer, ..plan }, &dir)?;
+        let cable = Cable::new(cable::CablePlan { offer: offer(name), ..plan }, &dir)?;
         jacks.push(Jack::new(name.to_owned(), Box::new(edge) as Box<dyn Edge>, vec![cable]));
     }
     // Only now: CMD inherits no blocked signals.

@@ -145,7 +145,8 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
             heir::refuse()?;
             let names = [one.to_string(), other.to_string()];
             let (one, other) = (open(&one, 0)?, open(&other, 1)?);
-            let features = one.features() & other.features();
+            // What one of the two takes: the other joins for it.
+            let features = one.features() | other.features();
             let labels = [names[0].as_str(), names[1].as_str()];
             let ring = Offer::default().capacity;
             let (here, there) = shmring::pair(ring, MAX_FRAME, features, labels)?;
@@ -159,7 +160,7 @@ pub fn run(args: &JoinArgs) -> Result<u8> {
             for (spec, plan) in plans.into_iter().filter_map(|(spec, plan)| Some((spec?, plan))) {
                 let plan = plan()?;
                 let (name, edge) = (spec.to_string(), open(&spec, ends.len())?);
-                let offer = Offer { features: edge.features(), ..offer(&name) };
+                let offer = offer(&name);
                 ends.push((name, edge, CablePlan { offer, ..plan }));
             }
             let inside = || Err(Request::Inside.not_here());

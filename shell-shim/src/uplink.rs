@@ -8,9 +8,9 @@ mod by;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use cable::{Cable, CablePlan, Edge, Jack, Switch};
+use cable::{Cable, CablePlan, Jack, Switch};
 use clap::Args;
-use shmring::{Offer, RuntimeDir};
+use shmring::RuntimeDir;
 
 use crate::filters::{left, offer};
 use crate::join::descendants::Descendants;
@@ -86,8 +86,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
         "uplink by {by}: 10.0.2.15/24, gateway 10.0.2.2, name server 10.0.2.3, MTU {}",
         args.mtu
     );
-    let offer = Offer { features: edge.features(), ..offer("uplink") };
-    let cable = Cable::new(CablePlan { offer, ..plan }, &dir)?;
+    let cable = Cable::new(CablePlan { offer: offer("uplink"), ..plan }, &dir)?;
     let jacks = vec![Jack::new("uplink".to_owned(), edge, vec![cable])];
     // Only now: the program inherits no blocked signals.
     let signals = Signals::new()?;

@@ -3,7 +3,7 @@
 use etherparse::checksum::Sum16BitWords;
 
 use super::*;
-use crate::tcp::{CWR, FIN, PSH};
+use crate::tcp::{CWR, FIN, PSH, SYN, TCP_CHECKSUM, put_sum};
 
 const TCP: u8 = etherparse::IpNumber::TCP.0;
 

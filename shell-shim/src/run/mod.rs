@@ -224,7 +224,7 @@ fn begin(
                 plans.into_iter().map(|plan| heir::cable(plan, dir)).collect()
             }
             (None, Plug::Edge(what, edge)) => {
-                let features = device.features() & edge.features();
+                let features = device.features() | edge.features();
                 let (here, there) =
                     shmring::pair(args.ring(), MAX_FRAME, features, [&name, &what])?;
                 let cable = Cable::local(here, &what)?;

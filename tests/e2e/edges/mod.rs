@@ -4,6 +4,7 @@ mod documents;
 mod each;
 mod ends;
 mod existing;
+mod joined;
 mod losses;
 mod mistakes;
 mod moved;
