@@ -6,7 +6,7 @@ use super::said;
 use super::uplink::{SERVER, on_the_host};
 use crate::examples::{EDGES, blocks_of};
 use crate::support::need::{need, need_functions};
-use crate::support::scene::{Outcome, Scene};
+use crate::support::scene::{Outcome, Scene, stdpkt};
 
 const MACHINES: &str = include_str!("../../../docs/many-machines.md");
 
@@ -82,6 +82,58 @@ fn hosts_are_joined_by_vxvde() {
     );
     assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
     scene.assert_nothing_left();
+}
+
+/// Both hosts' lines; the near one's by root and by an ordinary user.
+#[test]
+fn hosts_are_joined_by_wireguard() {
+    const HEADING: &str = "WireGuard inside a function";
+    need_functions!(
+        "root",
+        "user namespaces",
+        "ip",
+        "unshare",
+        "setpriv",
+        "ping",
+        "passt",
+        "wg",
+        "wireguard-go"
+    );
+    let [near, far] = lines(MACHINES, HEADING, 2)[..] else { unreachable!("two lines") };
+    let config = blocks_of(MACHINES, HEADING, "ini")[0];
+    for who in ["", "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all"] {
+        let scene = Scene::new();
+        // The build's directory may be closed to others.
+        std::fs::remove_file(scene.path("bin/stdpkt")).expect("scene");
+        std::fs::copy(stdpkt(), scene.path("bin/stdpkt")).expect("scene");
+        for (name, text) in [("near", near), ("far", far), ("wg.conf", config)] {
+            std::fs::write(scene.path(name), text).expect("scene");
+        }
+        let outcome = on_the_host(
+            &scene,
+            "",
+            &format!(
+                r#"umask 077; wg genkey >near.key; wg genkey >far.key; mkdir there; mv far there
+                 key() {{ echo "s,$1,$2,"; }}
+                 sed -e "$(key OWN $(cat far.key))" -e "$(key OTHER $(wg pubkey <near.key))"                      -e 's/^Endpoint.*//' -e 's/^PrivateKey/ListenPort = 51820\n&/'                      -e 's/^AllowedIPs.*/AllowedIPs = 10.9.0.1\/32, 10.0.0.0\/24/' wg.conf >there/wg.conf
+                 sed -i -e "$(key OWN $(cat near.key))" -e "$(key OTHER $(wg pubkey <far.key))" wg.conf
+                 ip -n inet addr add 10.1.0.1/24 dev lo
+                 (cd there; ip netns exec inet bash far)
+                 umask 0; mknod tun c 10 200; mount --bind tun /dev/net/tun; chmod 755 .; chmod 644 wg.conf
+                 {who} bash near; echo near $?
+                 kill $(ip netns pids inet)"#
+            ),
+        );
+        assert_answered(&outcome, 1);
+        assert!(
+            outcome.out.contains(
+                "near 0
+"
+            ),
+            "{who}: {outcome:?}"
+        );
+        scene.assert_nothing_left();
+    }
 }
 
 #[test]
