@@ -266,6 +266,10 @@ fn an_identification_that_stands_still_is_counted_up() {
     let counted =
         [first.clone(), Segment { id: 1, ..second.clone() }, Segment { id: 2, ..third.clone() }];
     assert!(cut(&frames) == counted.map(|it| it.packet()));
+    // Without that, who begins at 0 is taken for one who does not count.
+    let uncounted = Segment { df: false, ..first.clone() };
+    assert!(Train::begin(&uncounted.packet()).is_none());
+    assert!(Train::begin(&Segment { id: 1, ..uncounted }.packet()).is_some());
     // It does so from the second one on, or not at all.
     let grown = Segment { id: 2, ..third };
     assert_eq!(joined(&[&first, &second, &grown].map(Segment::packet)).len(), 2);
