@@ -47,13 +47,24 @@ function_of() { # CONFIG PROGRAM...: in the place of this shell
 serve() {
     (function_of a netserver -D -f -4 -L 10.7.0.1 -p 12865) &>/dev/null &
     server=$!
-    sleep 0.5
+    # On a busy machine a kernel takes its time.
+    for _ in 1 2 3 4 5; do
+        sleep 0.5
+        ask 60 TCP_RR 1
+        answer "the first to a server" && return
+    done
+    fail "no server"
+}
+fail() {
+    echo "lkl-soak.sh: $1"
+    cat out
+    exit 1
 }
 # ask LIMIT TEST LENGTH OPTIONS...: netperf, which has LIMIT seconds.
 ask() {
     local limit=$1 kind=$2 length=$3
     shift 3
-    (function_of b netperf -4 -H 10.7.0.1 -L 10.7.0.2 -p 12865 -P 0 -t "$kind" -l "$length" -- "$@") >out 2>/dev/null &
+    (function_of b netperf -4 -H 10.7.0.1 -L 10.7.0.2 -p 12865 -P 0 -t "$kind" -l "$length" -- "$@") &>out &
     asked=$!
     (sleep "$limit" && kill -9 $asked && touch late) 2>/dev/null &
     watch=$!
@@ -64,7 +75,7 @@ answer() {
     status=$?
     kill $watch 2>/dev/null
     wait $watch 2>/dev/null
-    [ ! -e late ] || { echo "lkl-soak.sh: netperf hung: $1"; exit 1; }
+    [ ! -e late ] || fail "netperf hung: $1"
     return $status
 }
 kinds=("TCP_STREAM -m 64" "TCP_STREAM -m 1024" "TCP_STREAM -m 65507" TCP_RR UDP_RR)
@@ -89,8 +100,7 @@ while [ "$(date +%s)" -lt $end ]; do
         if answer "$kind $options, MTU $mtu, fate $fate"; then
             whole=$((whole + 1))
         elif [ $fate != 0 ]; then
-            echo "lkl-soak.sh: netperf failed: $kind $options, MTU $mtu, fate $fate"
-            exit 1
+            fail "netperf failed: $kind $options, MTU $mtu, fate $fate"
         else
             # A server that lost its client in the middle is waiting for it.
             break
@@ -113,7 +123,7 @@ echo "$runs netperfs, $whole came to their end, the others were killed; none hun
     asked=$!
     (sleep 600 && kill -9 $asked && touch late) 2>/dev/null &
     watch=$!
-    answer "$CONNECTIONS connections" || { echo "lkl-soak.sh: connections failed"; exit 1; }
+    answer "$CONNECTIONS connections" || fail "connections failed"
     kill -9 $server
     wait $server 2>/dev/null
     echo "$CONNECTIONS connections."

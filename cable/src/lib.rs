@@ -20,6 +20,7 @@ mod outlet;
 mod row;
 mod seat;
 mod shown;
+pub mod siblings;
 pub mod stream_rx;
 pub mod stream_tx;
 mod switch;

@@ -33,7 +33,7 @@ use crate::succession::answer;
 use crate::succession::heir;
 use crate::succession::member::{Answered, FLUSH, Member};
 use crate::told;
-use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered};
+use cable::{Audience, Cable, Driver, Edge, Jack, Switch, WatchNumbered, siblings};
 pub use further::Further;
 use further::{number_of, watch_edge};
 
@@ -325,16 +325,7 @@ impl Function {
     }
 
     fn move_frames(&mut self) -> bool {
-        let mut busy = false;
-        for at in 0..self.jacks.len() {
-            let before = self.jacks[at].taken();
-            busy |= self.jacks[at].turn();
-            if self.jacks[at].taken() > before {
-                // The kernel forwards a frame while it is written: no need to be told.
-                let (ahead, behind) = self.jacks.split_at_mut(at);
-                ahead.iter_mut().chain(&mut behind[1..]).for_each(Jack::woken);
-            }
-        }
+        let mut busy = siblings::turn(&mut self.jacks);
         for jack in &mut self.far {
             busy |= jack.turn();
             if jack.edge().is_over() {
