@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Where more than so many share a processor, one in the middle that looks keeps the others
 /// from it.
-const CROWD: usize = 4;
+const CROWD: usize = 8;
 
 /// Of one thread.
 pub(crate) struct Seat {
