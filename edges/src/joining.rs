@@ -3,8 +3,10 @@
 //!
 //! Only what is there already is looked at, so no packet waits for another.
 
-use frames::{GUEST_CSUM, GUEST_TSO4, GUEST_TSO6, Train, VNET_LEN};
+use frames::{Train, VNET_LEN};
 use shmring::BytesMut;
+
+use crate::tap::Offloads;
 
 /// Complete packets, of which the next one can be looked at before it is taken.
 pub(crate) trait Source {
@@ -25,8 +27,8 @@ pub(crate) struct Joining {
 impl Joining {
     /// For a neighbour with these virtio-net features.
     pub fn of(features: u64) -> Joining {
-        let has = |bit: u32| features >> bit & 1 == 1;
-        Joining { v4: has(GUEST_CSUM) && has(GUEST_TSO4), v6: has(GUEST_CSUM) && has(GUEST_TSO6) }
+        let Offloads { csum, tso4, tso6 } = Offloads::of(features);
+        Joining { v4: csum && tso4, v6: csum && tso6 }
     }
 
     /// Fills `room` with the next packet and what there is of those that follow it; the length of the

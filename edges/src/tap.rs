@@ -90,6 +90,14 @@ pub struct Offloads {
     pub tso6: bool,
 }
 
+impl Offloads {
+    /// What a neighbour with these virtio-net features takes.
+    pub fn of(features: u64) -> Offloads {
+        let has = |bit: u32| features >> bit & 1 == 1;
+        Offloads { csum: has(GUEST_CSUM), tso4: has(GUEST_TSO4), tso6: has(GUEST_TSO6) }
+    }
+}
+
 impl Tap {
     /// Makes the interface `name` in this process's network namespace, with
     /// carrier, down, without offloads.
@@ -267,9 +275,7 @@ impl Edge for Tap {
     /// Frames may leave as the neighbour can take them, and whoever looks at the
     /// interface sees a cable.
     fn plugged(&mut self, features: u64) -> Result<()> {
-        let has = |bit: u32| features >> bit & 1 == 1;
-        let (csum, tso4, tso6) = (has(GUEST_CSUM), has(GUEST_TSO4), has(GUEST_TSO6));
-        self.set_offload(Offloads { csum, tso4, tso6 })?;
+        self.set_offload(Offloads::of(features))?;
         self.set_carrier(true)
     }
 
