@@ -9,6 +9,12 @@ use std::marker::PhantomData;
 use lkl_sys::Iovec;
 use shmring::{Bytes, BytesMut};
 
+/// LKL counts the bytes of a frame, with its vnet header, in 16 bits where all of it lies in
+/// one chain of descriptors: whatever it sends, and what it receives in buffers that do not
+/// merge (`virtio_req_complete` in its lib/virtio.c). At one more it takes further
+/// descriptors for used, and the queue is broken for good.
+pub(crate) const MAX_CHAIN: usize = 65_535;
+
 /// Scattered memory of the guest.
 #[derive(Clone, Copy)]
 pub(crate) struct Buffers<'a> {

@@ -8,7 +8,7 @@ use frames::{ETHERNET_LEN, Piece, Pieces, VNET_LEN};
 use shmring::{Bytes, RecvError};
 
 use crate::Key;
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, MAX_CHAIN};
 use crate::control::Control;
 use crate::duty::{Bell, Duty};
 use crate::whose;
@@ -335,7 +335,8 @@ fn deliver(
     pieces: &mut Option<Pieces>,
     mergeable: bool,
 ) -> Frame {
-    let (len, room) = (bytes.len(), buffers.total());
+    let len = bytes.len();
+    let room = buffers.total().min(if mergeable { usize::MAX } else { MAX_CHAIN });
     let is_frame = len >= VNET_LEN + ETHERNET_LEN;
     if pieces.is_none() {
         // A frame that fits to the last byte is fine where buffers do not merge; where

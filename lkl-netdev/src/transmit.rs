@@ -6,7 +6,7 @@ use cable::{Joined, Sender};
 use shmring::SendError;
 
 use crate::Key;
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, MAX_CHAIN};
 use crate::control::Control;
 use crate::guest::own;
 use crate::whose;
@@ -78,9 +78,10 @@ impl Transmit {
         self.links.push((key, tx));
     }
 
-    /// Sends one frame. Kernel context: never waits.
+    /// Sends one frame; returns what LKL is to count of it. Kernel context: never waits.
     pub fn send(&mut self, control: &Control, buffers: Buffers<'_>) -> c_int {
         let len = buffers.total();
+        let taken = len.min(MAX_CHAIN) as c_int;
         if self.holds_back(len, buffers) {
             self.wanted = true;
             return -1;
@@ -91,7 +92,7 @@ impl Transmit {
                     self.wanted = true;
                     return -1;
                 }
-                return len as c_int;
+                return taken;
             };
             let sent = tx.put(len, |room| {
                 buffers.gather(room);
@@ -101,7 +102,7 @@ impl Transmit {
                 Ok(_) => {
                     tx.publish();
                     self.bytes += len as u64;
-                    return len as c_int;
+                    return taken;
                 }
                 Err(SendError::Full) => {
                     if self.near && matches!(tx, Sender::Ring(_)) || tx.arm() {
@@ -111,7 +112,7 @@ impl Transmit {
                 }
                 Err(SendError::TooLong { .. }) => {
                     tx.count_drop();
-                    return len as c_int;
+                    return taken;
                 }
                 Err(error) => {
                     let Some((key, tx)) = self.links.pop() else { continue };

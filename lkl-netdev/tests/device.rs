@@ -228,19 +228,51 @@ fn a_tcp_frame_that_cannot_fit_is_cut_and_others_are_dropped() {
     // 19 buffers of 1536 bytes: 29 184 in all.
     let right = Guest::add(right.into_raw(), 1536);
     left.send(&vec![1; 40_000]);
-    let payload = vec![7; 40_000];
+    left.send(&tcp(40_000, 1448));
+    left.send(&frame(1));
+    let (first, second) = (right.recv(), right.recv());
+    assert_eq!(first.len() + second.len(), 40_000 + 2 * TCP_HEADERS);
+    assert!(right.recv() == frame(1));
+}
+
+#[test]
+fn no_frame_in_a_chain_has_more_bytes_than_lkl_counts() {
+    let fifos = Fifos::new();
+    let (one, other) = fifos.names();
+    let offload = OFFLOAD & !(1 << 15);
+    let add = |name: &str| {
+        let ends = Ends::open(name).unwrap();
+        let device = Netdev::new(ends, offload, config(Channel::Shm)).unwrap();
+        Guest::add_chained(device.into_raw())
+    };
+    let (left, right) = (add(&one), add(&other));
+    // What Linux sends at an MTU of 65500 while the window is small: two segments of half.
+    let tso = tcp(65_480, 32_740);
+    assert!(tso.len() > 65_535);
+    left.send(&tso);
+    left.send(&vec![1; 65_536]);
+    left.send(&vec![1; 65_535]);
+    left.send(&frame(1));
+    let halves = [right.recv().len(), right.recv().len()];
+    assert_eq!(halves, [32_740 + TCP_HEADERS; 2]);
+    assert_eq!(right.recv().len(), 65_535, "the one before is dropped");
+    assert!(right.recv() == frame(1));
+}
+
+/// Bytes before the payload.
+const TCP_HEADERS: usize = 12 + 14 + 20 + 20;
+
+/// A frame of TCP whose segments are to have so many bytes.
+fn tcp(payload: usize, segment: u16) -> Vec<u8> {
     let mut tcp = vec![1, 1, 0, 0];
-    tcp.extend(1448u16.to_le_bytes());
+    tcp.extend(segment.to_le_bytes());
     tcp.extend([0; 6 + 12]);
     tcp.extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     tcp.extend([0; 12]);
     tcp.extend([0x50, 0x10, 0, 0, 0, 0, 0, 0]);
-    tcp.extend(&payload);
-    left.send(&tcp);
-    left.send(&frame(1));
-    let (first, second) = (right.recv(), right.recv());
-    assert_eq!(first.len() + second.len() - 2 * (tcp.len() - payload.len()), payload.len());
-    assert!(right.recv() == frame(1));
+    assert_eq!(tcp.len(), TCP_HEADERS);
+    tcp.resize(TCP_HEADERS + payload, 7);
+    tcp
 }
 
 /// The descriptors of a pipe, the reading end first, and the name of one of them.

@@ -1,5 +1,6 @@
 //! Packets as large as the MTU allows, and no larger.
 
+use crate::lkl::chain;
 use crate::support::chains::two;
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
@@ -48,4 +49,28 @@ fn an_mtu_of_65500_is_used_to_the_last_byte() {
     need_functions!("ping");
     assert_carries(65500, "shm");
     assert_carries(65500, "fifo");
+}
+
+/// LKL counts 16 bits, and one frame of more would break its interface for good.
+#[test]
+fn an_lkl_function_lives_on_after_a_frame_too_long_for_it() {
+    need!("LKL_DIR", "namespaces", "/dev/net/tun", "bash", "ping");
+    let largest = 65_509;
+    let fits = largest - IPV4 - ICMP;
+    let ping = |size: u32| format!("ping -c1 -W2 -M do -s {size} 10.0.0.2");
+    let (statuses, outcome) = chain(&format!(
+        "stdpkt run --mtu 65521 --right 10.0.0.1/24 -- sh -c '{}; {}; {}' \
+         | LKL --mtu {largest} --left 10.0.0.2/24",
+        ping(fits),
+        ping(fits + 1),
+        ping(fits)
+    ));
+    assert_eq!(statuses, [0, 0], "{outcome:?}");
+    let answers = outcome.err.matches(&format!("{} bytes from", fits + ICMP)).count();
+    assert_eq!(answers, 2, "{outcome:?}");
+
+    let line = "LKL --mtu 65510 --right 10.0.0.1/24 -- true | cat";
+    let (statuses, outcome) = chain(line);
+    assert_eq!(statuses[0], 125, "{outcome:?}");
+    assert!(outcome.err.contains("--mtu 65510: LKL counts"), "{outcome:?}");
 }

@@ -35,6 +35,8 @@ struct Shared {
     completed: Condvar,
     /// Bytes of each receive buffer.
     size: usize,
+    /// They do not merge: a frame lies in one chain of as many as there can be.
+    chained: bool,
     /// Returns of `poll`, to see that an idle device is idle.
     polls: AtomicU64,
     hung_up: AtomicBool,
@@ -61,6 +63,15 @@ impl Guest {
     /// Adds a device as `lkl_netdev_add` does: its thread runs before the driver
     /// has posted a buffer.
     pub fn add(nd: *mut Netdev, buffer_size: usize) -> Guest {
+        Guest::with(nd, buffer_size, false)
+    }
+
+    /// The same without mergeable buffers.
+    pub fn add_chained(nd: *mut Netdev) -> Guest {
+        Guest::with(nd, 4096, true)
+    }
+
+    fn with(nd: *mut Netdev, size: usize, chained: bool) -> Guest {
         assert!(!nd.is_null());
         // SAFETY: a device begins with a `Netdev`.
         assert_eq!(unsafe { (*nd).flags } & lkl_sys::HAS_VNET_HDR, lkl_sys::HAS_VNET_HDR);
@@ -71,7 +82,8 @@ impl Guest {
             arrived: Condvar::new(),
             tx: Mutex::new(TxQueue { frames: VecDeque::new(), exhausted: true, sent: 0 }),
             completed: Condvar::new(),
-            size: buffer_size,
+            size,
+            chained,
             polls: AtomicU64::new(0),
             hung_up: AtomicBool::new(false),
         });
@@ -216,13 +228,13 @@ impl Shared {
         }
     }
 
-    /// `virtio_process_queue` of LKL for the queue of mergeable receive buffers.
+    /// `virtio_process_queue` of LKL for the queue of receive buffers.
     fn process_rx(&self, rx: &mut RxQueue) {
         while rx.posted > 0 {
-            let mut count = 0;
-            while count < rx.posted.min(MAX_BUFFERS) && count * self.size <= MAX_MERGE {
-                count += 1;
-            }
+            let count = match self.chained {
+                true => MAX_BUFFERS,
+                false => MAX_BUFFERS.min(rx.posted).min(MAX_MERGE / self.size + 1),
+            };
             let mut memory = vec![0xee; count * self.size];
             let mut iov: Vec<Iovec> = memory
                 .chunks_mut(self.size)
@@ -234,7 +246,7 @@ impl Shared {
             let Ok(len) = usize::try_from(len) else { return };
             assert!(len < memory.len(), "{len} bytes into {}: LKL warns or worse", memory.len());
             assert!(memory[len..].iter().take(64).all(|&b| b == 0xee), "bytes behind the frame");
-            rx.posted -= len.div_ceil(self.size);
+            rx.posted -= complete(len, &iov, !self.chained);
             memory.truncate(len);
             self.frames.lock().unwrap().push_back(memory);
             self.arrived.notify_all();
@@ -259,13 +271,27 @@ impl Shared {
             if len < 0 {
                 return;
             }
-            assert_eq!(len as usize, frame.len());
+            assert_eq!(complete(len as usize, &iov, false), 1, "of the queue's descriptors");
             tx.frames.pop_front();
             tx.sent += 1;
             self.completed.notify_all();
         }
         tx.exhausted = true;
     }
+}
+
+/// `virtio_req_complete` of LKL: how many descriptors it takes for used. It has 16 bits for
+/// the bytes of each.
+fn complete(len: usize, buffers: &[Iovec], merge: bool) -> usize {
+    let mut left = len;
+    for (at, buffer) in buffers.iter().enumerate() {
+        let used = if merge { left.min(buffer.iov_len) } else { left };
+        left -= usize::from(used as u16);
+        if left == 0 {
+            return at + 1;
+        }
+    }
+    buffers.len()
 }
 
 /// Runs `child` in a fork of this process and waits for its end.

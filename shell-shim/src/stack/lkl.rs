@@ -24,6 +24,9 @@ const OFFLOAD: &str = "0x8883";
 /// those that merge, LKL offers a device too few for them.
 const LARGE_OFFLOAD: &str = "0x883";
 const PAGE: u32 = 4096;
+/// Of what it receives without mergeable buffers, LKL counts the bytes in 16 bits: a packet,
+/// 14 of its Ethernet header and 12 of its vnet header (`virtio_add_used` in its lib/virtio.c).
+const MAX_MTU: u32 = 65_535 - 14 - 12;
 /// LKL copies the sysctls to a buffer of 256 bytes, without a look at their length.
 const MAX_SYSCTLS: usize = 255;
 /// With two addresses each, more would pass the 300 words that LKL reads of a configuration.
@@ -134,6 +137,10 @@ pub fn config(
 
 fn interface(interface: &Interface, pipe: &str) -> Result<Value> {
     let Interface { name, mtu, addresses, mac } = interface;
+    ensure!(
+        *mtu <= MAX_MTU,
+        "--mtu {mtu}: LKL counts a frame and its headers in 16 bits: {MAX_MTU} bytes at most, or use --stack netns"
+    );
     // LKL takes strings from its configuration as they stand there.
     ensure!(
         !pipe.contains(['"', '\\']) && !pipe.chars().any(char::is_control),
@@ -245,6 +252,9 @@ mod tests {
         assert!(fails(&two, "a|b", &[]).contains("10.0.0.2/24"));
         assert!(fails(&network(&["10.0.0.1/32"]), "a|b", &[]).contains("1 to 31"));
         assert!(fails(&plain, "a\"|b", &[]).starts_with("left"));
+        let mut large = plain.clone();
+        large.interfaces[0].mtu = MAX_MTU + 1;
+        assert!(fails(&large, "a|b", &[]).starts_with("--mtu 65510"));
         let mut many = plain.clone();
         many.interfaces.resize(16, plain.interfaces[0].clone());
         assert!(fails(&many, "a|b", &[]).contains("15 interfaces"));
