@@ -11,9 +11,7 @@ use crate::control::Control;
 use crate::guest::own;
 use crate::whose;
 
-/// A frame of TCP's below this may be held back, and one of less bytes than `LEAST`,
-/// which carries no data, is not: there is nothing to make larger.
-const LARGE: usize = 32 << 10;
+/// A frame of TCP's of less bytes carries no data: there is nothing to make larger.
 const LEAST: usize = 128;
 /// So many data frames between two waits of the program are not held back: requests and
 /// answers.
@@ -138,7 +136,7 @@ impl Transmit {
         let ring = matches!(self.links.first(), Some((_, Sender::Ring(_))));
         if !(self.near
             && ring
-            && (LEAST..LARGE).contains(&len)
+            && len >= LEAST
             && own::taken().is_some()
             && whose::is_passing()
             && kind())
