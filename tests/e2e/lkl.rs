@@ -169,11 +169,15 @@ fn netperf_runs_over_every_mixture() {
                 if left == "LKL" && test == "UDP_STREAM" {
                     continue;
                 }
-                let (_, outcome) = chain(&format!(
+                let line = format!(
                     "{left} --mtu {mtu} --right 10.0.0.1/24 -- netserver -D -f -4 -L 10.0.0.1 \
                      | {right} --mtu {mtu} --left 10.0.0.2/24 \
                        -- netperf -4 -H 10.0.0.1 -L 10.0.0.2 -P 0 -t {test} -l 1"
-                ));
+                );
+                // netperf asks once, and on a busy machine it may do so before netserver listens.
+                let early = |it: &Outcome| it.out.contains("could not establish the control");
+                let mut tries = (0..10).map(|_| chain(&line).1);
+                let outcome = tries.find(|it| !early(it)).expect("a server that listens");
                 let moved = figure(&outcome.out, columns);
                 let what = format!("{left} {right} {mtu} {test}");
                 assert!(moved.is_some_and(|moved| moved > 0.0), "{what}: {outcome:?}");
