@@ -18,7 +18,14 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
     export LKL_DIR
     cd "$(dirname "$0")/.." && cargo build -q --profile "$PROFILE" -p lkl-netdev-preload || exit
     export PRELOAD=${CARGO_TARGET_DIR:-$PWD/target}/${PROFILE/dev/debug}/liblkl_netdev_preload.so
-    [ -z "${STRESS:-}" ] || { stress-ng -q --cpu 2 --switch 1 --timeout 0 & trap 'kill $!' EXIT; }
+    [ -z "${STRESS:-}" ] || {
+        command -v stress-ng >/dev/null || {
+            echo "lkl-soak.sh: STRESS: there is no stress-ng: install it, or leave STRESS out" >&2
+            exit 2
+        }
+        stress-ng -q --cpu 2 --switch 1 --timeout 0 &
+        trap 'kill $!' EXIT
+    }
     IN_NAMESPACE=1 unshare -rn "$0" "$LKL_DIR" || exit
     [ "$KERNELS" = 0 ] || LKL_KERNELS=$KERNELS cargo test -q --profile "$PROFILE" -p lkl-netdev --test embedded || exit
     for round in $(seq "$MIXTURES"); do
