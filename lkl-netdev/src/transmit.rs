@@ -31,7 +31,7 @@ pub(crate) struct Transmit {
     wanted: bool,
     /// The poll thread is awake or dozes: it looks by itself whether there is room.
     near: bool,
-    /// Small data frames since the program waited, up to `BURST`.
+    /// Data frames since the program waited, up to `BURST`.
     burst: u32,
     /// There was a link once. Before, frames wait; after, they are lost, as on
     /// a cable without a plug.
