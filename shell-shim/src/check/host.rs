@@ -1,14 +1,12 @@
 //! The kernel, its settings and limits.
 
-use std::fs::read_to_string;
-
 use nix::sys::inotify::{InitFlags, Inotify};
 use rustix::process::{Resource, getrlimit};
 use shmring::RuntimeDir;
 
 use super::Item;
 use crate::filters::filter;
-use crate::stack::bpf;
+use crate::stack::{bpf, sysctl};
 
 /// Rings are mapped in pages of that size.
 const PAGE: usize = 4096;
@@ -16,10 +14,6 @@ const PAGE: usize = 4096;
 const PIPE: u64 = 1 << 20;
 /// Open files of a function with several links, comfortably.
 const FILES: u64 = 1024;
-
-fn setting(path: &str) -> Option<String> {
-    Some(read_to_string(format!("/proc/sys/{path}")).ok()?.trim().to_owned())
-}
 
 /// What functions need of a kernel.
 pub fn items() -> Vec<Item> {
@@ -77,7 +71,7 @@ fn files() -> Item {
 }
 
 fn pipes() -> Item {
-    let number = |path| setting(path)?.parse::<u64>().ok();
+    let number = |path| sysctl::read(path)?.parse::<u64>().ok();
     let most = number("fs/pipe-max-size").unwrap_or(PIPE);
     let pages = number("fs/pipe-user-pages-soft").unwrap_or(0);
     let found = format!("up to {most} bytes, {pages} pages for a user");
@@ -92,7 +86,8 @@ fn pipes() -> Item {
 }
 
 fn inotify() -> Item {
-    let all = |what: &str| setting(&format!("fs/inotify/{what}")).unwrap_or_else(|| "?".to_owned());
+    let all =
+        |what: &str| sysctl::read(&format!("fs/inotify/{what}")).unwrap_or_else(|| "?".to_owned());
     let found = format!(
         "{} instances, {} watches for a user",
         all("max_user_instances"),
@@ -119,8 +114,8 @@ fn xdp() -> Item {
 }
 
 fn congestion_control() -> Item {
-    let now = setting("net/ipv4/tcp_congestion_control").unwrap_or_default();
-    let may = setting("net/ipv4/tcp_allowed_congestion_control").unwrap_or_default();
+    let now = sysctl::read("net/ipv4/tcp_congestion_control").unwrap_or_default();
+    let may = sysctl::read("net/ipv4/tcp_allowed_congestion_control").unwrap_or_default();
     let found = format!("{now}; allowed to functions: {may}");
     if now.starts_with("bbr") {
         return Item::ok("congestion control", format!("{found}; functions begin with reno"));

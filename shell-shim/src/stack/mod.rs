@@ -24,5 +24,6 @@ pub mod netlink;
 pub mod network;
 pub mod next_hops;
 pub mod sysctl;
+mod tcp;
 pub mod veth;
 pub mod whose;

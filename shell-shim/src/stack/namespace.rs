@@ -17,8 +17,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{CapabilitySet, capabilities};
 
+use super::{sysctl, tcp};
+
 /// Moves this process into a new network namespace, in which it may do
-/// anything. TCP there does not pace: a chain has nobody to be polite to.
+/// anything, and whose TCP [suits a chain](super::tcp).
 ///
 /// With all `POWERS` nothing else changes. Without, the process also enters
 /// a new user namespace, where the caller appears as root, has them all, and no
@@ -40,7 +42,7 @@ pub fn enter() -> Result<()> {
     let entered = match unshare(first) {
         Ok(()) => first,
         Err(errno) => {
-            unshare(second).map_err(|_| anyhow!(way_out(errno, setting)))?;
+            unshare(second).map_err(|_| anyhow!(way_out(errno, sysctl::read)))?;
             second
         }
     };
@@ -49,7 +51,7 @@ pub fn enter() -> Result<()> {
     } else if !has_all {
         say::detail!("without a user namespace, which is refused here, some rights are missing");
     }
-    unpace();
+    tcp::suit_chain();
     Ok(())
 }
 
@@ -76,8 +78,8 @@ pub fn enter_beside(neighbour: &OwnedFd) -> Result<()> {
             errno.desc()
         ),
     }
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| anyhow!(way_out(errno, setting)))?;
-    unpace();
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| anyhow!(way_out(errno, sysctl::read)))?;
+    tcp::suit_chain();
     Ok(())
 }
 
@@ -87,20 +89,6 @@ const POWERS: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::NET_RAW)
     .union(CapabilitySet::NET_BIND_SERVICE);
-
-/// A new namespace inherits TCP's congestion control from the host
-/// (`net/ipv4/tcp_ipv4.c`, `tcp_set_default_congestion_control`). BBR sends by
-/// the clock, at the rate that it believes the path to have. Between functions
-/// there is no path to share with others, so all that it does is to let the
-/// processors wait: less than half the goodput. Reno is in every kernel and
-/// allowed in every namespace.
-fn unpace() {
-    const KEY: &str = "net.ipv4.tcp_congestion_control";
-    if setting(KEY).is_some_and(|inherited| inherited.starts_with("bbr")) {
-        // Where /proc/sys is read-only, slower is better than not at all.
-        let _ = super::sysctl::write(KEY, "reno");
-    }
-}
 
 fn map_user(user: Uid, group: Gid) -> Result<()> {
     // user_namespaces(7): without privileges, gid_map is refused until
@@ -113,18 +101,12 @@ fn map_user(user: Uid, group: Gid) -> Result<()> {
         fs::write(format!("/proc/self/{file}"), line).map_err(|error| {
             let way_out = match user.is_root() {
                 true => "as root in a container it takes CAP_SETFCAP (`--cap-add SETFCAP`); or run it as an ordinary user".into(),
-                false => way_out(Errno::EPERM, setting),
+                false => way_out(Errno::EPERM, sysctl::read),
             };
             anyhow!("user namespace: {file}: {error}: {way_out}")
         })?;
     }
     Ok(())
-}
-
-/// A kernel setting's value, if this kernel has it.
-fn setting(key: &str) -> Option<String> {
-    let path = format!("/proc/sys/{}", key.replace('.', "/"));
-    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 /// Whether this process sees a part of the tree only, as after chroot(2): then `/` is

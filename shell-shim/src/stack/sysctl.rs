@@ -4,7 +4,7 @@
 //! (`net/sysctl_net.c`), and those alone: everything else there is the
 //! host's, so keys outside `net` are refused.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -74,6 +74,12 @@ pub fn write(key: &str, value: &str) -> Result<()> {
         }
         _ => Error::new(error).context(format!("sysctl {key}={value}")),
     })
+}
+
+/// The value of `key`, if this kernel has it; of any key, also one outside of the namespace.
+pub fn read(key: &str) -> Option<String> {
+    let path = Path::new(ROOT).join(key.replace('.', "/"));
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
 /// What to do about a key that this namespace does not have.
