@@ -5,8 +5,13 @@
 //! - A CMD that still runs when its link has ended gets SIGTERM, as a program
 //!   gets SIGPIPE in an ordinary pipeline: 143.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::support::chains::{three, two};
 use crate::support::need::{need, need_functions};
+use crate::support::procs::Process;
 use crate::support::scene::Scene;
 use crate::support::{SOON, wait_until};
 
@@ -154,5 +159,35 @@ fn a_tee_ends_where_others_want_the_processor() {
     let took = wait_until(SOON, || over.exists().then_some(()).ok_or(scene.everything_said()));
     println!("over after {took:?}");
     play.end();
+    scene.assert_nothing_left();
+}
+
+/// It heard of both at once, and then waited for a second in which another neighbour might have come.
+#[test]
+fn a_function_whose_cmd_and_neighbour_end_at_once_waits_for_nobody() {
+    need_functions!();
+    let scene = Scene::new();
+    let until = |file: &str| {
+        format!("-- sh -c 'touch up-{file}; until [ -e {file} ]; do sleep 0.02; done'")
+    };
+    let play = scene.start_sh(&two(&until("first"), &until("second")));
+    ["up-first", "up-second"].into_iter().for_each(|file| scene.wait_for_file(file));
+    let stopped = scene.function("10.0.0.2/24");
+    scene.signal(&stopped, Signal::STOP);
+    let end = |file: &str, is_it: &dyn Fn(&Process) -> bool| {
+        std::fs::write(scene.path(file), "").expect("scene");
+        wait_until(SOON, || match scene.processes().iter().find(|process| is_it(process)) {
+            Some(process) => Err(format!("{process:?} is there")),
+            None => Ok(()),
+        });
+    };
+    end("second", &|it| {
+        it.args.iter().any(|arg| arg.starts_with("touch up-second"))
+            && !it.args.iter().any(|arg| arg == "run")
+    });
+    end("first", &|it| it.args.iter().any(|arg| arg == "10.0.0.1/24"));
+    scene.signal(&stopped, Signal::CONT);
+    let outcome = play.end_within(Duration::from_millis(900)).expect("an end at once");
+    assert_eq!((outcome.status, outcome.err.as_str()), (0, ""), "{outcome:?}");
     scene.assert_nothing_left();
 }

@@ -167,7 +167,8 @@ impl Linger {
             What::Stack { left: Some(left), .. } if left.is_none() => {
                 let limit = *limit;
                 self.taps(jacks, far, limit);
-                return Ok(false);
+                // Now, since nothing calls again where the neighbours are gone.
+                return self.is_over(jacks, far, busy);
             }
             What::Stack { left, .. } => left.map_or(u64::MAX, |left| left.total()),
             What::Taps(sent, taken) => {
