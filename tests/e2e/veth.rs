@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::support::SOON;
 use crate::support::chains::{NAT, assert_pings, routers, three, two};
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
@@ -32,6 +33,30 @@ fn two_functions_have_a_veth_pair_with_the_names_addresses_and_mtu_of_always() {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }
+    scene.assert_nothing_left();
+}
+
+/// Where they are the same the kernel looks at the carrier once a second only, and each chain starts
+/// after that.
+#[test]
+fn the_two_ends_have_different_indexes() {
+    need_functions!();
+    let scene = Scene::new();
+    let cat = format!("{VETH} -- cat /sys/class/net/left/ifindex /sys/class/net/left/iflink");
+    let outcome = scene.sh(&two(VETH, &cat));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    let (own, others) = outcome.out.trim().split_once('\n').expect("two indexes");
+    assert_ne!(own, others);
+}
+
+#[test]
+fn functions_whose_commands_end_at_once_wait_for_nobody() {
+    need_functions!();
+    let scene = Scene::new();
+    let options = format!("{VETH} --linger 60 -- true");
+    let play = scene.start_sh(&two(&options, &options));
+    let outcome = play.end_within(SOON).expect("an end within ten seconds");
+    assert_eq!((outcome.status, outcome.err.as_str()), (0, ""), "{outcome:?}");
     scene.assert_nothing_left();
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
@@ -103,13 +104,20 @@ pub(super) async fn make(handle: &Handle, network: &Network, made: &mut Made) ->
 
 /// Makes a veth pair: `name` here, `peer` in the network namespace `there`. Both are down.
 ///
+/// The kernel takes note of a carrier at once only where the two ends have different
+/// indexes (`net/core/link_watch.c`, `linkwatch_urgent_event`), else once a second.
+/// In two new namespaces both would be 2, so this end gets one that no other interface has.
+///
 /// # Errors
 /// One line with what the kernel refused.
 pub fn add_veth(name: &str, peer: &str, there: BorrowedFd<'_>) -> Result<()> {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: a number for each, in no order with anything.
+    let index = std::process::id() << 6 | MADE.fetch_add(1, Ordering::Relaxed) % 64;
     let peer = LinkUnspec::new_with_name(peer).setns_by_fd(there.as_raw_fd()).build();
     let info = InfoData::Veth(InfoVeth::Peer(peer));
     talk(async |handle| {
-        let pair = LinkVeth::new(name, "").set_info_data(info).build();
+        let pair = LinkVeth::new(name, "").index(index).set_info_data(info).build();
         let made = handle.link().add(pair).execute().await;
         made.map_err(|error| match error {
             rtnetlink::Error::NetlinkError(message) if message.raw_code() == -libc::EPERM => {
