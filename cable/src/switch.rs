@@ -179,8 +179,8 @@ impl Switch {
         loop {
             let mut events = [EpollEvent::empty(); 32];
             turns = turns.wrapping_add(1);
-            let busy = driver.turn()?;
-            self.sweep(driver)?;
+            let moved = driver.turn()?;
+            let busy = self.sweep(driver)? || moved;
             if let Some(status) = driver.over() {
                 return Ok(status);
             }
@@ -240,8 +240,8 @@ impl Switch {
             }
         }
         self.on_time(driver)?;
-        let busy = driver.turn()?;
-        self.sweep(driver)?;
+        let moved = driver.turn()?;
+        let busy = self.sweep(driver)? || moved;
         if let Some(status) = driver.over() {
             return Ok(Step::Over(status));
         }
@@ -275,8 +275,9 @@ impl Switch {
         Ok(())
     }
 
-    /// Takes out what is dead and looks for others where others may come.
-    fn sweep(&mut self, driver: &mut impl Driver) -> Result<()> {
+    /// Takes out what is dead and looks for others where others may come. Whether there was
+    /// any: the driver, which hears of it, gets another turn before it sleeps.
+    fn sweep(&mut self, driver: &mut impl Driver) -> Result<bool> {
         let mut ended = false;
         for cable in driver.cables() {
             if cable.sweep() {
@@ -286,7 +287,10 @@ impl Switch {
                 }
             }
         }
-        if ended { driver.parted() } else { Ok(()) }
+        if ended {
+            driver.parted()?;
+        }
+        Ok(ended)
     }
 
     fn on_event(&mut self, source: Source, driver: &mut impl Driver) -> Result<Option<u8>> {

@@ -162,32 +162,50 @@ fn a_tee_ends_where_others_want_the_processor() {
     scene.assert_nothing_left();
 }
 
-/// It heard of both at once, and then waited for a second in which another neighbour might have come.
-#[test]
-fn a_function_whose_cmd_and_neighbour_end_at_once_waits_for_nobody() {
-    need_functions!();
-    let scene = Scene::new();
-    let until = |file: &str| {
-        format!("-- sh -c 'touch up-{file}; until [ -e {file} ]; do sleep 0.02; done'")
-    };
-    let play = scene.start_sh(&two(&until("first"), &until("second")));
-    ["up-first", "up-second"].into_iter().for_each(|file| scene.wait_for_file(file));
-    let stopped = scene.function("10.0.0.2/24");
-    scene.signal(&stopped, Signal::STOP);
-    let end = |file: &str, is_it: &dyn Fn(&Process) -> bool| {
-        std::fs::write(scene.path(file), "").expect("scene");
-        wait_until(SOON, || match scene.processes().iter().find(|process| is_it(process)) {
-            Some(process) => Err(format!("{process:?} is there")),
-            None => Ok(()),
-        });
-    };
-    end("second", &|it| {
-        it.args.iter().any(|arg| arg.starts_with("touch up-second"))
-            && !it.args.iter().any(|arg| arg == "run")
+/// A CMD that is there until `file` is.
+fn until(file: &str) -> String {
+    format!("-- sh -c 'touch up-{file}; until [ -e {file} ]; do sleep 0.02; done'")
+}
+
+/// Waits until none of these is there any more.
+fn gone(scene: &Scene, is_it: impl Fn(&Process) -> bool) {
+    wait_until(SOON, || match scene.processes().iter().find(|process| is_it(process)) {
+        Some(process) => Err(format!("{process:?} is there")),
+        None => Ok(()),
     });
-    end("first", &|it| it.args.iter().any(|arg| arg == "10.0.0.1/24"));
-    scene.signal(&stopped, Signal::CONT);
+}
+
+/// The first function and `second` have run for a while. The second is stopped while `ends` ends what
+/// there is to end, and hears of all of that in one moment: it is over at once.
+fn is_over_at_once(second: &str, ends: impl FnOnce(&Scene)) {
+    let scene = Scene::new();
+    let play =
+        scene.start_sh(&format!("stdpkt run --right 10.0.0.1/24 {} | {second}", until("first")));
+    scene.wait_for_file("up-first");
+    let name = second.split(' ').nth(1).expect("a command");
+    let is_second = |it: &Process| it.name != "sh" && it.args.iter().any(|arg| arg == name);
+    let found = |it: &Process| is_second(it) && !it.args.iter().any(|arg| arg == "10.0.0.1/24");
+    let all = scene.processes();
+    let stopped = all.iter().filter(|it| found(it)).min_by_key(|it| it.pid).expect("the second");
+    scene.signal(stopped, Signal::STOP);
+    ends(&scene);
+    std::fs::write(scene.path("first"), "").expect("scene");
+    gone(&scene, |it| it.args.iter().any(|arg| arg == "10.0.0.1/24"));
+    scene.signal(stopped, Signal::CONT);
     let outcome = play.end_within(Duration::from_millis(900)).expect("an end at once");
     assert_eq!((outcome.status, outcome.err.as_str()), (0, ""), "{outcome:?}");
     scene.assert_nothing_left();
+}
+
+/// They waited for a second in which another neighbour might have come.
+#[test]
+fn whoever_hears_of_several_ends_at_once_waits_for_nobody() {
+    need_functions!();
+    is_over_at_once(&format!("stdpkt run --left 10.0.0.2/24 {}", until("second")), |scene| {
+        scene.wait_for_file("up-second");
+        std::fs::write(scene.path("second"), "").expect("scene");
+        let is_cmd = |arg: &String| arg.starts_with("touch up-second");
+        gone(scene, |it| it.args.iter().any(is_cmd) && !it.args.iter().any(|arg| arg == "run"));
+    });
+    is_over_at_once("stdpkt join frames -- cat", |_| {});
 }
