@@ -106,14 +106,15 @@ pub(super) async fn make(handle: &Handle, network: &Network, made: &mut Made) ->
 ///
 /// The kernel takes note of a carrier at once only where the two ends have different
 /// indexes (`net/core/link_watch.c`, `linkwatch_urgent_event`), else once a second.
-/// In two new namespaces both would be 2, so this end gets one that no other interface has.
+/// In two new namespaces both would be 2, so this end, in one that is this process's own, gets
+/// one above those that the kernel gives.
 ///
 /// # Errors
 /// One line with what the kernel refused.
 pub fn add_veth(name: &str, peer: &str, there: BorrowedFd<'_>) -> Result<()> {
-    static MADE: AtomicU32 = AtomicU32::new(0);
+    static NEXT: AtomicU32 = AtomicU32::new(1 << 16);
     // Relaxed: a number for each, in no order with anything.
-    let index = std::process::id() << 6 | MADE.fetch_add(1, Ordering::Relaxed) % 64;
+    let index = NEXT.fetch_add(1, Ordering::Relaxed);
     let peer = LinkUnspec::new_with_name(peer).setns_by_fd(there.as_raw_fd()).build();
     let info = InfoData::Veth(InfoVeth::Peer(peer));
     talk(async |handle| {

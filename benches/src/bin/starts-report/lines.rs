@@ -12,11 +12,17 @@ use stdpkt_benches::stats::Summary;
 
 /// What is run: its name, a program that it needs, and the line. `$S` is stdpkt, `$D` an
 /// empty directory.
-const LINES: [(&str, Option<&str>, &str); 6] = [
+const LINES: [(&str, Option<&str>, &str); 7] = [
     (
         "`stdpkt run -- true`, two of them and a `|`",
         None,
         "$S run --right 10.0.0.1/24 -- true | $S run --left 10.0.0.2/24 -- true",
+    ),
+    (
+        "the same with `--channel veth`",
+        None,
+        "$S run --channel veth --right 10.0.0.1/24 -- true | \
+         $S run --channel veth --left 10.0.0.2/24 -- true",
     ),
     (
         "`stdpkt run`, client, NAT, server: one connection's worth of rules and a ping",
