@@ -20,7 +20,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::{sysctl, tcp};
 
 /// Moves this process into a new network namespace, in which it may do
-/// anything, and whose TCP [suits a chain](super::tcp).
+/// anything, and whose TCP suits a chain.
 ///
 /// With all `POWERS` nothing else changes. Without, the process also enters
 /// a new user namespace, where the caller appears as root, has them all, and no
