@@ -183,14 +183,15 @@ fn is_over_at_once(second: &str, ends: impl FnOnce(&Scene)) {
         scene.start_sh(&format!("stdpkt run --right 10.0.0.1/24 {} | {second}", until("first")));
     scene.wait_for_file("up-first");
     let name = second.split(' ').nth(1).expect("a command");
-    let is_second = |it: &Process| it.name != "sh" && it.args.iter().any(|arg| arg == name);
-    let found = |it: &Process| is_second(it) && !it.args.iter().any(|arg| arg == "10.0.0.1/24");
+    let has = |it: &Process, word: &str| it.args.iter().any(|arg| arg == word);
+    let found = |it: &&Process| it.name != "sh" && has(it, name) && !has(it, "10.0.0.1/24");
     let all = scene.processes();
-    let stopped = all.iter().filter(|it| found(it)).min_by_key(|it| it.pid).expect("the second");
+    // Its keeper has the same command line, and came later.
+    let stopped = all.iter().filter(found).min_by_key(|it| it.pid).expect("the second");
     scene.signal(stopped, Signal::STOP);
     ends(&scene);
     std::fs::write(scene.path("first"), "").expect("scene");
-    gone(&scene, |it| it.args.iter().any(|arg| arg == "10.0.0.1/24"));
+    gone(&scene, |it| has(it, "10.0.0.1/24"));
     scene.signal(stopped, Signal::CONT);
     let outcome = play.end_within(Duration::from_millis(900)).expect("an end at once");
     assert_eq!((outcome.status, outcome.err.as_str()), (0, ""), "{outcome:?}");

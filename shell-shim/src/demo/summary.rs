@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::chain::Outcome;
 use super::measure::{Samples, Way};
 use crate::perf::Measurement;
+use crate::stack::sysctl;
 
 /// All that the demo found; `--json` prints exactly this object.
 #[derive(Debug, Serialize)]
@@ -164,10 +165,9 @@ impl fmt::Display for Report {
 
 impl Machine {
     fn this() -> Machine {
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: kernel.trim().to_owned(),
+            kernel: sysctl::read("kernel.osrelease").unwrap_or_default(),
             arch: std::env::consts::ARCH,
         }
     }

@@ -167,7 +167,8 @@ impl Linger {
             What::Stack { left: Some(left), .. } if left.is_none() => {
                 let limit = *limit;
                 self.taps(jacks, far, limit);
-                // Now, since nothing calls again where the neighbours are gone.
+                // At once: no frame brings another turn where the neighbours are gone, or where
+                // the kernel moves them, as on a veth pair.
                 return self.is_over(jacks, far, busy);
             }
             What::Stack { left, .. } => left.map_or(u64::MAX, |left| left.total()),
