@@ -1,5 +1,6 @@
 //! What a cable can be plugged into, a file for each kind. See [`cable::Edge`].
 
+mod backlog;
 pub mod codec;
 pub mod flow;
 mod guests;

@@ -19,6 +19,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Bytes, BytesMut};
 
+use crate::backlog::{Backlog, SMALL};
+
 /// How long a stream of small frames is left to itself before the next look.
 /// As long as frames wait, more come, and one look and one doorbell serve them
 /// all; their acknowledgements come later, too, and what the program writes
@@ -73,6 +75,7 @@ pub struct Tap {
     writable: bool,
     /// Frames gather in the interface until then.
     gathers_until: Option<Instant>,
+    backlog: Backlog,
     /// It was there before; whoever made it may delete it...
     lent: bool,
     /// ...and has.
@@ -193,8 +196,16 @@ impl Tap {
         })?;
 
         let name = name.to_owned();
-        let (readable, writable, gathers_until) = (true, true, None);
-        let tap = Self { file, name, readable, writable, gathers_until, lent: false, gone: false };
+        let tap = Self {
+            file,
+            name,
+            readable: true,
+            writable: true,
+            gathers_until: None,
+            backlog: Backlog::default(),
+            lent: false,
+            gone: false,
+        };
         // SAFETY: both ioctls read one int.
         unsafe {
             ioctl::set_vnet_header_size(tap.file.as_raw_fd(), &(VNET_LEN as libc::c_int))
@@ -303,11 +314,15 @@ impl Edge for Tap {
     fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
         loop {
             match room.read_from(&self.file) {
-                Ok(len) => return Ok(len),
+                Ok(len) => {
+                    self.backlog.look(room, len);
+                    return Ok(len);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // WouldBlock, or the interface is down: it will say when that changes.
                 Err(error) => {
                     self.readable = false;
+                    self.backlog.is_over();
                     if self.lent && error.raw_os_error() == Some(libc::EBADFD) && !self.gone {
                         self.gone = true;
                         say::error!("tap:{} is gone: somebody has deleted it", self.name);
@@ -358,7 +373,7 @@ impl Edge for Tap {
 /// alone may be a question to which the answer is waited for, large ones
 /// are full, and acknowledgements stay as small as they are.
 fn may_grow(burst: Burst) -> bool {
-    burst.frames > 1 && (256..16 << 10).contains(&(burst.bytes / burst.frames))
+    burst.frames > 1 && (256..SMALL).contains(&(burst.bytes / burst.frames))
 }
 
 impl AsFd for Tap {

@@ -4,6 +4,7 @@
 //! worst is an error.
 
 pub mod capture;
+mod congestion;
 mod ethernet;
 pub mod flow;
 mod framing;
@@ -14,6 +15,7 @@ mod tcp;
 mod train;
 mod vnet;
 
+pub use congestion::{MARK_LEN, mark};
 pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{PacketError, Packets};

@@ -134,7 +134,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Room for a frame in the ring; write-only by intent.
+/// Room for a frame in the ring. What is read from it is the neighbour's, as in [`Bytes`].
 pub struct BytesMut<'a> {
     ptr: *mut u8,
     len: usize,
@@ -166,6 +166,12 @@ impl<'a> BytesMut<'a> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What was written to it, to be looked at before it goes out.
+    #[inline]
+    pub fn as_bytes(&self) -> Bytes<'_> {
+        Bytes { ptr: self.ptr, len: self.len, _ring: PhantomData }
     }
 
     /// Where the room is, for system calls and foreign code.

@@ -52,6 +52,57 @@ fn a_connections_window_is_no_larger_than_a_link_needs_but_where_it_is_asked_for
     assert_eq!(most("--sysctl \"net.ipv4.tcp_rmem=4096 131072 8388608\""), 8 << 20);
 }
 
+/// 450 datagrams each of a sender that listens and of one that does not (ECN, the last two bits of
+/// `IP_TOS`).
+const FLOOD: &str = "import socket
+for listens in 2, 0:
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, listens)
+    for _ in range(450): out.sendto(bytes(1000), ('10.0.0.1', 9))
+";
+
+/// A function that takes nothing while they come, and the kernel's count of what it then took.
+const LATE: &str = "until [ -e ready ]; do sleep 0.02; done; kill -STOP $PPID; touch stopped
+until [ -e flooded ]; do sleep 0.02; done; kill -CONT $PPID
+until [ -e over ]; do sleep 0.02; done; grep IpExt: /proc/net/netstat
+";
+
+#[test]
+fn of_frames_that_wait_behind_many_those_are_marked_whose_sender_listens() {
+    need_functions!("python3", "ping");
+    let scene = Scene::new();
+    std::fs::write(scene.path("flood.py"), FLOOD).expect("scene");
+    std::fs::write(scene.path("late.sh"), LATE).expect("scene");
+    let outcome = scene.sh(&two(
+        "--ring 64K -- sh late.sh",
+        "--ring 64K -- sh -c 'ping -q -c1 -w9 10.0.0.1; touch ready
+             until [ -e stopped ]; do sleep 0.02; done; python3 flood.py; touch flooded
+             ping -q -c1 -w9 10.0.0.1; touch over' >/dev/null",
+    ));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    // Names, then numbers; of all but the last function a chain shows the output as its own errors.
+    let lines = outcome.err.lines().filter(|line| line.starts_with("IpExt:"));
+    let lines = lines.map(|line| line.split_whitespace().skip(1));
+    let [names, numbers] = &lines.map(Vec::from_iter).collect::<Vec<_>>()[..] else {
+        panic!("{outcome:?}")
+    };
+    let count = |name| -> u32 {
+        let at = names.iter().position(|it| *it == name).expect(name);
+        numbers[at].parse().expect("a number")
+    };
+    let (marked, not_yet, unheard) = (count("InCEPkts"), count("InECT0Pkts"), count("InNoECTPkts"));
+    assert_eq!(marked + not_yet, 450, "{outcome:?}");
+    assert!(not_yet >= 250 && marked > 50 && unheard >= 450, "{outcome:?}");
+}
+
+#[test]
+fn a_connection_listens() {
+    need_functions!();
+    let scene = Scene::new();
+    let outcome = scene.sh(&two("", "-- cat /proc/sys/net/ipv4/tcp_ecn"));
+    assert_eq!((outcome.status, outcome.out.trim()), (0, "1"), "{outcome:?}");
+}
+
 #[test]
 fn netperf_tcp_stream_gets_through() {
     need_functions!("netperf", "netserver");

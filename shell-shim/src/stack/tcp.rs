@@ -5,6 +5,7 @@
 use super::sysctl;
 
 const CONGESTION_CONTROL: &str = "net.ipv4.tcp_congestion_control";
+const ECN: &str = "net.ipv4.tcp_ecn";
 /// Least, default and most bytes of a connection's receive buffer.
 const RECEIVE_BUFFERS: &str = "net.ipv4.tcp_rmem";
 
@@ -16,6 +17,13 @@ const RECEIVE_BUFFER: u64 = 3 << 20;
 pub fn suit_chain() {
     unpace();
     limit_windows();
+    listen();
+}
+
+/// Connections that begin here offer ECN (RFC 3168), which all of Linux accepts: whoever reads a
+/// TAP tells by it that frames wait (`edges/src/backlog.rs`).
+fn listen() {
+    let _ = sysctl::write(ECN, "1");
 }
 
 /// BBR (`net/ipv4/tcp_ipv4.c`, `tcp_set_default_congestion_control`) sends by
