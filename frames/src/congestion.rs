@@ -1,6 +1,8 @@
 //! Explicit Congestion Notification (RFC 3168): a packet's sender hears that it waited.
 
-use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket};
+use etherparse::LaxSlicedPacket;
+
+use crate::ip::header_of;
 
 /// The bits of ECN, the last two of an IP header's traffic class: nobody listens,
 /// and congestion was met. The other two values say that the sender listens (section 5).
@@ -34,14 +36,9 @@ pub fn mark(packet: &mut [u8]) -> bool {
 /// Where the IP header is, and whether it is one of IPv6.
 fn ip_header(packet: &[u8]) -> Option<(usize, bool)> {
     let sliced = LaxSlicedPacket::from_ethernet(packet).ok()?;
-    let only_tags = sliced.link_exts.iter().all(|it| matches!(it, LaxLinkExtSlice::Vlan(_)));
-    let (header, v6) = match sliced.net.as_ref()? {
-        LaxNetSlice::Ipv4(ip) => (ip.header().slice(), false),
-        LaxNetSlice::Ipv6(ip) => (ip.header().slice(), true),
-        LaxNetSlice::Arp(_) => return None,
-    };
+    let (header, v6) = header_of(&sliced)?;
     // It is a subslice of the packet.
-    only_tags.then(|| (header.as_ptr() as usize - packet.as_ptr() as usize, v6))
+    Some((header.as_ptr() as usize - packet.as_ptr() as usize, v6))
 }
 
 /// The checksum of a header, one word of which became larger (RFC 1624, equation 3).

@@ -8,6 +8,7 @@ mod congestion;
 mod ethernet;
 pub mod flow;
 mod framing;
+mod ip;
 mod packets;
 mod pieces;
 pub mod recorded;

@@ -1,9 +1,10 @@
 //! A TCP packet in parts: where its headers are, and what each part's say.
 
 use etherparse::checksum::Sum16BitWords;
-use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{LaxSlicedPacket, TransportSlice};
 
 use crate::VNET_LEN;
+use crate::ip::header_of;
 use crate::vnet::{NEEDS_CSUM, VnetHeader};
 
 /// Offset of the checksum in a TCP header.
@@ -45,21 +46,16 @@ impl Tcp {
     /// Finds the headers of TCP data of which `packet` is the begin, behind any VLAN tags.
     pub fn find(packet: &[u8]) -> Option<Tcp> {
         let sliced = LaxSlicedPacket::from_ethernet(packet).ok()?;
-        let only_tags = sliced.link_exts.iter().all(|it| matches!(it, LaxLinkExtSlice::Vlan(_)));
+        let (header, v6) = header_of(&sliced)?;
         // All of them are subslices of the packet.
         let offset = |part: &[u8]| part.as_ptr() as usize - packet.as_ptr() as usize;
-        let (header, v6) = match sliced.net.as_ref()? {
-            LaxNetSlice::Ipv4(ip) => (ip.header().slice(), false),
-            LaxNetSlice::Ipv6(ip) => (ip.header().slice(), true),
-            LaxNetSlice::Arp(_) => return None,
-        };
         let is_whole = !sliced.net.as_ref()?.ip_payload_ref()?.fragmented;
         let Some(TransportSlice::Tcp(tcp)) = &sliced.transport else { return None };
         let (ip, payload) = (offset(header), offset(tcp.payload()));
         let at = Tcp { ip, v6, tcp: offset(tcp.slice()), payload };
         let flags = packet[at.tcp + TCP_FLAGS];
         let follows = at.tcp == ip + header.len();
-        let is_plain = only_tags && is_whole && follows && flags & (SYN | RST | URG) == 0;
+        let is_plain = is_whole && follows && flags & (SYN | RST | URG) == 0;
         is_plain.then_some(at)
     }
 

@@ -34,24 +34,6 @@ fn netperf(test: &str, field: &str, more: &str) {
     }
 }
 
-/// With a larger one small writes wait in the TAP, or are dropped there.
-#[test]
-fn a_connections_window_is_no_larger_than_a_link_needs_but_where_it_is_asked_for() {
-    need_functions!();
-    let most = |options: &str| {
-        let client = format!("{options} -- cat /proc/sys/net/ipv4/tcp_rmem");
-        let scene = Scene::new();
-        let outcome = scene.sh(&two("", &client));
-        assert_eq!(outcome.status, 0, "{outcome:?}");
-        let sizes = outcome.out.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>();
-        *sizes.expect("sizes").last().expect("three sizes")
-    };
-    let inherited = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").expect("tcp_rmem");
-    let inherited: u64 = inherited.split_whitespace().last().unwrap().parse().expect("a size");
-    assert_eq!(most(""), inherited.min(3 << 20));
-    assert_eq!(most("--sysctl \"net.ipv4.tcp_rmem=4096 131072 8388608\""), 8 << 20);
-}
-
 /// 450 datagrams each of a sender that listens and of one that does not (ECN, the last two bits of
 /// `IP_TOS`).
 const FLOOD: &str = "import socket
