@@ -43,10 +43,15 @@ for listens in 2, 0:
     for _ in range(450): out.sendto(bytes(1000), ('10.0.0.1', 9))
 ";
 
-/// A function that takes nothing while they come, and the kernel's count of what it then took.
-const LATE: &str = "until [ -e ready ]; do sleep 0.02; done; kill -STOP $PPID; touch stopped
-until [ -e flooded ]; do sleep 0.02; done; kill -CONT $PPID
-until [ -e over ]; do sleep 0.02; done; grep IpExt: /proc/net/netstat
+/// One function is stopped while the other sends these to it, and shows what its kernel then counted.
+const LATE: &str = "
+sh -c 'echo $$ >pid; exec stdpkt run --ring 64K --right 10.0.0.1/24 -- sh -c \"
+    until [ -e over ]; do sleep 0.02; done; grep IpExt: /proc/net/netstat\"' \
+| stdpkt run --ring 64K --left 10.0.0.2/24 -- sh -c '
+    ping -q -c1 -w9 10.0.0.1; touch ready; until [ -e stopped ]; do sleep 0.02; done
+    python3 flood.py; touch flooded; ping -q -c1 -w9 10.0.0.1; touch over' >/dev/null & chain=$!
+until [ -e ready ]; do sleep 0.02; done; kill -STOP $(cat pid); touch stopped
+until [ -e flooded ]; do sleep 0.02; done; kill -CONT $(cat pid); wait $chain
 ";
 
 #[test]
@@ -54,13 +59,7 @@ fn of_frames_that_wait_behind_many_those_are_marked_whose_sender_listens() {
     need_functions!("python3", "ping");
     let scene = Scene::new();
     std::fs::write(scene.path("flood.py"), FLOOD).expect("scene");
-    std::fs::write(scene.path("late.sh"), LATE).expect("scene");
-    let outcome = scene.sh(&two(
-        "--ring 64K -- sh late.sh",
-        "--ring 64K -- sh -c 'ping -q -c1 -w9 10.0.0.1; touch ready
-             until [ -e stopped ]; do sleep 0.02; done; python3 flood.py; touch flooded
-             ping -q -c1 -w9 10.0.0.1; touch over' >/dev/null",
-    ));
+    let outcome = scene.sh(LATE);
     assert_eq!(outcome.status, 0, "{outcome:?}");
     // Names, then numbers; of all but the last function a chain shows the output as its own errors.
     let lines = outcome.err.lines().filter(|line| line.starts_with("IpExt:"));
