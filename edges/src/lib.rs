@@ -3,6 +3,7 @@
 mod backlog;
 pub mod codec;
 pub mod flow;
+mod gathering;
 mod guests;
 pub mod inherited;
 mod joining;

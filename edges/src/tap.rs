@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use cable::Edge;
@@ -19,14 +19,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use shmring::{Bytes, BytesMut};
 
-use crate::backlog::{Backlog, SMALL};
-
-/// How long a stream of small frames is left to itself before the next look.
-/// As long as frames wait, more come, and one look and one doorbell serve them
-/// all; their acknowledgements come later, too, and what the program writes
-/// until then goes into larger frames. Taken at once, each small write would
-/// cross the chain as a frame of its own.
-const GATHER: Duration = Duration::from_micros(20);
+use crate::backlog::Backlog;
+use crate::gathering::Gathering;
 
 const DEVICE: &str = "/dev/net/tun";
 
@@ -73,8 +67,7 @@ pub struct Tap {
     readable: bool,
     /// Until a write says otherwise.
     writable: bool,
-    /// Frames gather in the interface until then.
-    gathers_until: Option<Instant>,
+    gathering: Gathering,
     backlog: Backlog,
     /// It was there before; whoever made it may delete it...
     lent: bool,
@@ -201,7 +194,7 @@ impl Tap {
             name,
             readable: true,
             writable: true,
-            gathers_until: None,
+            gathering: Gathering::default(),
             backlog: Backlog::default(),
             lent: false,
             gone: false,
@@ -297,8 +290,7 @@ impl Edge for Tap {
 
     #[inline]
     fn has_frames(&mut self) -> bool {
-        self.gathers_until.take_if(|until| Instant::now() >= *until);
-        self.readable && self.gathers_until.is_none()
+        self.readable && !self.gathering.is_on()
     }
 
     fn is_empty(&mut self) -> bool {
@@ -335,7 +327,7 @@ impl Edge for Tap {
 
     #[inline]
     fn filled(&mut self, burst: Burst) {
-        self.gathers_until = may_grow(burst).then(|| Instant::now() + GATHER);
+        self.gathering.look(burst, !self.readable, Instant::now());
     }
 
     #[inline]
@@ -352,7 +344,7 @@ impl Edge for Tap {
     }
 
     fn arm(&mut self) -> bool {
-        self.gathers_until.is_none()
+        !self.gathering.is_on()
     }
 
     fn watch(&self, watch: &mut Watch<'_>) -> Result<()> {
@@ -367,13 +359,6 @@ impl Edge for Tap {
     fn is_over(&self) -> bool {
         self.gone
     }
-}
-
-/// Whether it is a stream of small frames with something in them: one frame
-/// alone may be a question to which the answer is waited for, large ones
-/// are full, and acknowledgements stay as small as they are.
-fn may_grow(burst: Burst) -> bool {
-    burst.frames > 1 && (256..SMALL).contains(&(burst.bytes / burst.frames))
 }
 
 impl AsFd for Tap {
