@@ -8,7 +8,7 @@ pub const SMALL: usize = 16 << 10;
 
 /// So many frames in a row without the TAP once being empty: its reader is behind. A quarter of
 /// what waits in a TAP at most (`txqueuelen`, 1000). With fewer a connection over a long path is
-/// held back by its bursts, with more the small frames wait for longer than they need.
+/// held back more often than it is with these, with more the small frames wait for longer than they need.
 const MANY: usize = 250;
 
 /// Active queue management, as RFC 7567 asks of whoever holds a queue.

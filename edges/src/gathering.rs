@@ -34,8 +34,8 @@ const SLUMPED: u32 = 20;
 /// Whether frames wait in a TAP on purpose, and until when.
 ///
 /// A long wait holds back whoever has a small window or waits for an answer, and which sender does is not
-/// seen in its frames. So the long wait is tried, and kept as long as about as many bytes come with it
-/// as with the brief one.
+/// seen in its frames. So the long wait is tried, and kept where three quarters of the bytes come that
+/// came with the brief one, until less than half of them do.
 #[derive(Debug)]
 pub struct Gathering {
     until: Option<Instant>,
@@ -77,15 +77,12 @@ impl Gathering {
     /// The TAP was read, at this time, until it was empty or for long enough.
     #[inline]
     pub fn look(&mut self, burst: Burst, is_empty: bool, now: Instant) {
-        self.until = None;
-        if burst.frames == 0 {
-            return;
+        if burst.frames > 0 {
+            self.count(burst, now);
         }
-        self.count(burst, now);
-        if may_grow(burst) {
-            // More waits already: it is not to be so much that frames are dropped.
-            self.until = Some(now + if is_empty { self.wait.takes() } else { BRIEF });
-        }
+        // Where more waits already it is not to be so much that frames are dropped.
+        let wait = if is_empty { self.wait.takes() } else { BRIEF };
+        self.until = may_grow(burst).then(|| now + wait);
     }
 
     fn count(&mut self, burst: Burst, now: Instant) {
@@ -158,6 +155,17 @@ mod tests {
         wait
     }
 
+    /// Of 1000 windows those after which it is waited for so long.
+    fn windows_with(
+        wait: Duration,
+        gathering: &mut Gathering,
+        now: &mut Instant,
+        frame: usize,
+        frames_in: impl Fn(Duration) -> usize,
+    ) -> usize {
+        (0..1000).filter(|_| wait_after(gathering, now, 1, frame, &frames_in) == wait).count()
+    }
+
     /// It sends 200 frames a millisecond whatever happens.
     fn floods(wait: Duration) -> usize {
         (wait.as_micros() / 5) as usize
@@ -173,20 +181,14 @@ mod tests {
         let (mut gathering, mut now) = (Gathering::default(), Instant::now());
         assert_eq!(wait_after(&mut gathering, &mut now, 5, 1500, floods), LONG);
         // The brief wait is tried now and then, and is no better.
-        let mut long = 0;
-        for _ in 0..1000 {
-            long += u32::from(wait_after(&mut gathering, &mut now, 1, 1500, floods) == LONG);
-        }
+        let long = windows_with(LONG, &mut gathering, &mut now, 1500, floods);
         assert!((950..1000).contains(&long), "{long}");
     }
 
     #[test]
     fn whoever_waits_for_an_answer_is_held_back_for_one_window_in_many() {
         let (mut gathering, mut now) = (Gathering::default(), Instant::now());
-        let mut brief = 0;
-        for _ in 0..1000 {
-            brief += u32::from(wait_after(&mut gathering, &mut now, 1, 2000, asks) == BRIEF);
-        }
+        let brief = windows_with(BRIEF, &mut gathering, &mut now, 2000, asks);
         assert!((950..1000).contains(&brief), "{brief}");
     }
 
