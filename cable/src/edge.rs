@@ -200,3 +200,18 @@ pub struct Burst {
     /// Their bytes, headers included.
     pub bytes: usize,
 }
+
+impl Burst {
+    /// One more frame, of that many bytes.
+    #[inline]
+    pub fn push(&mut self, len: usize) {
+        self.frames += 1;
+        self.bytes += len;
+    }
+
+    /// Bytes of a frame, in the mean; 0 where there is none.
+    #[inline]
+    pub fn mean(self) -> usize {
+        self.bytes.checked_div(self.frames).unwrap_or(0)
+    }
+}

@@ -433,8 +433,7 @@ fn collect<E: Edge>(edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> Result<
         match filled {
             Ok(Ok(())) => {
                 staged += len;
-                burst.frames += 1;
-                burst.bytes += len;
+                burst.push(len);
             }
             Ok(Err(crate::edge::NotNow)) => break,
             Err(SendError::Full) => break,

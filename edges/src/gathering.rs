@@ -128,7 +128,7 @@ impl Wait {
 /// alone may be a question to which the answer is waited for, large ones
 /// are full, and acknowledgements stay as small as they are.
 fn may_grow(burst: Burst) -> bool {
-    burst.frames > 1 && (256..SMALL).contains(&(burst.bytes / burst.frames))
+    burst.frames > 1 && (256..SMALL).contains(&burst.mean())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod matching;
 pub mod messages;
 mod patience;
 pub mod program;
+mod round;
 mod shown;
 pub mod spec;
 pub mod stream;

@@ -332,6 +332,7 @@ impl Edge for Tap {
 
     #[inline]
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
+        self.backlog.look_back(&frame);
         match frame.write_to(&self.file) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
