@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use cable::edge::Burst;
-use frames::{TIMESTAMPS_LEN, Timestamps, VNET_LEN};
+use frames::{SEGMENT_LEN, Segment, VNET_LEN};
 use shmring::{Bytes, BytesMut};
 
 use crate::round::Round;
@@ -25,7 +25,7 @@ const MANY: usize = 40;
 /// are told that are known to be near ([`Round`]), which takes timestamps.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// Read since the TAP was empty.
+    /// Read since the TAP was empty; of many the last count most.
     seen: Burst,
     round: Round,
 }
@@ -45,7 +45,10 @@ impl Backlog {
     #[inline]
     fn look_at(&mut self, frame: &mut BytesMut<'_>, len: usize, now: impl FnOnce() -> Instant) {
         self.seen.push(len);
-        let waited = self.seen.frames > MANY && self.seen.mean() < SMALL;
+        if self.seen.frames > 4 * MANY {
+            self.seen = Burst { frames: self.seen.frames / 2, bytes: self.seen.bytes / 2 };
+        }
+        let waited = self.seen.frames > MANY && len < SMALL && self.seen.mean() < SMALL;
         if waited || self.round.is_answered() {
             self.look_closely(frame, len, waited, now());
         }
@@ -54,10 +57,14 @@ impl Backlog {
     #[cold]
     fn look_closely(&mut self, frame: &mut BytesMut<'_>, len: usize, waited: bool, now: Instant) {
         self.round.expire(now);
-        let mut begin = [0; TIMESTAMPS_LEN];
+        if self.round.is_waiting() {
+            return;
+        }
+        let mut begin = [0; SEGMENT_LEN];
         let begin = begin_of(&frame.as_bytes(), len, &mut begin);
-        let Some(seen) = Timestamps::of(begin) else { return };
-        if self.round.is_near(&seen, now) && waited && frames::mark(begin) {
+        let Some(seen) = Segment::of(begin) else { return };
+        self.round.look_for_end(&seen, now);
+        if waited && frames::mark(begin) && self.round.is_near(&seen, now) {
             frame.copy_from(VNET_LEN, begin);
         }
     }
@@ -78,20 +85,16 @@ impl Backlog {
     #[cold]
     fn look_for_answer(&mut self, frame: &Bytes<'_>, now: Instant) {
         self.round.expire(now);
-        let mut begin = [0; TIMESTAMPS_LEN];
-        if let Some(seen) = Timestamps::of(begin_of(frame, frame.len(), &mut begin)) {
+        let mut begin = [0; SEGMENT_LEN];
+        if let Some(seen) = Segment::of(begin_of(frame, frame.len(), &mut begin)) {
             self.round.look_for_answer(&seen);
         }
     }
 }
 
 /// The begin of the packet in a frame of that length.
-fn begin_of<'a>(
-    frame: &Bytes<'_>,
-    len: usize,
-    begin: &'a mut [u8; TIMESTAMPS_LEN],
-) -> &'a mut [u8] {
-    let begin = &mut begin[..len.saturating_sub(VNET_LEN).min(TIMESTAMPS_LEN)];
+fn begin_of<'a>(frame: &Bytes<'_>, len: usize, begin: &'a mut [u8; SEGMENT_LEN]) -> &'a mut [u8] {
+    let begin = &mut begin[..len.saturating_sub(VNET_LEN).min(SEGMENT_LEN)];
     frame.copy_to(VNET_LEN, begin);
     begin
 }
@@ -108,15 +111,16 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A frame of a connection, of its client or its server, that knows of the other side's last.
-    fn frame(client: u8, from_client: bool, knows: u32, payload: usize) -> Vec<u8> {
+    /// A frame of a connection, of its client or its server, with that number, that had got the
+    /// other side's of that time.
+    fn frame(client: u8, from_client: bool, number: u32, got: u32, payload: usize) -> Vec<u8> {
         let (from, to) = if from_client { (client, 99) } else { (99, client) };
         let tcp = etherparse::IpNumber::TCP;
         let mut ip = Ipv4Header::new(0, 64, tcp, [from; 4], [to; 4]).unwrap();
         ip.ecn = IpEcn::Ect0;
         let ip = etherparse::IpHeaders::Ipv4(ip, Default::default());
-        let tcp = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(ip).tcp(1, 1, 0, 0);
-        let tcp = tcp.options(&[Noop, Noop, Timestamp(knows + 1, knows)]).unwrap();
+        let tcp = PacketBuilder::ethernet2([2; 6], [4; 6]).ip(ip).tcp(1, 1, number, 0);
+        let tcp = tcp.ack(number).options(&[Noop, Noop, Timestamp(got + 1, got)]).unwrap();
         let mut out = vec![0; VNET_LEN];
         tcp.write(&mut out, &vec![0; payload]).unwrap();
         out
@@ -152,13 +156,17 @@ mod tests {
         /// A client's frame is answered after so long, and the client goes on after so
         /// long; whether the frame after that is marked.
         fn round(&mut self, client: u8, answer: Duration, next: Duration) -> bool {
-            self.reads(frame(client, true, 1, 100));
+            self.reads(frame(client, true, 2, 1, 100));
             self.now += answer;
-            self.writes(frame(client, false, 2, 0));
+            self.writes(frame(client, false, 3, 2, 0));
             self.now += next;
-            self.reads(frame(client, true, 3, 100));
-            self.reads(frame(client, true, 3, 100))
+            self.reads(frame(client, true, 4, 4, 100));
+            self.reads(next_of(client, 100))
         }
+    }
+
+    fn next_of(client: u8, payload: usize) -> Vec<u8> {
+        frame(client, true, 5, 4, payload)
     }
 
     #[test]
@@ -172,17 +180,29 @@ mod tests {
     fn who_is_not_answered_is_not_told() {
         let mut late = Late::new();
         for _ in 0..1000 {
-            assert!(!late.reads(frame(1, true, 1, 100)));
-            late.writes(frame(2, false, 2, 0));
-            late.writes(frame(1, false, 0, 0)); // of before
+            assert!(!late.reads(frame(1, true, 2, 1, 100)));
+            late.writes(frame(2, false, 3, 2, 0));
             late.now += MS / 10;
         }
     }
 
     #[test]
+    fn answers_of_before_do_not_count_if_they_are_of_the_same_time() {
+        // The answer to a frame that had the timestamp of the one that is asked.
+        let mut late = Late::new();
+        late.reads(frame(1, true, 2, 1, 100));
+        late.writes(frame(1, false, 2, 2, 0));
+        assert!(late.backlog.round.is_asked());
+        // Its sender has got one with the timestamp of the answer.
+        late.writes(frame(1, false, 3, 2, 0));
+        late.reads(frame(1, true, 4, 3, 100));
+        assert!(late.backlog.round.is_answered());
+    }
+
+    #[test]
     fn who_did_not_answer_is_not_waited_for_while_others_send() {
         let mut late = Late::new();
-        late.reads(frame(1, true, 1, 100));
+        late.reads(frame(1, true, 2, 1, 100));
         let mut writes_no_tcp = |after| {
             late.now += after;
             late.writes(vec![0; 100]);
@@ -196,10 +216,11 @@ mod tests {
     fn small_frames_that_wait_behind_many_are_marked() {
         let mut late = Late::new();
         assert!(late.round(1, MS, MS));
-        assert!(late.reads(frame(1, true, 3, 1400)));
+        assert!(!late.reads(next_of(1, 30_000)), "it could not be much larger");
+        assert!(late.reads(next_of(1, 1400)));
         late.backlog.is_over();
-        assert!((0..MANY).all(|_| !late.reads(frame(1, true, 3, 100))));
-        assert!((0..10).all(|_| late.reads(frame(1, true, 3, 100))));
+        assert!((0..MANY).all(|_| !late.reads(next_of(1, 100))));
+        assert!((0..10).all(|_| late.reads(next_of(1, 100))));
     }
 
     #[test]
@@ -208,17 +229,18 @@ mod tests {
         assert!(late.round(1, MS, MS));
         late.backlog.is_over();
         for _ in 0..2 * MANY {
-            assert!(!late.reads(frame(1, true, 3, 60_000)));
-            assert!(!late.reads(frame(1, true, 3, 100)));
+            assert!(!late.reads(next_of(1, 60_000)));
+            assert!(!late.reads(next_of(1, 100)));
         }
+        assert!((0..20 * MANY).any(|_| late.reads(next_of(1, 100))), "now they are all small");
     }
 
     #[test]
     fn only_who_was_asked_is_told_and_each_gets_its_turn() {
         let mut late = Late::new();
         assert!(late.round(1, MS, MS));
-        assert!(!late.reads(frame(2, true, 3, 100)), "it may be far");
-        assert!(late.reads(frame(1, true, 3, 100)));
+        assert!(!late.reads(next_of(2, 100)), "it may be far");
+        assert!(late.reads(next_of(1, 100)));
         late.now += BELIEVED;
         assert!(late.round(2, MS, MS));
         late.now += BELIEVED;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use frames::Timestamps;
+use frames::Segment;
 
 /// No round of a near connection takes longer. In as many rounds as it has packets under way, half of
 /// them, TCP regains what it gave up (RFC 5681, section 3.1): at 10 Gbit/s within two seconds if a
@@ -13,7 +13,7 @@ const NEAR: Duration = Duration::from_millis(2);
 /// So long it is then believed to be a near one.
 pub(crate) const BELIEVED: Duration = Duration::from_millis(100);
 
-/// So long after one that took longer none is looked at, so that looking costs nothing.
+/// So long after one that took longer none is looked at.
 pub(crate) const REST: Duration = Duration::from_millis(10);
 
 /// Looks at one connection at a time, as well in the middle of its path as at its end.
@@ -22,11 +22,11 @@ pub enum Round {
     /// None is looked at.
     Rests { until: Option<Instant> },
     /// A frame has passed...
-    Asked { at: Instant, frame: Timestamps },
-    /// ...and its answer; a frame of who got that ends the round.
-    Answered { asked: Instant, frame: Timestamps, answer: Timestamps },
+    Asked { at: Instant, frame: Segment },
+    /// ...and its answer; a frame of who got a later one ends the round.
+    Answered { asked: Instant, frame: Segment, answer: Segment },
     /// Whoever sent this frame is near.
-    Near { frame: Timestamps, until: Instant },
+    Near { frame: Segment, until: Instant },
 }
 
 impl Default for Round {
@@ -48,23 +48,37 @@ impl Round {
         matches!(self, Round::Answered { .. })
     }
 
+    /// Whether it makes no difference which frame passes.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Round::Rests { until: Some(_) } | Round::Asked { .. })
+    }
+
+    /// A frame passes now, which may end the round.
+    pub fn look_for_end(&mut self, seen: &Segment, now: Instant) {
+        // The sender may have got an answer of before with the same timestamp, so that it takes a
+        // later one: the round seems to take up to a tick longer than it does, and never less.
+        if let Round::Answered { frame, answer, .. } = self
+            && seen.is_after_answer(answer)
+        {
+            *self = Round::Near { frame: *frame, until: now + BELIEVED };
+        }
+    }
+
     /// Whether the sender of this frame, which passes now, is known to be near. If nothing is known
     /// of anybody it is asked.
-    pub fn is_near(&mut self, seen: &Timestamps, now: Instant) -> bool {
-        match self {
-            Round::Rests { until: None } => *self = Round::Asked { at: now, frame: *seen },
-            Round::Answered { frame, answer, .. } if seen.answers(answer) => {
-                *self = Round::Near { frame: *frame, until: now + BELIEVED };
-            }
-            _ => {}
+    pub fn is_near(&mut self, seen: &Segment, now: Instant) -> bool {
+        if let Round::Rests { until: None } = self {
+            *self = Round::Asked { at: now, frame: *seen };
         }
         matches!(self, Round::Near { frame, .. } if seen.is_of_sender_of(frame))
     }
 
     /// A frame passes the other way.
-    pub fn look_for_answer(&mut self, seen: &Timestamps) {
+    pub fn look_for_answer(&mut self, seen: &Segment) {
+        // By its number: many frames have one timestamp, and where this thread had no processor
+        // the answer to the first of them waits here when the last is read.
         if let Round::Asked { at, frame } = self
-            && seen.answers(frame)
+            && seen.acknowledges(frame)
         {
             *self = Round::Answered { asked: *at, frame: *frame, answer: *seen };
         }

@@ -332,9 +332,11 @@ impl Edge for Tap {
 
     #[inline]
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
-        self.backlog.look_back(&frame);
         match frame.write_to(&self.file) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.backlog.look_back(&frame);
+                Ok(())
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.writable = false;
                 Err(NotTaken::NotNow)

@@ -12,8 +12,8 @@ mod ip;
 mod packets;
 mod pieces;
 pub mod recorded;
+mod segment;
 mod tcp;
-mod timestamps;
 mod train;
 mod vnet;
 
@@ -22,7 +22,7 @@ pub use ethernet::mac_of;
 pub use framing::{Framing, FramingError, Unframer, begins, not_ethernet};
 pub use packets::{PacketError, Packets};
 pub use pieces::{Piece, Pieces};
-pub use timestamps::{TIMESTAMPS_LEN, Timestamps};
+pub use segment::{SEGMENT_LEN, Segment};
 pub use train::Train;
 pub use vnet::{VnetHeader, push_frame};
 
