@@ -175,13 +175,13 @@ fn gone(scene: &Scene, is_it: impl Fn(&Process) -> bool) {
     });
 }
 
-/// The first function and `second` have run for a while. The second is stopped while `ends` ends what
+/// The first function and `second` have run until there are these files. The second is stopped while `ends` ends what
 /// there is to end, and hears of all of that in one moment: it is over at once.
-fn is_over_at_once(second: &str, ends: impl FnOnce(&Scene)) {
+fn is_over_at_once(second: &str, up: &[&str], ends: impl FnOnce(&Scene)) {
     let scene = Scene::new();
     let play =
         scene.start_sh(&format!("stdpkt run --right 10.0.0.1/24 {} | {second}", until("first")));
-    scene.wait_for_file("up-first");
+    up.iter().for_each(|file| scene.wait_for_file(file));
     let name = second.split(' ').nth(1).expect("a command");
     let has = |it: &Process, word: &str| it.args.iter().any(|arg| arg == word);
     let found = |it: &&Process| it.name != "sh" && has(it, name) && !has(it, "10.0.0.1/24");
@@ -202,11 +202,11 @@ fn is_over_at_once(second: &str, ends: impl FnOnce(&Scene)) {
 #[test]
 fn whoever_hears_of_several_ends_at_once_waits_for_nobody() {
     need_functions!();
-    is_over_at_once(&format!("stdpkt run --left 10.0.0.2/24 {}", until("second")), |scene| {
-        scene.wait_for_file("up-second");
+    let second = format!("stdpkt run --left 10.0.0.2/24 {}", until("second"));
+    is_over_at_once(&second, &["up-first", "up-second"], |scene| {
         std::fs::write(scene.path("second"), "").expect("scene");
         let is_cmd = |arg: &String| arg.starts_with("touch up-second");
         gone(scene, |it| it.args.iter().any(is_cmd) && !it.args.iter().any(|arg| arg == "run"));
     });
-    is_over_at_once("stdpkt join frames -- cat", |_| {});
+    is_over_at_once("stdpkt join frames -- cat", &["up-first"], |_| {});
 }
