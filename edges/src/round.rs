@@ -24,7 +24,7 @@ pub enum Round {
     /// A frame has passed...
     Asked { at: Instant, frame: Segment },
     /// ...and its answer; a frame of who got a later one ends the round.
-    Answered { asked: Instant, frame: Segment, answer: Segment },
+    Answered { asked: Instant, answer: Segment },
     /// Whoever sent this frame is near.
     Near { frame: Segment, until: Instant },
 }
@@ -57,10 +57,10 @@ impl Round {
     pub fn look_for_end(&mut self, seen: &Segment, now: Instant) {
         // The sender may have got an answer of before with the same timestamp, so that it takes a
         // later one: the round seems to take up to a tick longer than it does, and never less.
-        if let Round::Answered { frame, answer, .. } = self
+        if let Round::Answered { answer, .. } = self
             && seen.is_after_answer(answer)
         {
-            *self = Round::Near { frame: *frame, until: now + BELIEVED };
+            *self = Round::Near { frame: *seen, until: now + BELIEVED };
         }
     }
 
@@ -80,7 +80,7 @@ impl Round {
         if let Round::Asked { at, frame } = self
             && seen.acknowledges(frame)
         {
-            *self = Round::Answered { asked: *at, frame: *frame, answer: *seen };
+            *self = Round::Answered { asked: *at, answer: *seen };
         }
     }
 

@@ -175,8 +175,8 @@ fn gone(scene: &Scene, is_it: impl Fn(&Process) -> bool) {
     });
 }
 
-/// The first function and `second` have run until there are these files. The second is stopped while `ends` ends what
-/// there is to end, and hears of all of that in one moment: it is over at once.
+/// The first function and `second` have run until there are these files. The second is stopped
+/// while `ends` ends what there is to end, and hears of all of that in one moment: it is over at once.
 fn is_over_at_once(second: &str, up: &[&str], ends: impl FnOnce(&Scene)) {
     let scene = Scene::new();
     let play =
