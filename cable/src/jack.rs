@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use frames::recorded::head_start;
-use frames::{FEATURES, MAX_FRAME, VNET_LEN};
-use shmring::{Bytes, BytesMut, RecvError, SendError};
+use frames::{FEATURES, MAX_FRAME};
+use shmring::{BytesMut, RecvError, SendError};
 
+use crate::audience::{Audience, Held, is_held};
 use crate::edge::{Burst, Edge, NotTaken, Watch};
 use crate::finished::Finished;
 use crate::{BATCH, Cable, PUBLISH_EVERY, Receiver, Sender};
@@ -31,6 +31,8 @@ pub struct Jack<E> {
     plugged: Option<u64>,
     /// The last one has gone, and the edge will hear of it then.
     unplug_at: Option<Instant>,
+    /// Whether a frame came from the edge alone, the last time.
+    alone: bool,
     /// Frames that links took from the edge.
     sent: u64,
     /// Frames that the edge took from links, or refused.
@@ -38,28 +40,6 @@ pub struct Jack<E> {
     /// Who is to see all of a recording, or of all frames.
     pub audience: Audience,
     held: Held,
-}
-
-/// Whether frames are held back...
-#[derive(Debug, Default, Clone, Copy)]
-struct Held {
-    any: bool,
-    /// ...and until when, if that is known.
-    until: Option<Instant>,
-}
-
-/// Who is to see all of a recording.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// Nobody: it is not held back.
-    Nobody,
-    /// Neighbours that have not come yet: frames of any kind wait for them, since what
-    /// is to go on to them would be lost.
-    Neighbours,
-    /// A program that will be started, or has not come to rest yet.
-    Awaited,
-    /// One that is there since then.
-    Since(Instant),
 }
 
 impl<E: Edge> Jack<E> {
@@ -73,6 +53,7 @@ impl<E: Edge> Jack<E> {
             finished,
             plugged: None,
             unplug_at: None,
+            alone: false,
             sent: 0,
             taken: 0,
             audience: Audience::Nobody,
@@ -173,12 +154,15 @@ impl<E: Edge> Jack<E> {
             let mut burst = Burst::default();
             if let Some(joined) = self.cables.iter_mut().find_map(Cable::way_out)
                 && let Some(sender) = &mut joined.tx
-                && let Err(error) = collect(&mut self.edge, sender, &mut burst)
+                && let Err(error) = collect(&mut self.edge, sender, self.alone, &mut burst)
             {
                 joined.end_tx(&self.name, &error); // the rest of the link ends with the next turn
                 busy = true;
             }
-            busy |= burst.frames > 0;
+            if burst.frames > 0 {
+                self.alone = burst.frames == 1;
+                busy = true;
+            }
             self.sent += burst.frames as u64;
             self.edge.filled(burst);
         }
@@ -194,7 +178,7 @@ impl<E: Edge> Jack<E> {
             joined.tx.iter_mut().for_each(Sender::publish);
             if let Some(rx) = &mut joined.rx
                 && self.edge.has_room()
-                && !is_held(rx, self.audience, &mut self.held)
+                && is_held(rx, self.audience, &mut self.held) != Ok(true)
             {
                 sleep &= rx.arm();
             }
@@ -319,7 +303,7 @@ impl<E: Edge> Jack<E> {
         self.edge.woken();
         let Some(sender) = self.cables.iter_mut().find_map(Cable::sender) else { return };
         let mut burst = Burst::default();
-        while collect(&mut self.edge, sender, &mut burst).is_ok() && !self.edge.is_empty() {
+        while collect(&mut self.edge, sender, false, &mut burst).is_ok() && !self.edge.is_empty() {
             if Instant::now() >= until || sender.wait(Some(Duration::from_millis(1))).is_err() {
                 break;
             }
@@ -336,40 +320,6 @@ impl<E: Edge> Jack<E> {
     pub fn into_edge(self) -> E {
         self.edge
     }
-}
-
-impl Held {
-    /// Whether this frame is to wait, and until when.
-    #[inline]
-    fn holds(&mut self, frame: &Bytes<'_>, audience: Audience) -> bool {
-        let mut header = [0; VNET_LEN];
-        frame.copy_to(0, &mut header);
-        let wait = head_start(&header);
-        let holds = match audience {
-            Audience::Nobody => false,
-            Audience::Neighbours => true,
-            Audience::Awaited => !wait.is_zero(),
-            Audience::Since(start) => !wait.is_zero() && wait > start.elapsed(),
-        };
-        self.any |= holds;
-        if let (true, Audience::Since(start)) = (holds, audience) {
-            self.until = Some(self.until.map_or(start + wait, |until| until.min(start + wait)));
-        }
-        holds
-    }
-}
-
-/// Whether the next frame is to wait.
-#[inline]
-fn is_held(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
-    audience != Audience::Nobody && is_held_for(rx, audience, held)
-}
-
-/// The same where there is an audience; apart, so that all else stays inlined.
-#[cold]
-#[inline(never)]
-fn is_held_for(rx: &mut Receiver, audience: Audience, held: &mut Held) -> bool {
-    rx.receive(|frame| (false, held.holds(&frame, audience))) == Ok(true)
 }
 
 /// Frames from a link to the edge, until there are no more or one is to wait.
@@ -389,8 +339,11 @@ fn deliver<E: Edge>(
     let mut frames = 0;
     let mut result = Ok(());
     for _ in 0..BATCH {
+        if !edge.has_room() {
+            break;
+        }
         // Each one: the neighbour may have sent it since anybody looked.
-        if !edge.has_room() || is_held(rx, audience, held) {
+        if let Ok(true) | Err(RecvError::Empty) = is_held(rx, audience, held) {
             break;
         }
         let taken = rx.receive(|bytes| {
@@ -417,13 +370,19 @@ fn deliver<E: Edge>(
     result
 }
 
-/// Frames from the edge to a link.
+/// Frames from the edge to a link. Whether there are more is asked only after the first one is
+/// on its way where it was `alone` the last time: somebody may wait for it, as for an answer.
 ///
 /// # Errors
 /// The link is of no use any more.
 #[inline]
-fn collect<E: Edge>(edge: &mut E, tx: &mut Sender, burst: &mut Burst) -> Result<(), SendError> {
-    let mut staged = 0;
+fn collect<E: Edge>(
+    edge: &mut E,
+    tx: &mut Sender,
+    alone: bool,
+    burst: &mut Burst,
+) -> Result<(), SendError> {
+    let mut staged = if alone { PUBLISH_EVERY } else { 0 };
     for _ in 0..BATCH {
         let mut len = 0;
         let filled = tx.put(MAX_FRAME, |room| {

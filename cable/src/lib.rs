@@ -6,6 +6,7 @@
 //! - [`Edge`]: something that has frames. A [`Jack`] joins one to cables.
 //! - [`Switch`]: the event loop, for whoever has cables (a [`Driver`]).
 
+mod audience;
 pub mod bytes;
 pub mod cable;
 pub mod capture_in;
@@ -25,10 +26,11 @@ pub mod stream_rx;
 pub mod stream_tx;
 mod switch;
 
+pub use audience::Audience;
 pub use cable::{Cable, CablePlan, Fallback, Wake, give, insert};
 pub use edge::Edge;
 pub use half::{Half, Joined, Receiver, Sender};
-pub use jack::{Audience, Jack};
+pub use jack::Jack;
 pub use outlet::Outlet;
 pub use switch::{Driver, Step, Switch, WatchNumbered};
 

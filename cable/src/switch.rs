@@ -13,7 +13,8 @@ use crate::row::Row;
 use crate::seat::Seat;
 use crate::{Cable, Half};
 
-/// Turns over the frames between two looks at descriptors and deadlines.
+/// Turns over the frames between two looks at descriptors, while there are frames, and at
+/// deadlines, while nobody sleeps.
 const TURNS: u32 = 32;
 
 /// Has cables, and moves the frames between them or between them and something else.
@@ -176,9 +177,10 @@ impl Switch {
         let mut spin = Spin::new();
         let mut seat = if driver.may_sit() { Seat::new() } else { None };
         let mut turns = 0u32;
+        let mut events = [EpollEvent::empty(); 32];
         loop {
-            let mut events = [EpollEvent::empty(); 32];
             turns = turns.wrapping_add(1);
+            let is_look = turns.is_multiple_of(TURNS);
             let moved = driver.turn()?;
             let busy = self.sweep(driver)? || moved;
             if let Some(status) = driver.over() {
@@ -186,13 +188,16 @@ impl Switch {
             }
             let count = if busy {
                 spin.found();
-                if !turns.is_multiple_of(TURNS) {
+                if !is_look {
                     continue;
                 }
                 self.epoll.wait(&mut events, EpollTimeout::ZERO)
             } else if spin.again() {
                 std::thread::yield_now(); // whoever we wait for may need this core
-                self.epoll.wait(&mut events, EpollTimeout::ZERO)
+                match self.epoll.wait(&mut events, EpollTimeout::ZERO) {
+                    Ok(0) if !is_look => continue,
+                    count => count,
+                }
             } else {
                 let row = Row::seen(driver.cables());
                 row.tell(driver.cables());

@@ -8,7 +8,7 @@ use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Audience, Cable, CablePlan, Driver, Edge, Fallback, Jack, Switch};
 use frames::recorded::{HEAD_START, set_head_start};
 use frames::{FEATURES, MAX_FRAME, Packets, VNET_LEN, VnetHeader, push_frame};
-use shmring::{Bytes, BytesMut, Offer, PipeEnd, RuntimeDir, Tx};
+use shmring::{Bytes, BytesMut, Offer, PipeEnd, RuntimeDir, Rx, Tx};
 
 /// Takes `window` frames, then none until the next sleep.
 struct Memory {
@@ -289,4 +289,69 @@ fn no_frame_of_a_recording_comes_before_its_audience() {
         assert!(taken.iter().all(|frame| *frame == live), "a frame that was to wait was taken");
         assert_eq!(taken.len(), before);
     }
+}
+
+/// Has one frame each time it is asked, and counts before it is asked for more what the
+/// neighbour has got of all.
+struct Singles {
+    neighbour: Rx,
+    given: usize,
+    got: usize,
+    on_its_way: Vec<bool>,
+}
+
+impl Edge for Singles {
+    fn features(&self) -> u64 {
+        FEATURES
+    }
+
+    fn plugged(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn unplugged(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_frames(&mut self) -> bool {
+        true
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn fill(&mut self, room: &mut BytesMut<'_>) -> Result<usize, NotNow> {
+        if self.given == self.on_its_way.len() {
+            self.given += 1;
+            return Ok(room.copy_from(0, &unfinished(100)));
+        }
+        while self.neighbour.borrow().is_ok_and(|frame| frame.give(|_| (true, true))) {
+            self.got += 1;
+        }
+        self.on_its_way.push(self.got == self.given);
+        Err(NotNow)
+    }
+
+    fn take(&mut self, _: Bytes<'_>) -> Result<(), NotTaken> {
+        Ok(())
+    }
+
+    fn watch(&self, _: &mut Watch<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn woken(&mut self) {}
+}
+
+#[test]
+fn a_frame_that_comes_alone_is_on_its_way_before_it_is_asked_for_more() {
+    let (here, there) = shmring::pair(1 << 20, MAX_FRAME, FEATURES, ["here", "there"]).unwrap();
+    let neighbour = there.rx.unwrap();
+    let edge = Singles { neighbour, given: 0, got: 0, on_its_way: Vec::new() };
+    let mut jack = Jack::new("test".into(), edge, vec![Cable::local(here, "test").unwrap()]);
+    jack.cables[0].on_time(&mut |_, _, _, _| Ok(())).unwrap();
+    (0..4).for_each(|_| assert!(jack.turn()));
+    // The first one is not known yet to be alone.
+    assert_eq!(jack.edge().on_its_way, [false, true, true, true]);
 }
