@@ -143,6 +143,14 @@ impl Reader {
         }
     }
 
+    /// What has come of a frame that is not whole, for people.
+    pub fn part(&self) -> Option<String> {
+        match self {
+            Reader::Framed(_, unframer) => unframer.part(),
+            Reader::Capture(capture) => capture.decoder.part(),
+        }
+    }
+
     /// The stream has ended; [`Reader::read`] may have last frames.
     pub fn end(&mut self) {
         if let Reader::Capture(capture) = self {

@@ -23,6 +23,10 @@ pub struct Flow {
     waits_since: Cell<Option<Instant>>,
     /// Bytes came, be they frames or not.
     spoke: Cell<bool>,
+    /// What came and is no whole frame yet, and since when, until that was told.
+    part: RefCell<Option<(Instant, String)>>,
+    /// It was told.
+    told_part: Cell<bool>,
     /// When it closed its standard input or output, until that was told.
     input_closed: Cell<Option<Instant>>,
     output_closed: Cell<Option<Instant>>,
@@ -63,6 +67,15 @@ impl Flow {
             matching.borrow_mut().take_back(packet);
         }
         self.returned.set(self.returned() + 1);
+        self.part.take();
+    }
+
+    /// Nothing more comes for the moment, and the frame that began is not whole, or none did.
+    pub(crate) fn rest(&self, part: impl FnOnce() -> Option<String>) {
+        let mut since = self.part.borrow_mut();
+        if since.is_none() && !self.told_part.get() {
+            *since = part().map(|part| (Instant::now(), part));
+        }
     }
 
     pub(crate) fn speak(&self) {
@@ -86,7 +99,8 @@ impl Flow {
     pub fn deadline(&self) -> Option<Instant> {
         let closed = [&self.input_closed, &self.output_closed];
         let closed = closed.into_iter().filter_map(Cell::get).map(|at| at + AFTERLIFE);
-        closed.chain(self.waits_since.get().map(|at| at + SILENCE)).min()
+        let part = self.part.borrow().as_ref().map(|(at, _)| *at + SILENCE);
+        closed.chain(self.waits_since.get().map(|at| at + SILENCE)).chain(part).min()
     }
 
     /// Says of the program `what`, which lives, what its user may not know, once each.
@@ -102,6 +116,11 @@ impl Flow {
                 SILENCE.as_secs(),
                 self.given()
             );
+        }
+        let is_due = |part: &mut (Instant, String)| part.0.elapsed() >= SILENCE;
+        if let Some((_, part)) = self.part.borrow_mut().take_if(is_due) {
+            self.told_part.set(true);
+            say::note!("{what} has written no more for {} s, within {part}", SILENCE.as_secs());
         }
         if due(&self.input_closed, AFTERLIFE) {
             say::note!(

@@ -25,7 +25,9 @@ pub fn socket(number: i32, kind: SocketType) -> Result<OwnedFd> {
         Ok(found) => found,
         Err(Errno::BADF) => bail!("fd:{number} is not open: pass a socket, as by {number}<>..."),
         Err(Errno::NOTSOCK) => {
-            bail!("fd:{number} is no socket: frames go both ways, so that a pipe is not enough")
+            bail!(
+                "fd:{number} is no socket, as messages and both directions on one descriptor need: take frames:stdio for two pipes"
+            )
         }
         Err(errno) => bail!("fd:{number}: {errno}"),
     };

@@ -16,7 +16,7 @@ use shmring::{Bytes, BytesMut};
 
 use crate::guests::{Guests, News};
 use crate::joining::{Joining, Source};
-use crate::patience::Patience;
+use crate::patience::{Absence, Patience};
 use crate::shown::meter;
 use crate::unix::{Correspondent, Listener};
 
@@ -32,6 +32,7 @@ pub struct MessageEdge {
     /// Until a call says otherwise. The socket is watched edge-triggered.
     readable: bool,
     patience: Patience,
+    absence: Absence,
     /// The one that came last...
     message: Vec<u8>,
     /// ...and how long it is, until it is taken.
@@ -76,6 +77,7 @@ impl MessageEdge {
             to: None,
             readable: false,
             patience: Patience::default(),
+            absence: Absence::default(),
             message: vec![0; MAX_FRAME],
             came_last: None,
             letter: vec![0; MAX_FRAME],
@@ -205,7 +207,10 @@ impl Edge for MessageEdge {
     }
 
     fn take(&mut self, frame: Bytes<'_>) -> Result<(), NotTaken> {
-        let Some(socket) = &self.socket else { return Err(NotTaken::Refused) };
+        let Some(socket) = &self.socket else {
+            self.absence.missed(|| format!("nobody connects to {}", self.what));
+            return Err(NotTaken::Refused);
+        };
         let packet = frame.part(VNET_LEN, frame.len());
         let sent = match &self.to {
             Some(to) => {
@@ -220,6 +225,7 @@ impl Edge for MessageEdge {
         match sent {
             Ok(_) => {
                 self.patience.moved();
+                self.absence.is_over();
                 self.went.passed(frame.len());
                 Ok(())
             }
@@ -227,6 +233,10 @@ impl Edge for MessageEdge {
             Err(Errno::AGAIN) if self.to.is_none() => {
                 self.patience.blocked();
                 Err(self.patience.turn_away(&self.what))
+            }
+            Err(Errno::NOENT | Errno::CONNREFUSED) if let Some(to) = &self.to => {
+                self.absence.missed(|| format!("nobody receives at {to}"));
+                Err(NotTaken::Refused)
             }
             Err(_) => Err(NotTaken::Refused),
         }

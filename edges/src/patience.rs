@@ -8,6 +8,30 @@ use cable::edge::NotTaken;
 /// meant for it is dropped and counted, so that nobody behind the link waits for it.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// Whether somebody is there who could take frames.
+#[derive(Debug, Default)]
+pub(crate) struct Absence {
+    /// Since when nobody is.
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Absence {
+    /// Somebody took a frame.
+    pub fn is_over(&mut self) {
+        *self = Absence::default();
+    }
+
+    /// A frame found nobody, of which `who` tells: said once, after some time.
+    pub fn missed(&mut self, who: impl FnOnce() -> String) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.told && since.elapsed() >= LIMIT {
+            self.told = true;
+            say::note!("{}: frames are dropped until somebody does (stdpkt ls counts them)", who());
+        }
+    }
+}
+
 /// Of one reader.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {

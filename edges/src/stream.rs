@@ -17,7 +17,7 @@ use crate::codec::{Coding, LONG, Reader, Writer};
 use crate::flow::Flow;
 use crate::guests::{Guests, News};
 use crate::joining::Joining;
-use crate::patience::Patience;
+use crate::patience::{Absence, Patience};
 use crate::shown::meter;
 use crate::unix::{Listener, twice};
 
@@ -54,6 +54,7 @@ pub struct StreamEdge {
     /// them. The end of the input is not the end of the edge then.
     flows: Option<(Rc<Flow>, Rc<Flow>)>,
     over: bool,
+    absence: Absence,
     guests: Guests,
     joining: Joining,
 }
@@ -129,7 +130,8 @@ impl StreamEdge {
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
         let guests = Guests::new(listener)?;
         let (flows, over, joining) = (None, false, Joining::default());
-        Ok(StreamEdge { what, coding, stream, flows, over, guests, joining })
+        let absence = Absence::default();
+        Ok(StreamEdge { what, coding, stream, flows, over, absence, guests, joining })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
@@ -338,9 +340,13 @@ impl Edge for StreamEdge {
         if self.stream.as_ref().is_some_and(|it| is_long || it.out.len() - it.sent >= GATHERED) {
             self.flush(false);
         }
+        if self.stream.is_none() && !self.over {
+            self.absence.missed(|| format!("nobody connects to {}", self.what));
+        }
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.output.is_some()) else {
             return Err(NotTaken::Refused);
         };
+        self.absence.is_over();
         if stream.out.len() - stream.sent >= GATHERED {
             return Err(stream.patience.turn_away(&self.what));
         }
@@ -359,6 +365,9 @@ impl Edge for StreamEdge {
     }
 
     fn arm(&mut self) -> bool {
+        if let (Some(stream), Some((from, _))) = (&self.stream, &self.flows) {
+            from.rest(|| stream.reader.part());
+        }
         self.stream.as_mut().is_none_or(|stream| !stream.patience.is_due())
     }
 

@@ -123,7 +123,8 @@ impl Tap {
         check_name(name)?;
         if nix::net::if_::if_nametoindex(name).is_err() {
             bail!(
-                "tap:{name} is not there: have root make it (ip tuntap add {name} mode tap user $(id -un))"
+                "tap:{name} is not there: have root run `ip tuntap add {name} mode tap user {}`",
+                user()
             );
         }
         let refused = |errno| match errno {
@@ -131,7 +132,8 @@ impl Tap {
                 anyhow!("tap:{name} is in use by another process: end that, or make another TAP")
             }
             Errno::EPERM => anyhow!(
-                "tap:{name} is another user's: have root make one for this user (ip tuntap add NAME mode tap user $(id -un))"
+                "tap:{name} is another user's: have root run `ip tuntap add NAME mode tap user {}`, and take that one",
+                user()
             ),
             Errno::E2BIG => anyhow!("tap:{name} has no queue left: end a process that uses it"),
             Errno::EINVAL => {
@@ -255,18 +257,24 @@ impl Tap {
     /// Plugs the cable in or out.
     ///
     /// # Errors
-    /// On a kernel before 5.0.
+    /// On a kernel before 5.0, and where somebody has deleted the interface.
     pub fn set_carrier(&self, on: bool) -> Result<()> {
         // SAFETY: TUNSETCARRIER reads one int.
-        unsafe { ioctl::set_carrier(self.file.as_raw_fd(), &libc::c_int::from(on)) }.with_context(
-            || {
+        match unsafe { ioctl::set_carrier(self.file.as_raw_fd(), &libc::c_int::from(on)) } {
+            Ok(_) => Ok(()),
+            Err(Errno::EBADFD) => bail!("interface {} is gone: somebody has deleted it", self.name),
+            Err(errno) => Err(errno).with_context(|| {
                 format!(
                     "interface {}: carrier refused: a kernel of 5.0 or later is needed",
                     self.name
                 )
-            },
-        )?;
-        Ok(())
+            }),
+        }
+    }
+
+    /// The same where somebody may have deleted an interface of theirs, which a read tells.
+    fn plug(&self, on: bool) -> Result<()> {
+        if self.gone { Ok(()) } else { self.set_carrier(on) }
     }
 }
 
@@ -280,12 +288,12 @@ impl Edge for Tap {
     /// interface sees a cable.
     fn plugged(&mut self, features: u64) -> Result<()> {
         self.set_offload(Offloads::of(features))?;
-        self.set_carrier(true)
+        self.plug(true)
     }
 
     /// The interface shows that it has no carrier.
     fn unplugged(&mut self) -> Result<()> {
-        self.set_carrier(false)
+        self.plug(false)
     }
 
     #[inline]
@@ -368,6 +376,13 @@ impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Whom a TAP is to be made for, for people.
+fn user() -> String {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// What `dev_valid_name` of `net/core/dev.c` allows, less `%`, which would

@@ -1,5 +1,6 @@
 //! Unix sockets by path: connect where somebody listens, else listen.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,12 @@ pub struct Correspondent {
     /// Where they are sent.
     pub there: SocketAddrUnix,
     here: PathBuf,
+}
+
+impl fmt::Display for Correspondent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.there.path_bytes().unwrap_or_default()))
+    }
 }
 
 impl Drop for Correspondent {
@@ -67,15 +74,13 @@ pub fn meet(path: &Path, kind: SocketType) -> Result<Socket> {
             );
         }
         Err(Errno::AGAIN) => bail!("{what}: who listens there is busy with others: try again"),
+        Err(Errno::ACCESS) => {
+            bail!("{what} belongs to another user: run as that user, or name another path")
+        }
         Err(errno) => bail!("{what}: connect: {errno}"),
     }
     let socket = self::socket(kind)?;
-    rustix::net::bind(&socket, &address).map_err(|errno| match errno {
-        Errno::NOENT => {
-            anyhow!("{what}: the directory is not there: make it, or name another path")
-        }
-        errno => anyhow!("{what}: bind: {errno}"),
-    })?;
+    rustix::net::bind(&socket, &address).map_err(|errno| not_bound(&what, errno))?;
     rustix::net::listen(&socket, 8).map_err(|errno| anyhow!("{what}: listen: {errno}"))?;
     Ok(Socket::Listening(Listener { socket, path: Some(path.to_owned()), what, is_private: false }))
 }
@@ -108,7 +113,7 @@ pub fn datagrams(rx: &Path, tx: &Path) -> Result<(OwnedFd, Correspondent)> {
         }
         bound => bound,
     };
-    bound.map_err(|errno| anyhow!("{what}: bind: {errno}"))?;
+    bound.map_err(|errno| not_bound(&what, errno))?;
     Ok((socket, Correspondent { there, here: rx.to_owned() }))
 }
 
@@ -126,6 +131,18 @@ fn socket(kind: SocketType) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)
         .map_err(|errno| anyhow!("socket: {errno}"))
+}
+
+fn not_bound(what: &str, errno: Errno) -> anyhow::Error {
+    match errno {
+        Errno::NOENT => {
+            anyhow!("{what}: the directory is not there: make it, or name another path")
+        }
+        Errno::ACCESS => {
+            anyhow!("{what}: nothing may be made in this directory: name another path")
+        }
+        errno => anyhow!("{what}: bind: {errno}"),
+    }
 }
 
 fn is_socket(path: &Path) -> bool {

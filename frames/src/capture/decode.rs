@@ -11,7 +11,7 @@ use super::record::Step;
 use super::tally::{LeftOut, Tally};
 use super::unpack::Unpacker;
 use super::{framed, linktype, text};
-use crate::MAX_FRAME;
+use crate::{MAX_FRAME, begins};
 
 /// Bytes that are unpacked before they are looked at.
 const PIECE: usize = 64 << 10;
@@ -133,6 +133,12 @@ impl Decoder {
         self.begin == self.buffer.len()
             && self.unpacker.as_ref().is_none_or(Unpacker::is_empty)
             && !matches!(&self.kind, Some(Kind::Hexdump(dump)) if dump.is_open())
+    }
+
+    /// What was pushed and is not decoded as it is no whole packet yet, for people.
+    pub fn part(&self) -> Option<String> {
+        let part = self.buffer.get(self.begin..).filter(|part| !part.is_empty())?;
+        Some(format!("a packet: {} bytes so far; there it says {}", part.len(), begins(part)))
     }
 
     /// What became of the packets so far.

@@ -64,21 +64,26 @@ pub(super) fn step<'a>(data: &[u8], last: bool, frame: &mut Vec<u8>) -> Result<S
 /// What is wrong with the line.
 pub(super) fn read(line: &[u8], out: &mut Vec<u8>) -> Result<Option<Option<Duration>>, String> {
     let line = line.split(|&byte| byte == b'#').next().unwrap_or_default();
-    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).peekable();
     let Some(first) = words.next() else { return Ok(None) };
     let Some(time) = time(first) else {
         return Err(format!("`{}` is no time, in seconds or 0: {ORDER}", shown(first)));
     };
-    let mut head = |what: &str, digits: usize| match words.next() {
+    let mut head = |what: &str, digits: usize, word: Option<&[u8]>| match word {
         Some(word) if word.len() != digits && word.iter().all(u8::is_ascii_hexdigit) => {
             Err(format!("`{}` is no {what} of {digits} hex digits: {ORDER}", shown(word)))
         }
         Some(word) => octets(word, out),
         None => Err(format!("no {what}: {ORDER}")),
     };
-    head("destination", 12)?;
-    head("source", 12)?;
-    head("type", 4)?;
+    head("destination", 12, words.next())?;
+    head("source", 12, words.next())?;
+    // What is left where a filter took a tag out: its type was two octets of payload.
+    let is_octet = |word: &&[u8]| word.len() == 2;
+    match words.next_if(is_octet) {
+        Some(first) if words.peek().is_some_and(is_octet) => octets(first, out)?,
+        first => head("type", 4, first.or_else(|| words.next()))?,
+    }
     for word in words {
         octets(word, out)?;
     }

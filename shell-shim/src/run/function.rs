@@ -83,6 +83,9 @@ impl Driver for Function {
     fn turn(&mut self) -> Result<bool> {
         let busy = self.move_frames();
         self.tie.moved(busy || self.holds_back());
+        if self.stage == Stage::Living && self.jacks.iter().any(|jack| jack.edge().is_over()) {
+            self.interface_gone();
+        }
         if let Stage::Leaving(status) = self.stage
             && self.linger.is_over(&mut self.jacks, &mut self.far, busy)?
         {

@@ -181,7 +181,9 @@ fn begin(
             Some(veth) => Device::Veth(veth),
             None if existing.is_some() && lent::exists(name) => {
                 given.push(name.clone());
-                Device::Tap(Tap::attach(name)?)
+                Device::Tap(Tap::attach(name).with_context(|| {
+                    format!("there is an interface {name}: give the link another by dev=NAME")
+                })?)
             }
             None => {
                 let tap = Tap::create(name).map_err(see_check)?;

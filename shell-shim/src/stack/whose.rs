@@ -55,7 +55,7 @@ impl Whose {
         let open = |path: &str| {
             File::open(path).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => match self {
-                    Whose::Process(pid) => anyhow!("--netns {pid}: there is no such process"),
+                    Whose::Process(pid) => anyhow!("--netns {pid}: there is no such process: `lsns -t net` lists who has which"),
                     _ => anyhow!("--netns: {path} is not there: `ip netns` and `lsns -t net` list what is"),
                 },
                 std::io::ErrorKind::PermissionDenied => {

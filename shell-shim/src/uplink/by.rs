@@ -72,7 +72,7 @@ impl std::fmt::Display for By {
 }
 
 /// What either says that is no reason to end.
-const CHATTER: [&str; 7] = [
+const CHATTER: [&str; 8] = [
     "syslog",
     "Don't run as root",
     "IPv6",
@@ -80,6 +80,7 @@ const CHATTER: [&str; 7] = [
     "child failed",
     "Waiting for connection",
     "received tapfd",
+    "sent \"tapfd\"",
 ];
 
 impl By {
@@ -104,6 +105,13 @@ impl By {
             _ => format!("see {self}(1), or choose the other program by --by"),
         };
         format!("{self} ended: {}: {way_out}", last.unwrap_or("it did not say why"))
+    }
+
+    fn hangs(self) -> String {
+        let seconds = START.as_secs();
+        format!(
+            "{self} is not ready after {seconds} s: see {self}(1), or choose the other program by --by"
+        )
     }
 
     /// Starts it; it is ready when this returns.
@@ -152,7 +160,10 @@ fn passt(args: &UplinkArgs) -> Result<Uplink> {
     let (program, mut said) = spawn(By::Passt, command)?;
     // At its end the socket comes to its own.
     let answered = || recv(&ours, &mut [0; 1], RecvFlags::PEEK).is_ok_and(|(_, len)| len > 0);
-    if !is_readable(&ours, START)? || !answered() {
+    if !is_readable(&ours, START)? {
+        bail!(By::Passt.hangs());
+    }
+    if !answered() {
         bail!(By::Passt.failed(&said.so_far()));
     }
     let (input, output) = twice(ours.into())?;
@@ -210,7 +221,10 @@ fn slirp4netns(args: &UplinkArgs) -> Result<Uplink> {
     let (program, mut said) = spawn(By::Slirp4netns, command)?;
     let mut lines = String::new();
     while !lines.contains("Waiting for connection") {
-        let more = if is_readable(&said.0, START)? { said.so_far() } else { String::new() };
+        if !is_readable(&said.0, START)? {
+            bail!(By::Slirp4netns.hangs());
+        }
+        let more = said.so_far();
         if more.is_empty() {
             bail!(By::Slirp4netns.failed(&lines));
         }

@@ -24,6 +24,21 @@ fn text_filters_work_on_both_directions_of_a_live_link() {
     }
 }
 
+/// EtherPIPE's filter, on frames that have the tag it takes out.
+#[test]
+fn a_tag_is_taken_out_by_sed() {
+    need_functions!("ping", "sed");
+    let scene = Scene::new();
+    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- ping -q -c3 -i0.05 -W5 10.0.0.2 \
+         | stdpkt each --only left-to-right -- sed -e 's/ 0800 / 8100 00 01 08 00 /' \
+         | stdpkt tee x.pcap \
+         | stdpkt each --only left-to-right -- sed -e 's/8100 00 01 //' \
+         | stdpkt run --left 10.0.0.2/24; stdpkt dump --format hex <x.pcap");
+    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
+    assert!(outcome.out.matches(" 8100 00 01 08 00 ").count() >= 3, "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
 #[test]
 fn one_direction_is_filtered_and_the_other_passes() {
     need_functions!("ping", "awk");

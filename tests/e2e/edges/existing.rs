@@ -42,6 +42,8 @@ fn a_tap_that_is_deleted_is_named_and_the_function_ends() {
     for chain in [
         "stdpkt run --left 10.0.0.1/24,at=tap:t0 -- sh -c 'touch up; sleep 1000'",
         "stdpkt run --right 10.0.0.1/24 -- sh -c 'touch up; sleep 1000' | stdpkt join tap:t0",
+        "stdpkt run --right none | stdpkt run --netns host --left 10.0.0.1/24,dev=t0 -- sh -c 'touch up; sleep 1000'",
+        "stdpkt run --right none -- sh -c 'touch up; sleep 1000' | stdpkt run --netns host --left 10.0.0.1/24,dev=t0",
     ] {
         let scene = Scene::new();
         std::fs::write(
@@ -57,6 +59,7 @@ fn a_tap_that_is_deleted_is_named_and_the_function_ends() {
         let outcome = scene.sh("exec unshare -n sh host");
         assert_eq!(outcome.out, "125\n", "{chain}: {outcome:?}");
         assert!(outcome.err.contains("tap:t0 is gone: somebody has deleted it"), "{outcome:?}");
+        assert_eq!(outcome.err.matches("stdpkt: ").count(), 1, "{outcome:?}");
         scene.assert_nothing_left();
     }
 }

@@ -83,6 +83,11 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
         ("sh -c 'exec <&- sleep 1000'", 143, "sh has closed its standard input"),
         ("sh -c 'exec >&-; cat >/dev/null'", 0, "sh has closed its standard output"),
         ("sh -c 'cat >/dev/null'", 0, "sh has written nothing in the 3 s since it got a frame"),
+        (
+            "sh -c 'echo hi; cat >/dev/null'",
+            0,
+            "no more for 3 s, within the length of a frame: 3 bytes of 4; there it says \"hi\\n\"",
+        ),
         ("no-such-program", 127, "no-such-program"),
     ] {
         let scene = Scene::new();
@@ -92,6 +97,24 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
         assert_eq!(outcome.status, status, "{command}: {outcome:?}");
         let told = outcome.err.lines().filter(|told| told.starts_with("stdpkt: ")).count();
         assert!(outcome.err.contains(line) && told == 1, "{command}: {outcome:?}");
+        scene.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_place_where_nobody_comes_is_told_once() {
+    need_functions!("ping");
+    for (edge, line) in [
+        ("qemu:unix:s", "stdpkt: nobody connects to unix:s: frames are dropped"),
+        ("packet:unix:s", "stdpkt: nobody connects to unix:s: frames are dropped"),
+        ("packet:dgram:s:nope", "stdpkt: nobody receives at nope: frames are dropped"),
+    ] {
+        let scene = Scene::new();
+        let outcome = scene.sh(&format!(
+            "stdpkt run --right 10.0.0.1/24 -- ping -q -i0.2 -w3 10.0.0.2 2>/dev/null | stdpkt join {edge}"
+        ));
+        let told = outcome.err.lines().filter(|told| told.starts_with(line)).count();
+        assert_eq!(told, 1, "{edge}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }
@@ -124,15 +147,26 @@ fn what_is_not_there_or_not_this_users_is_named() {
         ("--netns host --right none", "may not change that namespace: run as root"),
         ("--left none,at=tap:t1", "tap:t1 is another user's"),
         ("--left none,at=tap:lo", "tap:lo is no TAP"),
-        ("--left none,at=tap:t9", "tap:t9 is not there: have root make it"),
+        (
+            "--left none,at=tap:t9",
+            "tap:t9 is not there: have root run `ip tuntap add t9 mode tap user nobody`",
+        ),
         ("--left none,at=qemu:unix:/nowhere/s", "the directory is not there"),
         ("--left none,at=qemu:unix:plain", "is no socket"),
+        (
+            "--left none,at=qemu:unix:closed/s",
+            "nothing may be made in this directory: name another path",
+        ),
+        (
+            "--left none,at=packet:dgram:closed/r:x",
+            "nothing may be made in this directory: name another path",
+        ),
         ("--left none,at=qemu:fd:77", "fd:77 is not open"),
         ("--left none,at=packet:fd:0", "fd:0 is no socket"),
     ];
     let lines: String = table.iter().map(|(options, _)| format!("try {options}\n")).collect();
     let script = format!(
-        "umask 0; mknod tun c 10 200; mount --bind tun /dev/net/tun; cp -L bin/stdpkt .; chmod 755 .; echo >plain
+        "umask 0; mknod tun c 10 200; mount --bind tun /dev/net/tun; cp -L bin/stdpkt .; chmod 755 .; echo >plain; mkdir -m 755 closed
          mount -t tmpfs none /run; mkdir /run/netns; touch /run/netns/x; mount --bind /proc/self/ns/net /run/netns/x
          ip tuntap add t1 mode tap user 1000
          try() {{ setpriv --reuid=65534 --regid=65534 --clear-groups env -u SHMRING_RUNTIME_DIR ./stdpkt run \"$@\" -- true 2>err | cat; status=${{PIPESTATUS[0]}}; cat err; echo $status; }}

@@ -37,7 +37,7 @@ fn a_namespace_a_router_and_a_machine() {
     let chain = blocks_of(EDGES, HEADING, "sh")[0]
         .replace("qemu-system-x86_64 -m 1G server.img", &machine)
         .replace(
-            "until ping -c3 8.8.8.8; do :; done",
+            "until ping -c3 8.8.8.8 >&2; do :; done",
             "until socat -u TCP:8.8.8.8:1000 STDERR; do sleep 0.2; done; kill $(cat vm)",
         );
     let outcome = scene.start_sh(&with_plugin(&chain)).end_within(BOOT);

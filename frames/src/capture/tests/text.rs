@@ -31,7 +31,8 @@ fn a_line_of_hex_text_is_all_that_it_promises() {
         ("ffffffffffff 020000000001 0806 00", "`ffffffffffff` is no time, in seconds or 0"),
         // All digits, so it could be a time.
         ("020000000002 020000000001 0806 00 01", "`020000000002` is no time, in seconds or 0"),
-        ("0 ffffffffffff 020000000001 00 01", "`00` is no type of 4 hex digits"),
+        ("0 ffffffffffff 020000000001 00", "`00` is no type of 4 hex digits"),
+        ("0 ffffffffffff 020000000001 00 0102", "`00` is no type of 4 hex digits"),
         ("0 ffffffffffff 0806", "`0806` is no source of 12 hex digits"),
         ("0 ffffffffffff 020000000001", "no type"),
     ] {
@@ -50,6 +51,13 @@ fn a_line_of_hex_text_is_all_that_it_promises() {
     ] {
         assert_eq!(error(line.as_bytes()), format!("x, line 1: {said}"));
     }
+}
+
+#[test]
+fn a_type_may_be_what_is_left_without_a_tag() {
+    let tagged = "0 FFFFFFFFFFFF 020000000001 8100 00 01 08 06 00 AB\n";
+    let packet = decode(tagged.replace("8100 00 01 ", "").as_bytes(), 7).unwrap();
+    assert_eq!(packet[0][12..], [8, 6, 0, 0xab]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::door::Call;
 use crate::door::messages::{Reply, Request};
 use crate::run::held;
 use crate::run::plan::interface;
+use crate::run::stage::Why;
 use crate::stack::device::Device;
 use crate::stack::netlink;
 use crate::succession::member::{FLUSH, Member};
@@ -136,6 +137,11 @@ impl Function {
         jack.turn();
         jack.empty(Instant::now() + FLUSH);
         Ok(self.forget(at))
+    }
+
+    /// Somebody has deleted an interface of theirs, which is told: as where a link ends.
+    pub(super) fn interface_gone(&mut self) {
+        if self.running { self.stop(Why::LinkEnded) } else { self.leave(crate::FAILED) }
     }
 
     /// An interface that came later has no neighbour that it could have.
