@@ -72,9 +72,10 @@ impl Flow {
 
     /// Nothing more comes for the moment, and the frame that began is not whole, or none did.
     pub(crate) fn rest(&self, part: impl FnOnce() -> Option<String>) {
-        let mut since = self.part.borrow_mut();
-        if since.is_none() && !self.told_part.get() {
-            *since = part().map(|part| (Instant::now(), part));
+        let part = part().filter(|_| !self.told_part.get());
+        let mut before = self.part.borrow_mut();
+        if before.as_ref().map(|(_, part)| part) != part.as_ref() {
+            *before = part.map(|part| (Instant::now(), part));
         }
     }
 

@@ -129,7 +129,9 @@ impl Tap {
         }
         let refused = |errno| match errno {
             Errno::EBUSY => {
-                anyhow!("tap:{name} is in use by another process: end that, or make another TAP")
+                anyhow!(
+                    "tap:{name} is in use by another process, or named twice here: end that, or make another TAP"
+                )
             }
             Errno::EPERM => anyhow!(
                 "tap:{name} is another user's: have root run `ip tuntap add NAME mode tap user {}`, and take that one",
@@ -248,8 +250,8 @@ impl Tap {
     pub fn set_offload(&self, offloads: Offloads) -> Result<()> {
         let bits = offload_bits(offloads);
         // SAFETY: TUNSETOFFLOAD takes its bits by value.
-        unsafe { ioctl::set_offload(self.file.as_raw_fd(), bits) }.with_context(|| {
-            format!("interface {}: offloads {bits:#x} refused by this kernel", self.name)
+        unsafe { ioctl::set_offload(self.file.as_raw_fd(), bits) }.map_err(|errno| {
+            self.refused(errno, &format!("offloads {bits:#x} refused by this kernel"))
         })?;
         Ok(())
     }
@@ -260,21 +262,17 @@ impl Tap {
     /// On a kernel before 5.0, and where somebody has deleted the interface.
     pub fn set_carrier(&self, on: bool) -> Result<()> {
         // SAFETY: TUNSETCARRIER reads one int.
-        match unsafe { ioctl::set_carrier(self.file.as_raw_fd(), &libc::c_int::from(on)) } {
-            Ok(_) => Ok(()),
-            Err(Errno::EBADFD) => bail!("interface {} is gone: somebody has deleted it", self.name),
-            Err(errno) => Err(errno).with_context(|| {
-                format!(
-                    "interface {}: carrier refused: a kernel of 5.0 or later is needed",
-                    self.name
-                )
-            }),
-        }
+        unsafe { ioctl::set_carrier(self.file.as_raw_fd(), &libc::c_int::from(on)) }.map_err(
+            |errno| self.refused(errno, "carrier refused: a kernel of 5.0 or later is needed"),
+        )?;
+        Ok(())
     }
 
-    /// The same where somebody may have deleted an interface of theirs, which a read tells.
-    fn plug(&self, on: bool) -> Result<()> {
-        if self.gone { Ok(()) } else { self.set_carrier(on) }
+    fn refused(&self, errno: Errno, why: &str) -> anyhow::Error {
+        match errno {
+            Errno::EBADFD => anyhow!("interface {} is gone: somebody has deleted it", self.name),
+            errno => anyhow::Error::new(errno).context(format!("interface {}: {why}", self.name)),
+        }
     }
 }
 
@@ -287,13 +285,16 @@ impl Edge for Tap {
     /// Frames may leave as the neighbour can take them, and whoever looks at the
     /// interface sees a cable.
     fn plugged(&mut self, features: u64) -> Result<()> {
+        if self.gone {
+            return Ok(()); // which is told, and the end
+        }
         self.set_offload(Offloads::of(features))?;
-        self.plug(true)
+        self.set_carrier(true)
     }
 
     /// The interface shows that it has no carrier.
     fn unplugged(&mut self) -> Result<()> {
-        self.plug(false)
+        if self.gone { Ok(()) } else { self.set_carrier(false) }
     }
 
     #[inline]

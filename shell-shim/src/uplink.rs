@@ -77,7 +77,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     }
     if !args.host_loopback && !has_route() {
         bail!(
-            "the uplink leads nowhere: this network namespace has no route (ip route); run it where there is one"
+            "the uplink leads nowhere: this network namespace has no IPv4 route (ip route); run it where there is one"
         );
     }
     let descendants = Descendants::adopt()?;
@@ -92,7 +92,7 @@ pub fn run(args: &UplinkArgs) -> Result<u8> {
     let signals = Signals::new()?;
     let course = Course { program, ended: false, what: by.to_string(), flow: Some(flow), out: 0 };
     Joint::new(jacks, signals, vec![course], descendants)
-        .of_servants(move || by.failed(&said.so_far()))
+        .of_servants(move |status| by.ended(status, &said.so_far()))
         .run(Switch::new(dir)?)
 }
 

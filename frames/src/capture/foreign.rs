@@ -86,13 +86,13 @@ fn stream(data: &[u8]) -> Option<&'static str> {
     if is_len(4) && after(4) {
         return Some(
             "frames with a length of four bytes, big-endian, as of QEMU's -netdev stream and passt: \
-             write `stdpkt join qemu -- CMD |` for `CMD |`",
+             write `stdpkt join qemu -- CMD |` for `CMD |`, or qemu where a format is named",
         );
     }
     if is_len(2) && after(2) {
         return Some(
             "frames with a length of two bytes, as of vde_plug: \
-             write `stdpkt join vde -- CMD |` for `CMD |`",
+             write `stdpkt join vde -- CMD |` for `CMD |`, or vde where a format is named",
         );
     }
     if after(0) {

@@ -43,7 +43,7 @@ pub struct Joint {
     descendants: Descendants,
     /// They are ours, not the user's: how they end when told to is nobody's business,
     /// and of themselves they end for a reason that this tells.
-    why: Option<Box<dyn FnMut() -> String>>,
+    why: Option<Box<dyn FnMut(u8) -> String>>,
     /// Of two edges that are joined to each other: who was left when that was last seen.
     left: Option<[bool; 2]>,
     status: u8,
@@ -108,8 +108,8 @@ impl Joint {
         Joint { left: Some([false; 2]), ..self }
     }
 
-    /// The programs are ours, not the user's. `why` they ended of themselves.
-    pub fn of_servants(self, why: impl FnMut() -> String + 'static) -> Joint {
+    /// The programs are ours, not the user's. `why` they ended of themselves, with this status.
+    pub fn of_servants(self, why: impl FnMut(u8) -> String + 'static) -> Joint {
         Joint { why: Some(Box::new(why)), ..self }
     }
 
@@ -175,7 +175,7 @@ impl Joint {
                 (self.status, self.decided_by) = (status, Some(number));
                 let told_below = self.programs[number].flow.is_none() && self.never_joined(status);
                 match (&mut self.why, status) {
-                    (Some(why), _) => say::error!("{}", why()),
+                    (Some(why), status) => say::error!("{}", why(status)),
                     (None, 0) => {}
                     (None, _) if told_below => {}
                     (None, _) => say::note!("{what} ended{}, and the link with it", how(status)),

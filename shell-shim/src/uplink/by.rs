@@ -107,6 +107,16 @@ impl By {
         format!("{self} ended: {}: {way_out}", last.unwrap_or("it did not say why"))
     }
 
+    /// The same of one that ended with this status (128 and its signal, as in a shell).
+    pub fn ended(self, status: u8, said: &str) -> String {
+        match status.checked_sub(128) {
+            Some(signal @ 1..) => {
+                format!("{self} was ended by signal {signal}: start the uplink anew")
+            }
+            _ => self.failed(said),
+        }
+    }
+
     fn hangs(self) -> String {
         let seconds = START.as_secs();
         format!(

@@ -101,6 +101,17 @@ fn a_program_that_is_no_end_of_a_link_is_told() {
     }
 }
 
+/// As one behind a slow network.
+#[test]
+fn a_program_that_writes_a_frame_slowly_is_not_told() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- ping -q -i0.2 -w5 10.0.0.2 2>/dev/null \
+         | stdpkt join frames -- sh -c 'printf \"\\100\\0\\0\\0\"; while :; do printf \"\\0\"; sleep 0.5; done'");
+    assert!(!outcome.err.contains("has written no more"), "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
 #[test]
 fn a_place_where_nobody_comes_is_told_once() {
     need_functions!("ping");

@@ -132,7 +132,7 @@ fn an_uplink_that_cannot_be_says_why() {
         format!("stdpkt run --right 10.0.2.15/24 2>/dev/null | stdpkt uplink {options}; echo $?")
     };
     for (script, line) in [
-        ("ip addr flush dev up0\n", "has no route"),
+        ("ip addr flush dev up0\n", "has no IPv4 route"),
         ("ip route del default\n", "--by slirp4netns"),
         (
             "socat TCP-LISTEN:8080 - & until ss -tln | grep -q :8080; do sleep 0.05; done\n",
@@ -175,7 +175,7 @@ fn the_death_of_the_program_that_routes_is_told() {
         }
         let outcome = play.end();
         assert_eq!(outcome.out, "125\n", "{by}: {outcome:?}");
-        assert!(outcome.err.contains(&format!("{by} ended")), "{by}: {outcome:?}");
+        assert!(outcome.err.contains(&format!("{by} was ended by signal 9")), "{by}: {outcome:?}");
         scene.assert_nothing_left();
     }
 }
