@@ -6,7 +6,7 @@ use cable::bytes;
 use cable::capture_in::CaptureIn;
 use cable::stream_tx::now;
 use frames::capture::{Encoder, Format};
-use frames::{FEATURES, Framing, Packets, Unframer, VNET_LEN};
+use frames::{FEATURES, Framing, MAX_FRAME, Packets, Unframer, VNET_LEN};
 use rustix::io::Errno;
 use shmring::{Bytes, BytesMut};
 
@@ -38,6 +38,14 @@ impl Coding {
             Coding::Capture(Format::Pcapng) => "pcapng",
             Coding::Capture(Format::Hex) => "hex",
             Coding::Capture(Format::Hexdump { .. }) => "hexdump",
+        }
+    }
+
+    /// Longest packet that can be written so, in bytes.
+    pub fn longest(self) -> usize {
+        match self {
+            Coding::Framed(framing) if !framing.has_vnet() => *framing.lengths().end(),
+            _ => MAX_FRAME - VNET_LEN,
         }
     }
 

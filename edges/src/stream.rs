@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cable::edge::{NotNow, NotTaken, Watch};
 use cable::{Edge, bytes};
+use frames::VNET_LEN;
 use nix::sys::epoll::EpollFlags;
 use rustix::io::Errno;
 use shmring::board::{Meter, Way};
@@ -54,6 +55,8 @@ pub struct StreamEdge {
     /// them. The end of the input is not the end of the edge then.
     flows: Option<(Rc<Flow>, Rc<Flow>)>,
     over: bool,
+    /// A frame that is too long was told.
+    told_long: bool,
     absence: Absence,
     guests: Guests,
     joining: Joining,
@@ -129,9 +132,9 @@ impl StreamEdge {
     ) -> Result<StreamEdge> {
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
         let guests = Guests::new(listener)?;
-        let (flows, over, joining) = (None, false, Joining::default());
-        let absence = Absence::default();
-        Ok(StreamEdge { what, coding, stream, flows, over, absence, guests, joining })
+        let (flows, over, told_long) = (None, false, false);
+        let (absence, joining) = <(Absence, Joining)>::default();
+        Ok(StreamEdge { what, coding, stream, flows, over, told_long, absence, guests, joining })
     }
 
     fn begin(&mut self, input: OwnedFd, output: OwnedFd) -> Result<()> {
@@ -188,6 +191,19 @@ impl StreamEdge {
         stream.flush(&self.what);
         if let (None, Some((_, to))) = (&stream.output, &self.flows) {
             to.close_input();
+        }
+    }
+
+    /// A packet of so many bytes has no form there.
+    fn refuse(&mut self, len: usize) {
+        let longest = self.coding.output.longest();
+        if len > longest && !std::mem::replace(&mut self.told_long, true) {
+            say::note!(
+                "{}: a packet of {len} bytes is longer than the format {} has ({longest}), and is \
+                 lost: give the neighbour's interface a smaller mtu",
+                self.what,
+                self.coding.output.name()
+            );
         }
     }
 
@@ -351,6 +367,7 @@ impl Edge for StreamEdge {
             return Err(stream.patience.turn_away(&self.what));
         }
         if !stream.put(frame) {
+            self.refuse(frame.len().saturating_sub(VNET_LEN));
             return Err(NotTaken::Refused);
         }
         stream.went.passed(frame.len());

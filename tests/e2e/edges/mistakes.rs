@@ -1,5 +1,6 @@
 //! What is no edge, no end of a link, not there or not this user's: one line each.
 
+use super::said;
 use crate::support::need::{need, need_functions};
 use crate::support::scene::Scene;
 
@@ -109,6 +110,19 @@ fn a_program_that_writes_a_frame_slowly_is_not_told() {
     let outcome = scene.sh("stdpkt run --right 10.0.0.1/24 -- ping -q -i0.2 -w5 10.0.0.2 2>/dev/null \
          | stdpkt join frames -- sh -c 'printf \"\\100\\0\\0\\0\"; while :; do printf \"\\0\"; sleep 0.5; done'");
     assert!(!outcome.err.contains("has written no more"), "{outcome:?}");
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn packets_that_are_too_long_for_a_format_are_told_once() {
+    need_functions!("ping");
+    let scene = Scene::new();
+    let outcome = scene.sh("stdpkt run --mtu 20000 --right 10.0.0.1/24 -- sh -c '
+             ping -q -c2 -i0.1 -W5 10.0.0.2; ping -q -c3 -i0.1 -W0.1 -s 15000 10.0.0.2' \
+         | stdpkt join vde -- stdpkt run --mtu 20000 --left 10.0.0.2/24,at=vde:stdio");
+    assert!(said(&outcome).contains(" 0% packet loss"), "{outcome:?}");
+    let line = "a packet of 15042 bytes is longer than the format vde has (9234), and is lost";
+    assert_eq!(outcome.err.matches(line).count(), 1, "{outcome:?}");
     scene.assert_nothing_left();
 }
 
