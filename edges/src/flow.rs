@@ -72,7 +72,10 @@ impl Flow {
 
     /// Nothing more comes for the moment, and the frame that began is not whole, or none did.
     pub(crate) fn rest(&self, part: impl FnOnce() -> Option<String>) {
-        let part = part().filter(|_| !self.told_part.get());
+        if self.told_part.get() {
+            return;
+        }
+        let part = part();
         let mut before = self.part.borrow_mut();
         if before.as_ref().map(|(_, part)| part) != part.as_ref() {
             *before = part.map(|part| (Instant::now(), part));

@@ -133,7 +133,7 @@ impl StreamEdge {
         let (what, coding, stream) = (what.to_owned(), coding.into(), None);
         let guests = Guests::new(listener)?;
         let (flows, over, told_long) = (None, false, false);
-        let (absence, joining) = <(Absence, Joining)>::default();
+        let (absence, joining) = (Absence::default(), Joining::default());
         Ok(StreamEdge { what, coding, stream, flows, over, told_long, absence, guests, joining })
     }
 

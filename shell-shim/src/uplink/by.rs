@@ -102,12 +102,12 @@ impl By {
                 "it wants a default route (ip route): give the host one, or take --by slirp4netns"
                     .to_owned()
             }
-            _ => format!("see {self}(1), or choose the other program by --by"),
+            _ => self.way_out(),
         };
         format!("{self} ended: {}: {way_out}", last.unwrap_or("it did not say why"))
     }
 
-    /// The same of one that ended with this status (128 and its signal, as in a shell).
+    /// The same of one that ended with this status: 128 and its signal, as in a shell.
     pub fn ended(self, status: u8, said: &str) -> String {
         match status.checked_sub(128) {
             Some(signal @ 1..) => {
@@ -117,11 +117,13 @@ impl By {
         }
     }
 
+    /// Why it is not waited for any longer.
     fn hangs(self) -> String {
-        let seconds = START.as_secs();
-        format!(
-            "{self} is not ready after {seconds} s: see {self}(1), or choose the other program by --by"
-        )
+        format!("{self} is not ready after {} s: {}", START.as_secs(), self.way_out())
+    }
+
+    fn way_out(self) -> String {
+        format!("see {self}(1), or choose the other program by --by")
     }
 
     /// Starts it; it is ready when this returns.
